@@ -1,0 +1,90 @@
+"""esbench: when to stop a Deep Image Prior. Criteria, one stopping rule, and a benchmark that compares them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Block",
+    "CodecInfo",
+    "CriterionInfo",
+    "DatasetInfo",
+    "DegradationInfo",
+    "EsbenchError",
+    "Event",
+    "Frame",
+    "Notice",
+    "Picture",
+    "Problem",
+    "Progress",
+    "Range",
+    "Results",
+    "RunFinished",
+    "RunStarted",
+    "Stop",
+    "Stopper",
+    "UnitFailed",
+    "UnitFinished",
+    "UnitStarted",
+    "Value",
+    "criteria",
+    "first_stop",
+    "hookimpl",
+    "measure",
+]
+
+if TYPE_CHECKING:
+    from esbench.bench.results import Results
+    from esbench.errors import EsbenchError
+    from esbench.hookspecs import hookimpl
+    from esbench.measure import criteria, measure
+    from esbench.rule import Stop, first_stop
+    from esbench.stopper import Stopper
+    from esbench.types import (
+        Block,
+        CodecInfo,
+        CriterionInfo,
+        DatasetInfo,
+        DegradationInfo,
+        Event,
+        Frame,
+        Notice,
+        Picture,
+        Problem,
+        Progress,
+        Range,
+        RunFinished,
+        RunStarted,
+        UnitFailed,
+        UnitFinished,
+        UnitStarted,
+        Value,
+    )
+
+_HOMES = {
+    "EsbenchError": "errors",
+    "Results": "bench.results",
+    "Stop": "rule",
+    "Stopper": "stopper",
+    "criteria": "measure",
+    "first_stop": "rule",
+    "hookimpl": "hookspecs",
+    "measure": "measure",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import esbench` alone costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'esbench' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"esbench.{_HOMES.get(name, 'types')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

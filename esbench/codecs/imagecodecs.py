@@ -1,0 +1,36 @@
+"""JPEG XL, AVIF and JPEG 2000 by imagecodecs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from esbench.types import Bytes, Range
+
+
+def jxl(
+    image: Bytes, *, quality: Annotated[int, Range(1, 100)] = 95, effort: Annotated[int, Range(1, 9)] = 3
+) -> bytes:
+    """Return JPEG XL; quality 100 is lossless."""
+    import imagecodecs
+
+    return imagecodecs.jpegxl_encode(_squeezed(image), level=quality, effort=effort, numthreads=1)  # type: ignore[no-any-return]
+
+
+def avif(
+    image: Bytes, *, quality: Annotated[int, Range(1, 100)] = 95, speed: Annotated[int, Range(0, 10)] = 8
+) -> bytes:
+    """Return AVIF, 4:4:4; quality 100 is lossless."""
+    import imagecodecs
+
+    return imagecodecs.avif_encode(_squeezed(image), level=quality, speed=speed, numthreads=1)  # type: ignore[no-any-return]
+
+
+def jpeg2k(image: Bytes, *, psnr: Annotated[float, Range(10, 100)] = 42.0) -> bytes:
+    """Return irreversible JPEG 2000 for a PSNR in dB; 42 is about what JPEG has at quality 95."""
+    import imagecodecs
+
+    return imagecodecs.jpeg2k_encode(_squeezed(image), level=psnr, reversible=False, numthreads=1)  # type: ignore[no-any-return]
+
+
+def _squeezed(image: Bytes) -> Bytes:
+    return image[..., 0] if image.shape[2] == 1 else image

@@ -1,0 +1,113 @@
+"""The variance of the outputs over time, which is smallest between learning the picture and learning the noise.
+
+Wang et al., "Early stopping for deep image prior" (TMLR 2023). N is the number of elements of an output; sums are in
+float64, because the variances are thousands of times smaller than the squares they are made of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from esbench.types import Frame, Range
+
+if TYPE_CHECKING:
+    import torch
+
+
+class WindowedVariance:
+    """WMV: (1/W) sum over w of |x_w - mean(x)|^2 / N over the last W outputs; no value before there are W.
+
+    O(N) a step. With d_w = x_w - c the variance is sum |d_w|^2 / (W N) - |sum d_w / W|^2 / N for any picture c, so two running
+    sums are enough. Near the outputs c keeps the two terms small, and nothing is lost in their difference: c is the newest
+    output, renewed each W steps together with the sums, so that rounding cannot pile up over a long run either.
+    """
+
+    def __init__(self, *, window: Annotated[int, Range(2)] = 100) -> None:
+        self.window = window
+        self.count = 0
+        self.x: torch.Tensor | None = None  # the last W outputs, (W, N) as they came, in a ring
+        self.c: torch.Tensor | None = None  # (N,)
+        self.sum: torch.Tensor | None = None  # sum of d_w, (N,)
+        self.square = 0.0  # sum of |d_w|^2
+
+    def update(self, frame: Frame) -> float | None:
+        """Take the output of the next step and return the variance of the window."""
+        import torch
+
+        x = frame.tensor.reshape(-1)
+        if self.x is None:
+            self.x = x.new_zeros(self.window, x.numel())
+            self.c = self.sum = torch.zeros_like(x, dtype=torch.float64)
+        assert self.c is not None and self.sum is not None
+        place = self.count % self.window
+        if self.count >= self.window:
+            old = self.x[place].double() - self.c
+            self.sum = self.sum - old
+            self.square -= float(old @ old)
+        self.x[place] = x
+        self.count += 1
+        if place == self.window - 1:
+            self._renew(x)
+        else:
+            d = x.double() - self.c
+            self.sum = self.sum + d
+            self.square += float(d @ d)
+        if self.count < self.window:
+            return None
+        mean = self.sum / self.window
+        return (self.square / self.window - float(mean @ mean)) / x.numel()
+
+    def _renew(self, newest: torch.Tensor) -> None:
+        """Sum the whole window anew around its newest output: W N operations each W steps."""
+        assert self.x is not None
+        self.c = newest.double()
+        self.sum, self.square = self.c * 0, 0.0
+        for x in self.x:
+            d = x.double() - self.c
+            self.sum += d
+            self.square += float(d @ d)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs."""
+        tensors = {name: None if (t := getattr(self, name)) is None else t.clone() for name in ("x", "c", "sum")}
+        return {"count": self.count, "square": self.square, **tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        for name, value in state.items():
+            setattr(self, name, value.clone() if hasattr(value, "clone") else value)
+
+
+class ExponentialVariance:
+    """EMV: with delta = x_t - mu_(t-1), mu_t = mu_(t-1) + alpha delta and V_t = (1 - alpha) (V_(t-1) + alpha |delta|^2 / N).
+
+    Divided by N, unlike the authors' code: the smallest value is at the same step, and comparable with WMV. As there, the first
+    `burn_in` steps are accumulated and give no value.
+    """
+
+    def __init__(self, *, alpha: Annotated[float, Range(0, 1)] = 0.1, burn_in: Annotated[int, Range(0)] = 101) -> None:
+        self.alpha, self.burn_in = alpha, burn_in
+        self.count = 0
+        self.mu: torch.Tensor | None = None
+        self.v = 0.0
+
+    def update(self, frame: Frame) -> float | None:
+        """Take the output of the next step and return the variance."""
+        x = frame.tensor.reshape(-1).double()
+        if self.mu is None:
+            self.mu = x
+        else:
+            delta = x - self.mu
+            self.mu = self.mu + self.alpha * delta
+            self.v = (1 - self.alpha) * (self.v + self.alpha * float(delta @ delta) / x.numel())
+        self.count += 1
+        return self.v if self.count > self.burn_in else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs."""
+        return {"count": self.count, "v": self.v, "mu": None if self.mu is None else self.mu.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.count, self.v = state["count"], state["v"]
+        self.mu = None if state["mu"] is None else state["mu"].clone()

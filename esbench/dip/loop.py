@@ -1,0 +1,123 @@
+"""The Deep Image Prior: min over theta of || f_theta(z) - y ||^2, and what the network gives on the way.
+
+The loop knows nothing of criteria. It yields blocks of frames; who measures, stops, draws or saves is not its business.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+
+from esbench.dip.settings import Settings
+from esbench.errors import UnitError
+from esbench.types import Block, Pictures
+
+#: Raised by hand when the numbers that the loop gives change; part of every unit's id.
+ENGINE = 1
+
+#: A fall of the PSNR to the observation by more than this undoes the steps since the last good state.
+FALL_DB = 5.0
+
+#: How often a state to go back to is kept, in steps, and how often an optimisation may go back before it is given up.
+KEEP_EVERY = 100
+RESTORES = 10
+
+
+class Task(Protocol):
+    """What is optimised: shape and device of the unknown picture, and the loss of one."""
+
+    y: torch.Tensor
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the loss of an output (1, C, H, W), to be minimised."""
+
+
+class Trajectory:
+    """One optimisation: an iterator of blocks of frames, which can be saved between two blocks and taken up again.
+
+    Args:
+        task: gives the loss; `task.y` is the observation, (1, C, H, W) on the device where all of it happens.
+        network: f_theta, already initialised, on the same device.
+        settings: the numbers.
+        seed: of z and its perturbations.
+    """
+
+    def __init__(self, task: Task, network: torch.nn.Module, settings: Settings, seed: int) -> None:
+        self.task, self.f, self.settings = task, network.train(), settings
+        device = task.y.device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        shape = (1, settings.depth, *task.y.shape[-2:])
+        self.z = torch.rand(shape, generator=self.generator, device=device) * settings.input_scale
+        self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate)
+        self.average: torch.Tensor | None = None
+        self.t = 0
+        self.restored: list[int] = []  # the steps whose update, and those before it up to a good state, were undone
+        self._level = -math.inf  # PSNR to the observation when last seen well, up to a constant
+        self._good: dict[str, Any] = {}
+        # On a CPU a step is long and a block would only delay; on a GPU it saves waiting for the device.
+        self.block = 1 if device.type == "cpu" else 20
+
+    def __iter__(self) -> Iterator[Block]:
+        while self.t < self.settings.iterations:
+            yield self._steps(min(self.block, self.settings.iterations - self.t))
+
+    def _steps(self, n: int) -> Block:
+        if self.t % KEEP_EVERY < self.block:
+            self._keep()
+        outputs, averages, losses = [], [], []
+        decay = self.settings.decay
+        for _ in range(n):
+            x, loss = self._forward()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+
+            x = x.detach().float()
+            self.average = x if self.average is None else decay * self.average + (1 - decay) * x
+            outputs.append(x)
+            averages.append(self.average)
+            losses.append(loss.detach())
+        first, self.t = self.t, self.t + n
+        block = torch.stack(losses).tolist()  # the one wait for the device in a block
+        restored = self._check(first, block)
+        return Block(first, block, Pictures(torch.cat(outputs)), Pictures(torch.cat(averages)), restored)
+
+    def _forward(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return x_t and its loss: the output before update t, for a freshly perturbed input."""
+        s = self.settings
+        noise = torch.empty_like(self.z).normal_(generator=self.generator)
+        with torch.autocast(self.z.device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
+            x = self.f(self.z + s.perturbation * noise)
+        return x, self.task.loss(x.float())
+
+    def _check(self, first: int, losses: list[float]) -> tuple[int, ...]:
+        """Go back to the last good state when the loss of a step is not finite or its PSNR fell by over FALL_DB."""
+        for i, loss in enumerate(losses):
+            level = -10 * math.log10(loss) if loss > 0 else math.inf if loss == 0 else math.nan
+            if not level >= self._level - FALL_DB:
+                step = first + i
+                self.restored.append(step)
+                if len(self.restored) > RESTORES:
+                    raise UnitError(
+                        f"The optimisation diverged {len(self.restored)} times, last at step {step} (loss {loss:.3g}); "
+                        "a smaller learning rate or float32 may help."
+                    )
+                self._restore()
+                return (step,)
+            self._level = level
+        return ()
+
+    def _keep(self) -> None:
+        self._good = {"f": copy.deepcopy(self.f.state_dict()), "optimiser": copy.deepcopy(self.optimiser.state_dict())}
+
+    def _restore(self) -> None:
+        # The perturbations are not taken back: the same ones would lead to the same place.
+        self.f.load_state_dict(self._good["f"])
+        self.optimiser.load_state_dict(copy.deepcopy(self._good["optimiser"]))
+        if self.average is not None and not self.average.isfinite().all():
+            self.average = None
+        self._level = -math.inf

@@ -1,0 +1,130 @@
+"""The hooks of esbench: what a plugin can add.
+
+A hook returns records, cheap to make; what a record's `target` points to is imported when it is first used. An
+implementation may leave out arguments that it does not look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pluggy
+
+from esbench.types import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Event
+
+hookspec = pluggy.HookspecMarker("esbench")
+hookimpl = pluggy.HookimplMarker("esbench")
+
+
+@hookspec
+def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> Iterable[CriterionInfo]:
+    """Add criteria.
+
+    Example:
+        ```python
+        from esbench import CriterionInfo, hookimpl
+
+        @hookimpl
+        def esbench_criteria():
+            return [CriterionInfo(name="roughness", summary="mean absolute step between neighbours", target=roughness)]
+
+        def roughness(frame, *, strength: float = 1.0) -> float:
+            return strength * float(abs(frame.float[1:] - frame.float[:-1]).mean())
+        ```
+
+    Args:
+        codecs: every codec that is installed, by name.
+
+    Returns:
+        One record a criterion.
+    """
+
+
+@hookspec
+def esbench_codecs() -> Iterable[CodecInfo]:
+    """Add codecs; each becomes a criterion `cifs-<name>` by itself.
+
+    Example:
+        ```python
+        import zlib
+
+        from esbench import CodecInfo, hookimpl
+
+        @hookimpl
+        def esbench_codecs():
+            return [CodecInfo(name="zlib", summary="DEFLATE of the raw pixels", target=encode, lossless=True)]
+
+        def encode(image, *, level: int = 6) -> bytes:
+            return zlib.compress(image.tobytes(), level)
+        ```
+
+    Returns:
+        One record a codec.
+    """
+
+
+@hookspec
+def esbench_datasets() -> Iterable[DatasetInfo]:
+    """Add data sets.
+
+    Example:
+        ```python
+        import numpy as np
+
+        from esbench import DatasetInfo, hookimpl
+
+        @hookimpl
+        def esbench_datasets():
+            return [DatasetInfo(name="ramps", summary="one linear ramp", target=Ramps, images=1)]
+
+        class Ramps:
+            def ids(self):
+                return ["horizontal"]
+
+            def load(self, id):
+                return np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (64, 256, 3)).copy()
+        ```
+
+    Returns:
+        One record a data set.
+    """
+
+
+@hookspec
+def esbench_degradations() -> Iterable[DegradationInfo]:
+    """Add degradations.
+
+    Example:
+        ```python
+        from esbench import DegradationInfo, hookimpl
+
+        @hookimpl
+        def esbench_degradations():
+            return [DegradationInfo(name="uniform", summary="uniform noise", target=uniform, blind=True)]
+
+        def uniform(clean, rng, *, width: float = 0.2):
+            return (clean + rng.uniform(-width / 2, width / 2, clean.shape)).clip(0, 1).astype("float32")
+        ```
+
+    Returns:
+        One record a degradation.
+    """
+
+
+@hookspec
+def esbench_event(event: Event) -> None:
+    """Listen to what happens in a run, in the process that drives it.
+
+    Example:
+        ```python
+        from esbench import RunFinished, hookimpl
+
+        @hookimpl
+        def esbench_event(event):
+            if isinstance(event, RunFinished):
+                print(f"{event.done} units done in {event.folder}")
+        ```
+
+    Args:
+        event: RunStarted, UnitStarted, Progress, Notice, UnitFinished, UnitFailed or RunFinished; more kinds may come.
+    """

@@ -1,0 +1,211 @@
+"""Components with parameters as text: `cifs-jpeg[quality=90,lam=2e6]` <-> name and values.
+
+The parameters of a component are the keyword parameters of its target: their names, annotations and defaults are all that
+there is to know, and nobody writes them down twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from esbench.errors import ParamError, UsageError, did_you_mean
+from esbench.types import Range
+
+REQUIRED: Any = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter: its annotation says what fits, REQUIRED as default that it must be given."""
+
+    name: str
+    annotation: Any
+    default: Any = REQUIRED
+
+
+def split(text: str) -> tuple[str, dict[str, str]]:
+    """Take `name[key=value,...]` apart, both sides still text.
+
+    Raises:
+        UsageError: it is not written like that.
+    """
+    name, bracket, rest = text.strip().partition("[")
+    given: dict[str, str] = {}
+    if bracket:
+        if not rest.endswith("]") or not name:
+            raise UsageError(f"A component is written name[key=value,key=value], got {text!r}.")
+        for item in filter(None, (item.strip() for item in rest[:-1].split(","))):
+            key, equals, value = (part.strip() for part in item.partition("="))
+            if not equals or not key or not value or set(value) & set("[]="):
+                raise UsageError(f"A component is written name[key=value,key=value], got {item!r} (in {text!r}).")
+            if key in given:
+                raise UsageError(f"{key} is given twice (in {text!r}).")
+            given[key] = value
+    return name.strip(), given
+
+
+def parameters(target: Callable[..., Any], skip: int) -> dict[str, Param]:
+    """Return the parameters of a target by name, without its first `skip` arguments (the frame, the image, ...)."""
+    if isinstance(target, type) and target.__init__ is object.__init__:
+        return {}
+    signature = inspect.signature(target)
+    scope = getattr(target.__init__ if isinstance(target, type) else target, "__globals__", {})
+    found = {}
+    for p in list(signature.parameters.values())[skip:]:
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+            found[p.name] = Param(p.name, _annotation(p, scope), p.default)
+    return found
+
+
+def decide(text: str, given: Mapping[str, str], known: Mapping[str, Param]) -> dict[str, Any]:
+    """Return the value of every known parameter: as given, or its default.
+
+    Raises:
+        ParamError: a parameter is unknown, missing, of the wrong type or out of range.
+    """
+    for key in given:
+        if key not in known:
+            names = ", ".join(sorted(known)) or "none"
+            hint = did_you_mean(key, known)
+            raise ParamError(f"No parameter {key!r} (in {text!r}). {hint} It has: {names}.".replace("  ", " "))
+    values = {}
+    for key, param in known.items():
+        if key in given:
+            values[key] = convert(given[key], param, text)
+        elif param.default is REQUIRED:
+            raise ParamError(f"{key} must be given, as in '{split(text)[0]}[{key}=...]' (in {text!r}).")
+        else:
+            values[key] = param.default
+    return values
+
+
+def canonical(name: str, values: Mapping[str, Any], known: Mapping[str, Param]) -> str:
+    """Return the one text of a component: sorted keys, defaults left out."""
+    items = [f"{key}={plain(values[key])}" for key in sorted(values) if values[key] != known[key].default]
+    return f"{name}[{','.join(items)}]" if items else name
+
+
+def plain(value: Any) -> str:
+    """Return a value as it is written in a component's text: 2000000.0 as 2000000, True as true."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def convert(text: str, param: Param, where: str) -> Any:
+    """Return a parameter's value from its text.
+
+    Raises:
+        ParamError: it does not fit the annotation.
+    """
+    for wanted in _alternatives(param.annotation):
+        value = _convert(text, wanted)
+        if value is not None:
+            if span := _span(param.annotation):
+                _check_range(param.name, value, span, where)
+            return value
+        if wanted is type(None) and text.lower() == "none":
+            return None
+    raise ParamError(f"{param.name} must be {describe(param.annotation)}, got {text} (in {where!r}).")
+
+
+def schema(known: Mapping[str, Param]) -> dict[str, Any]:
+    """Return the JSON schema of a component's parameters."""
+    properties: dict[str, Any] = {}
+    for key, param in known.items():
+        kinds = [_schema_of(wanted) for wanted in _alternatives(param.annotation)]
+        entry: dict[str, Any] = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+        if span := _span(param.annotation):
+            entry |= {"minimum": span.low} if span.low is not None else {}
+            entry |= {"maximum": span.high} if span.high is not None else {}
+        if param.default is not REQUIRED:
+            entry["default"] = param.default
+        properties[key] = entry
+    required = [key for key, param in known.items() if param.default is REQUIRED]
+    return {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        **({"required": required} if required else {}),
+    }
+
+
+def describe(annotation: Any) -> str:
+    """Return in words what fits an annotation: "an integer between 0 and 100"."""
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "none"}
+    parts = []
+    for wanted in _alternatives(annotation):
+        if typing.get_origin(wanted) is Literal:
+            parts += [str(choice) for choice in typing.get_args(wanted)]
+        else:
+            parts.append(words.get(wanted, "text"))
+    text = " or ".join(parts)
+    return f"{text} {_range_words(span)}" if (span := _span(annotation)) else text
+
+
+def _annotation(p: inspect.Parameter, scope: dict[str, Any]) -> Any:
+    annotation = p.annotation
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, scope)  # noqa: S307 - the author's own annotation, as typing.get_type_hints does
+        except Exception:
+            annotation = REQUIRED  # a name that only exists for the type checker
+    if annotation is REQUIRED:
+        annotation = str if p.default in (REQUIRED, None) else type(p.default)
+    return annotation
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [kind for part in typing.get_args(annotation) for kind in _alternatives(part)]
+    return [annotation]
+
+
+def _span(annotation: Any) -> Range | None:
+    if typing.get_origin(annotation) is Annotated:
+        return next((m for m in typing.get_args(annotation)[1:] if isinstance(m, Range)), None)
+    return next((s for part in typing.get_args(annotation) if (s := _span(part))), None)
+
+
+def _convert(text: str, wanted: Any) -> Any:
+    """Return the value, or None where the text is none of that kind."""
+    if typing.get_origin(wanted) is Literal:
+        return next((choice for choice in typing.get_args(wanted) if plain(choice) == text), None)
+    if wanted is bool:
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+    if wanted in (int, float):
+        try:
+            value = wanted(text)
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
+    return text if wanted is str else None
+
+
+def _check_range(name: str, value: Any, span: Range, where: str) -> None:
+    if not isinstance(value, int | float):
+        return
+    if (span.low is not None and value < span.low) or (span.high is not None and value > span.high):
+        raise ParamError(f"{name} must be {_range_words(span)}, got {plain(value)} (in {where!r}).")
+
+
+def _range_words(span: Range) -> str:
+    if span.low is not None and span.high is not None:
+        return f"between {plain(span.low)} and {plain(span.high)}"
+    return f"at least {plain(span.low)}" if span.low is not None else f"at most {plain(span.high)}"
+
+
+def _schema_of(wanted: Any) -> dict[str, Any]:
+    if typing.get_origin(wanted) is Literal:
+        return {"enum": list(typing.get_args(wanted))}
+    return {"type": {bool: "boolean", int: "integer", float: "number", type(None): "null"}.get(wanted, "string")}

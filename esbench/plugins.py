@@ -1,0 +1,231 @@
+"""The plugin host: loads what is installed, one plugin at a time, so that a broken one costs itself alone.
+
+Built-in components come through the same door. The only module, beside hookspecs, that knows pluggy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pluggy
+
+from esbench import __version__, hookspecs
+from esbench.errors import LoadError, did_you_mean
+from esbench.types import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Event, Info
+
+GROUP = "esbench"
+
+#: The packages of esbench that register components, through the same hooks as anybody's.
+BUILT_IN = ("esbench.codecs", "esbench.criteria", "esbench.datasets", "esbench.degradations")
+
+#: kind -> the hook that adds components of it, and the record that it returns.
+HOOKS: dict[str, tuple[str, type[Info]]] = {
+    "codec": ("esbench_codecs", CodecInfo),
+    "criterion": ("esbench_criteria", CriterionInfo),
+    "dataset": ("esbench_datasets", DatasetInfo),
+    "degradation": ("esbench_degradations", DegradationInfo),
+}
+
+Status = Literal["ok", "broken", "blocked", "conflict"]
+
+
+@dataclass
+class Plugin:
+    """One entry point, loaded or not.
+
+    Attributes:
+        name: of the entry point.
+        distribution: that it came with, and its version.
+        status: ok, broken, blocked by ESBENCH_PLUGINS, or in conflict with another over a name.
+        reason: one line, where the status is not ok.
+        traceback: of the failure, where there was one.
+        records: what it provides, by kind.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    status: Status = "ok"
+    reason: str = ""
+    traceback: str = ""
+    records: dict[str, list[Info]] = field(default_factory=dict)
+    manager: pluggy.PluginManager | None = field(default=None, repr=False)
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is part of esbench."""
+        return self.distribution == "esbench"
+
+    def break_(self, reason: str) -> None:
+        """Mark it as broken; it then provides nothing."""
+        self.status, self.reason, self.records, self.manager = "broken", " ".join(reason.split()), {}, None
+
+
+class PluginHost:
+    """All plugins of this environment.
+
+    Args:
+        environ: where ESBENCH_PLUGINS and ESBENCH_STRICT_PLUGINS are read.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self.plugins = [self._load(*door) for door in _built_in()]
+        allowed = _allowed(environ.get("ESBENCH_PLUGINS", ""))
+        for name, distribution, version, load in _installed():
+            if allowed is None or {name, distribution} & allowed:
+                self.plugins.append(self._load(name, distribution, version, load))
+            else:
+                reason = "left out by ESBENCH_PLUGINS"
+                self.plugins.append(Plugin(name, distribution, version, status="blocked", reason=reason))
+        self._collect()
+        if environ.get("ESBENCH_STRICT_PLUGINS", "") not in ("", "0"):
+            for plugin in self.plugins:
+                if plugin.status == "broken":
+                    raise LoadError(f"{_whose(plugin)} is broken: {plugin.reason} (ESBENCH_STRICT_PLUGINS is set).")
+
+    def emit(self, event: Event) -> None:
+        """Tell every plugin that listens; one that raises is marked as broken and not told again."""
+        for plugin in self.plugins:
+            if plugin.manager is not None:
+                with _guard(plugin, "raised in esbench_event"):
+                    plugin.manager.hook.esbench_event(event=event)
+
+    def _load(self, name: str, distribution: str, version: str, load: Callable[[], Any]) -> Plugin:
+        """Import one plugin and check its hooks, in a manager of its own: a failure leaves nothing behind."""
+        plugin = Plugin(name, distribution, version)
+        with _guard(plugin, "could not be loaded"):
+            module = load()
+            manager = pluggy.PluginManager(GROUP)
+            manager.add_hookspecs(hookspecs)
+            manager.register(module, name)
+            known = [hook for hook in vars(hookspecs) if hook.startswith("esbench_")]
+            callers = manager.get_hookcallers(module) or []
+            for caller in callers:
+                if not caller.has_spec():
+                    raise LoadError(f"there is no hook {caller.name!r}. {did_you_mean(caller.name, known)}")
+            if not callers:
+                raise LoadError(f"{getattr(module, '__name__', module)!s} has no function marked with @esbench.hookimpl")
+            plugin.manager = manager
+        return plugin
+
+    def _collect(self) -> None:
+        """Ask for the records: the codecs first, because the criteria are made from them."""
+        self._ask("codec")
+        codecs = self._codecs()
+        # A plugin is whole or broken: the others are asked before the built-in criteria are made from everybody's codecs.
+        for kind in ("dataset", "degradation"):
+            self._ask(kind)
+        self._ask("criterion", built_in=False, codecs=codecs)
+        self._ask("criterion", built_in=True, codecs=self._codecs())
+
+    def _codecs(self) -> dict[str, CodecInfo]:
+        """Return the codecs by name: a built-in is not replaced, and what two plugins claim is nobody's."""
+        codecs: dict[str, list[CodecInfo]] = {}
+        ours = set()
+        for plugin in self.plugins:
+            for info in plugin.records.get("codec", []):
+                assert isinstance(info, CodecInfo)
+                if info.name not in ours:
+                    codecs.setdefault(info.name, []).append(info)
+            if plugin.built_in:
+                ours = set(codecs)
+        return {name: infos[0] for name, infos in codecs.items() if len(infos) == 1}
+
+    def _ask(self, kind: str, built_in: bool | None = None, **kwargs: Any) -> None:
+        hook, record = HOOKS[kind]
+        for plugin in self.plugins:
+            if plugin.manager is None or built_in not in (None, plugin.built_in):
+                continue
+            with _guard(plugin, f"raised in {hook}"):
+                results = getattr(plugin.manager.hook, hook)(**kwargs)
+                plugin.records[kind] = _checked(hook, record, results)
+
+
+def _checked(hook: str, record: type[Info], results: list[Any]) -> list[Info]:
+    """Return the records of one hook of one plugin as a list.
+
+    Raises:
+        LoadError: the hook returned something else.
+    """
+    infos: list[Info] = []
+    for result in results:
+        if isinstance(result, str | Info) or not isinstance(result, Iterable):
+            raise LoadError(f"{hook} must return a list of {record.__name__}, got {type(result).__name__}")
+        for info in result:
+            if not isinstance(info, record):
+                raise LoadError(f"{hook} must return a list of {record.__name__}, got a {type(info).__name__} in it")
+            if info.name in {other.name for other in infos}:
+                raise LoadError(f"{hook} gives the name {info.name!r} twice")
+            infos.append(info)
+    return infos
+
+
+def _built_in() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
+    for module in BUILT_IN:
+        yield module, "esbench", __version__, lambda module=module: importlib.import_module(module)
+
+
+def _installed() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
+    """Give name, distribution, version and loader of each entry point.
+
+    Distribution by distribution, because entry_points() gives up on all when the file of one cannot be parsed.
+    """
+    seen = set()
+    for distribution in importlib.metadata.distributions():
+        try:
+            name, version = str(distribution.metadata["Name"]), str(distribution.version)
+            key = re.sub(r"[-_.]+", "-", name).lower()
+            if key in seen:  # the first on the path is the one that imports
+                continue
+            seen.add(key)
+            points = [point for point in distribution.entry_points if point.group == GROUP]
+        except Exception as error:
+            path = str(getattr(distribution, "_path", "a distribution"))
+            if "esbench" in path:
+                yield os.path.basename(path), os.path.basename(path), "?", _raiser(error)
+            continue
+        for point in points:
+            yield point.name, name, version, point.load
+
+
+def _raiser(error: Exception) -> Callable[[], Any]:
+    def load() -> Any:
+        raise LoadError(f"its metadata cannot be read: {error}")
+
+    return load
+
+
+def _allowed(text: str) -> set[str] | None:
+    """Return the names of ESBENCH_PLUGINS; None for all."""
+    if not text.strip():
+        return None
+    return {name.strip() for name in text.split(",")} - {"none"}
+
+
+@contextlib.contextmanager
+def _guard(plugin: Plugin, what: str) -> Iterator[None]:
+    """Turn whatever a plugin raises, sys.exit included, into its status; what it prints must not end up in our output."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except KeyboardInterrupt:
+        raise
+    except LoadError as error:
+        plugin.traceback = traceback.format_exc()
+        plugin.break_(str(error))
+    except BaseException as error:
+        plugin.traceback = traceback.format_exc()
+        plugin.break_(f"{what}: {type(error).__name__}: {error}")
+
+
+def _whose(plugin: Plugin) -> str:
+    return f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version})"

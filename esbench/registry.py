@@ -1,0 +1,257 @@
+"""The registry: kind and name to component. What is listed is not yet imported; what is used is."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from esbench import __version__, executors, networks, params, tasks
+from esbench.errors import Conflict, LoadError, NameUnknown, Unavailable
+from esbench.params import Param
+from esbench.plugins import HOOKS, Plugin, PluginHost
+from esbench.types import CriterionInfo, Info, Range
+
+#: kind -> what `esbench list` calls many of them.
+PLURAL = {
+    "criterion": "criteria",
+    "codec": "codecs",
+    "dataset": "datasets",
+    "degradation": "degradations",
+    "network": "networks",
+    "task": "tasks",
+    "executor": "executors",
+}
+
+#: kinds without a hook: adding one is a change to esbench itself.
+INTERNAL: dict[str, Iterable[Info]] = {
+    "network": networks.INFOS,
+    "task": tasks.INFOS,
+    "executor": executors.INFOS,
+}
+
+#: kind -> how many leading arguments of a target are not parameters (the frame; the image; the picture and the generator).
+LEADING = {"criterion": 1, "codec": 1, "dataset": 0, "degradation": 2, "network": 2, "task": 1, "executor": 1}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A component as it is listed: what it says of itself, and whose it is."""
+
+    kind: str
+    info: Info
+    distribution: str
+    distribution_version: str
+    status: Literal["ok", "unavailable", "broken", "conflict"] = "ok"
+    reason: str = ""
+
+    @property
+    def qualified(self) -> str:
+        """The name with its distribution, which no other can claim."""
+        return f"{self.distribution}:{self.info.name}"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component ready for use: its record, its target and the value of every parameter.
+
+    Attributes:
+        text: the canonical text, `name[key=value]` with sorted keys and without defaults.
+    """
+
+    record: Record
+    target: Callable[..., Any]
+    values: dict[str, Any]
+    text: str
+
+    @property
+    def info(self) -> Info:
+        """The record that the plugin returned."""
+        return self.record.info
+
+
+class Registry:
+    """All components of this environment.
+
+    Args:
+        host: the plugins.
+    """
+
+    def __init__(self, host: PluginHost) -> None:
+        self.host = host
+        self.records: dict[str, list[Record]] = {kind: [] for kind in PLURAL}
+        for kind in HOOKS:
+            for plugin in host.plugins:
+                for info in plugin.records.get(kind, []):
+                    self.records[kind].append(Record(kind, info, plugin.distribution, plugin.version))
+        for kind, infos in INTERNAL.items():
+            self.records[kind] = [Record(kind, info, "esbench", __version__) for info in infos]
+        self._codec_owners()
+        for kind, records in self.records.items():
+            self.records[kind] = [self._judge(record) for record in records]
+
+    def find(self, kind: str, name: str) -> Record:
+        """Return the record of a name, plain or qualified as `distribution:name`.
+
+        Raises:
+            NameUnknown: there is none.
+            Conflict: several plugins claim it.
+            Unavailable: it is listed, but cannot be used.
+        """
+        records = self.records[kind]
+        if qualified := [r for r in records if r.qualified == name]:
+            record = qualified[0]
+            if record.status == "conflict":
+                record = replace(record, status="ok", reason="")
+        else:
+            named = [r for r in records if r.info.name == name]
+            if not named:
+                raise self._unknown(kind, name)
+            usable = [r for r in named if r.status != "conflict"]
+            if not usable:
+                owners = " and ".join(f"{r.distribution} {r.distribution_version}" for r in named)
+                choices = " or ".join(repr(r.qualified) for r in named)
+                raise Conflict(f"{owners} both have a {kind} {name!r}. Say which: {choices}.")
+            record = usable[0]
+        if record.status in ("unavailable", "broken"):
+            raise Unavailable(f"{kind.capitalize()} {name!r} cannot be used: {record.reason}")
+        return record
+
+    def get(self, kind: str, text: str) -> Component:
+        """Return a component from its text `name[key=value,...]`.
+
+        Raises:
+            UsageError: the text is wrong, the name unknown, or a parameter does not fit.
+            Unavailable: it is listed, but cannot be used.
+        """
+        name, given = params.split(text)
+        record = self.find(kind, name)
+        target = load(record, record.info.target)
+        known = parameters(record)
+        values = params.decide(text, given, known)
+        return Component(record, target, values, params.canonical(name, values, known))
+
+    def _unknown(self, kind: str, name: str) -> NameUnknown:
+        names = [r.info.name for r in self.records[kind]]
+        command = "esbench list-criteria" if kind == "criterion" else f"esbench list {PLURAL[kind]}"
+        broken = [p for p in self.host.plugins if p.status == "broken"]
+        hint = f"'{command}' shows all {len(names)}."
+        if broken and kind in HOOKS:
+            hint += f" {len(broken)} plugin(s) could not be loaded: 'esbench plugins' says why."
+        return NameUnknown(kind, name, names, hint)
+
+    def _codec_owners(self) -> None:
+        """A criterion that esbench makes from somebody's codec is theirs, and is withdrawn if they are in conflict."""
+        owners = {r.info.name: r for r in self.records["codec"]}
+        for i, record in enumerate(self.records["criterion"]):
+            owner = owners.get(getattr(record.info, "codec", ""))
+            if owner is not None and record.distribution == "esbench":
+                self.records["criterion"][i] = replace(
+                    record, distribution=owner.distribution, distribution_version=owner.distribution_version
+                )
+
+    def _judge(self, record: Record) -> Record:
+        """Return the record with its status: in conflict, unavailable, broken or ok."""
+        rivals = [r for r in self.records[record.kind] if r.info.name == record.info.name and r is not record]
+        if rivals and record.distribution != "esbench":
+            names = ", ".join(f"{r.distribution} {r.distribution_version}" for r in rivals)
+            reason = f"{names} has the name too; this one is {record.qualified!r}"
+            for plugin in self.host.plugins:
+                if plugin.distribution == record.distribution:
+                    plugin.status = "conflict"
+                    plugin.reason = f"{record.kind} {record.info.name!r}: {reason}"
+            return replace(record, status="conflict", reason=reason)
+        if lacking := record.info.lacking():
+            return replace(record, status="unavailable", reason=f"needs {lacking}: pip install {lacking}")
+        try:
+            if isinstance(record.info, CriterionInfo) and record.info.unavailable:
+                if why := load(record, record.info.unavailable)():
+                    return replace(record, status="unavailable", reason=why)
+            if record.distribution != "esbench":
+                _locate(record)
+        except LoadError as error:
+            return replace(record, status="broken", reason=str(error))
+        return record
+
+
+def parameters(record: Record) -> dict[str, Param]:
+    """Return the parameters of a component by name; every criterion has `every` and `on` beside its own.
+
+    Raises:
+        LoadError: its target cannot be imported.
+    """
+    target = load(record, record.info.target)
+    try:
+        leading = 0 if isinstance(target, type) else LEADING[record.kind]
+        known = params.parameters(target, leading)
+    except (TypeError, ValueError) as error:
+        raise LoadError(f"{_whose(record)} has no readable signature: {error}") from error
+    if isinstance(record.info, CriterionInfo):
+        from typing import Annotated
+
+        known["every"] = Param("every", Annotated[int, Range(1)], record.info.every)
+        known["on"] = Param("on", Literal["output", "average"], record.info.measures)
+    return known
+
+
+def load(record: Record, target: str | Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a record points to, imported if need be.
+
+    Raises:
+        LoadError: it cannot be imported, or is not callable.
+    """
+    if not isinstance(target, str):
+        return target
+    module, _, name = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise LoadError(f"{_whose(record)} could not be loaded: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise LoadError(f"{_whose(record)} could not be loaded: {target} is a {type(found).__name__}, not callable")
+    return found  # type: ignore[no-any-return]
+
+
+def registry() -> Registry:
+    """Return the registry of this process, made when first asked for."""
+    return _registry()
+
+
+@functools.cache
+def _registry() -> Registry:
+    return Registry(PluginHost())
+
+
+def _locate(record: Record) -> None:
+    """Look whether a target is where its record says, without importing more than its package.
+
+    Raises:
+        LoadError: it is not.
+    """
+    if not isinstance(record.info.target, str):
+        return
+    module, _, name = record.info.target.partition(":")
+    try:
+        spec = importlib.util.find_spec(module)
+    except Exception as error:
+        raise LoadError(f"{_whose(record)} could not be loaded: {type(error).__name__}: {error}") from error
+    if spec is None:
+        raise LoadError(f"{_whose(record)} could not be loaded: there is no module {module!r}")
+    if module in sys.modules and not hasattr(sys.modules[module], name):
+        raise LoadError(f"{_whose(record)} could not be loaded: {module!r} has no {name!r}")
+
+
+def _whose(record: Record) -> str:
+    owner = f"{record.distribution} {record.distribution_version}"
+    return f"{record.kind.capitalize()} {record.info.name!r} of {owner}"
+
+
+def owner(plugin: Plugin) -> str:
+    """Return a plugin's distribution and version as one text."""
+    return f"{plugin.distribution} {plugin.version}"
