@@ -6,6 +6,7 @@ there is to know, and nobody writes them down twice.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import types
@@ -55,7 +56,7 @@ def parameters(target: Callable[..., Any], skip: int) -> dict[str, Param]:
     if isinstance(target, type) and target.__init__ is object.__init__:
         return {}
     signature = inspect.signature(target)
-    scope = getattr(target.__init__ if isinstance(target, type) else target, "__globals__", {})
+    scope = _scope(target)
     found = {}
     for p in list(signature.parameters.values())[skip:]:
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
@@ -141,14 +142,25 @@ def schema(known: Mapping[str, Param]) -> dict[str, Any]:
 def describe(annotation: Any) -> str:
     """Return in words what fits an annotation: "an integer between 0 and 100"."""
     words = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "none"}
+    span = _span(annotation)
     parts = []
     for wanted in _alternatives(annotation):
         if typing.get_origin(wanted) is Literal:
             parts += [str(choice) for choice in typing.get_args(wanted)]
         else:
-            parts.append(words.get(wanted, "text"))
-    text = " or ".join(parts)
-    return f"{text} {_range_words(span)}" if (span := _span(annotation)) else text
+            ranged = f" {_range_words(span)}" if span and wanted in (int, float) else ""
+            parts.append(words.get(wanted, "text") + ranged)
+    return " or ".join(parts)
+
+
+def _scope(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return the names that a target's annotations may use."""
+    function = inspect.unwrap(target.__init__ if isinstance(target, type) else target)
+    if isinstance(function, functools.partial):
+        return _scope(function.func)
+    if not hasattr(function, "__globals__"):
+        function = type(function).__call__
+    return getattr(function, "__globals__", {})
 
 
 def _annotation(p: inspect.Parameter, scope: dict[str, Any]) -> Any:
@@ -158,7 +170,7 @@ def _annotation(p: inspect.Parameter, scope: dict[str, Any]) -> Any:
             annotation = eval(annotation, scope)  # noqa: S307 - the author's own annotation, as typing.get_type_hints does
         except Exception:
             annotation = REQUIRED  # a name that only exists for the type checker
-    if annotation is REQUIRED:
+    if annotation in (REQUIRED, Any):
         annotation = str if p.default in (REQUIRED, None) else type(p.default)
     return annotation
 
@@ -186,9 +198,9 @@ def _convert(text: str, wanted: Any) -> Any:
     if wanted in (int, float):
         try:
             value = wanted(text)
-        except ValueError:
+            return value if math.isfinite(value) else None
+        except (ValueError, OverflowError):
             return None
-        return value if math.isfinite(value) else None
     return text if wanted is str else None
 
 
@@ -203,6 +215,10 @@ def _range_words(span: Range) -> str:
     if span.low is not None and span.high is not None:
         return f"between {plain(span.low)} and {plain(span.high)}"
     return f"at least {plain(span.low)}" if span.low is not None else f"at most {plain(span.high)}"
+
+
+def _name(wanted: Any) -> str:
+    return wanted.__name__ if type(wanted) is type else str(wanted)
 
 
 def _schema_of(wanted: Any) -> dict[str, Any]:

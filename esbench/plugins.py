@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pluggy
@@ -127,7 +128,7 @@ class PluginHost:
         self._ask("criterion", built_in=False, codecs=codecs)
         self._ask("criterion", built_in=True, codecs=self._codecs())
 
-    def _codecs(self) -> dict[str, CodecInfo]:
+    def _codecs(self) -> Mapping[str, CodecInfo]:
         """Return the codecs by name: a built-in is not replaced, and what two plugins claim is nobody's."""
         codecs: dict[str, list[CodecInfo]] = {}
         ours = set()
@@ -138,7 +139,7 @@ class PluginHost:
                     codecs.setdefault(info.name, []).append(info)
             if plugin.built_in:
                 ours = set(codecs)
-        return {name: infos[0] for name, infos in codecs.items() if len(infos) == 1}
+        return MappingProxyType({name: infos[0] for name, infos in codecs.items() if len(infos) == 1})
 
     def _ask(self, kind: str, built_in: bool | None = None, **kwargs: Any) -> None:
         hook, record = HOOKS[kind]
@@ -146,7 +147,10 @@ class PluginHost:
             if plugin.manager is None or built_in not in (None, plugin.built_in):
                 continue
             with _guard(plugin, f"raised in {hook}"):
-                results = getattr(plugin.manager.hook, hook)(**kwargs)
+                caller = getattr(plugin.manager.hook, hook)
+                results = caller(**kwargs)
+                if not results and caller.get_hookimpls():  # pluggy leaves None out
+                    raise LoadError(f"{hook} must return a list of {record.__name__}, got None")
                 plugin.records[kind] = _checked(hook, record, results)
 
 
@@ -181,25 +185,44 @@ def _installed() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
     """
     seen = set()
     for distribution in importlib.metadata.distributions():
+        where = os.path.basename(str(getattr(distribution, "_path", "a distribution")))
+        name, version = where, "?"
         try:
-            name, version = str(distribution.metadata["Name"]), str(distribution.version)
+            name, version = _identity(distribution)
             key = re.sub(r"[-_.]+", "-", name).lower()
             if key in seen:  # the first on the path is the one that imports
                 continue
             seen.add(key)
             points = [point for point in distribution.entry_points if point.group == GROUP]
         except Exception as error:
-            path = str(getattr(distribution, "_path", "a distribution"))
-            if "esbench" in path:
-                yield os.path.basename(path), os.path.basename(path), "?", _raiser(error)
+            if GROUP in where or _mentions_us(distribution):
+                yield name, name, version, _raiser(f"its metadata cannot be read: {error}")
             continue
         for point in points:
-            yield point.name, name, version, point.load
+            if point.pattern.match(point.value):
+                yield point.name, name, version, point.load
+            else:
+                sentence = f"its entry point {point.value!r} is not written package.module or package.module:object"
+                yield point.name, name, version, _raiser(sentence)
 
 
-def _raiser(error: Exception) -> Callable[[], Any]:
+def _identity(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    name = distribution.metadata["Name"]
+    if not name:
+        raise ValueError("it does not say its name")
+    return str(name), str(distribution.version)
+
+
+def _mentions_us(distribution: importlib.metadata.Distribution) -> bool:
+    try:
+        return f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or "")
+    except Exception:
+        return False
+
+
+def _raiser(sentence: str) -> Callable[[], Any]:
     def load() -> Any:
-        raise LoadError(f"its metadata cannot be read: {error}")
+        raise LoadError(sentence)
 
     return load
 

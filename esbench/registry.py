@@ -35,7 +35,7 @@ INTERNAL: dict[str, Iterable[Info]] = {
 }
 
 #: kind -> how many leading arguments of a target are not parameters (the frame; the image; the picture and the generator).
-LEADING = {"criterion": 1, "codec": 1, "dataset": 0, "degradation": 2, "network": 2, "task": 1, "executor": 1}
+LEADING = {"criterion": 1, "codec": 1, "dataset": 0, "degradation": 2, "network": 2, "task": 1, "executor": 2}
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,8 @@ def parameters(record: Record) -> dict[str, Param]:
     """
     target = load(record, record.info.target)
     try:
-        leading = 0 if isinstance(target, type) else LEADING[record.kind]
+        # the class of a criterion with memory gets its frames later
+        leading = 0 if record.kind == "criterion" and isinstance(target, type) else LEADING[record.kind]
         known = params.parameters(target, leading)
     except (TypeError, ValueError) as error:
         raise LoadError(f"{_whose(record)} has no readable signature: {error}") from error

@@ -39,7 +39,7 @@ class Running:
 
     Args:
         patience: S, the number of following steps that must not undercut a step; at least 0.
-        min_delta: how much lower a value must be to undercut; 0 is Eq. (4).
+        min_delta: by more than this must a value be lower than the best so far to undercut it; 0 is Eq. (4).
     """
 
     patience: int = 1000
@@ -63,13 +63,10 @@ class Running:
         if self.stop is not None:
             return False
         self.step += 1
-        undercuts = (
-            value is not None
-            and not math.isnan(value)
-            and (self.best_step is None or value < self.best_value - self.min_delta)
-        )
+        number = math.nan if value is None else float(value)  # a float32 would be compared in its own precision
+        undercuts = number < self.best_value - self.min_delta or (self.best_step is None and not math.isnan(number))
         if undercuts:
-            self.best_step, self.best_value = self.step, float(value)  # type: ignore[arg-type]
+            self.best_step, self.best_value = self.step, number
         if self.best_step is not None and self.step - self.best_step >= self.patience:
             self.stop = Stop(self.best_step, self.best_value, decided_at=self.step)
         return undercuts
@@ -92,7 +89,7 @@ def first_stop(curve: Iterable[float | None], patience: int = 1000, min_delta: f
     Args:
         curve: one value a step from step 0, lower is better; None and NaN are missing values.
         patience: S, the number of following steps that must all be on the curve and not undercut the chosen one.
-        min_delta: how much lower a value must be to undercut.
+        min_delta: by more than this must a value be lower than the best so far to undercut it.
 
     Returns:
         The stop; where no step satisfies the rule, the last step, with `fallback=True`.

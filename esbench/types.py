@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,7 @@ class Info:
 
     def lacking(self) -> str:
         """Return the first required name that cannot be imported here, or an empty string."""
-        return next((name for name in self.requires if importlib.util.find_spec(name) is None), "")
+        return next((name for name in self.requires if not _importable(name)), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,16 @@ class CriterionInfo(Info):
     resolve: str | Callable[..., Any] | None = None
     unavailable: str | Callable[[], str] | None = None
     codec: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = get_args(Need)
+        if isinstance(self.needs, str) or not set(self.needs) <= set(known):
+            raise ValueError(f"needs of {self.name!r} must be of {', '.join(known)}, got {self.needs!r}")
+        if not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(f"every of {self.name!r} must be a whole number from 1, got {self.every!r}")
+        if self.measures not in ("output", "average"):
+            raise ValueError(f"measures of {self.name!r} must be 'output' or 'average', got {self.measures!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +313,7 @@ class Block:
     Attributes:
         first: the step of the first frame.
         losses: one loss a step.
+        average_losses: the losses of the averaged outputs.
         outputs: one output a step, each from before its step's update.
         averages: the exponentially averaged outputs.
         restored: the steps of this block after which the optimisation went back to an earlier state.
@@ -309,6 +321,7 @@ class Block:
 
     first: int
     losses: Sequence[float]
+    average_losses: Sequence[float]
     outputs: Pictures
     averages: Pictures
     restored: tuple[int, ...] = ()
@@ -318,8 +331,8 @@ class Block:
 
     def frames(self, problem: Problem) -> Iterator[Frame]:
         """Give the frames in order, each with its averaged frame."""
-        for i, loss in enumerate(self.losses):
-            average = Frame(self.averages, i, step=self.first + i, loss=loss, problem=problem)
+        for i, (loss, average_loss) in enumerate(zip(self.losses, self.average_losses, strict=True)):
+            average = Frame(self.averages, i, step=self.first + i, loss=average_loss, problem=problem)
             yield Frame(self.outputs, i, step=self.first + i, loss=loss, problem=problem, average=average)
 
 
@@ -426,10 +439,10 @@ class Progress(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Notice(Event):
-    """A sentence that the user should see: a parameter decided, an optimisation set back."""
+    """A sentence that the user should see, of a unit or of the whole run: a parameter decided, an optimisation set back."""
 
-    unit: str
     text: str
+    unit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -455,6 +468,14 @@ class RunFinished(Event):
     folder: str
     done: int
     failed: int
+
+
+def _importable(name: str) -> bool:
+    """Whether a module is there, without importing it; the packages that it is in are imported."""
+    try:
+        return name in sys.modules or importlib.util.find_spec(name) is not None
+    except Exception:  # no such package, or one that fails, or a text that is no module's name
+        return False
 
 
 def _frozen(array: Any) -> Any:

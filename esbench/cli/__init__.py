@@ -1,0 +1,96 @@
+"""The command line. Each family of commands is a module, imported when one of them is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from esbench import __version__
+from esbench.errors import EsbenchError, did_you_mean
+
+#: command -> its module, and its line in the list.
+COMMANDS = {
+    "run": ("run", "Compare criteria on the same optimisations: DIP on every unit, one table at the end."),
+    "list-criteria": ("components", "The criteria that are installed."),
+    "list": ("components", "The components of a kind: codecs, datasets, degradations, ..."),
+    "show": ("components", "One component: its parameters, reference, owner and needs."),
+    "plugins": ("components", "Every plugin, and why one is not in use."),
+    "measure": ("measure", "A criterion's value of picture files."),
+    "export": ("results", "The results table of a run as CSV, JSON or Parquet."),
+    "calibrate": ("calibrate", "Find the lam of a CIFS criterion on clean pictures."),
+    "data": ("data", "Data sets: where they are, and whether they are whole."),
+    "env": ("env", "Versions, device and plugins: what an issue report needs."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a command by name."""
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"esbench.cli.{COMMANDS[name][0]}")
+        command: click.Command = getattr(module, name.replace("-", "_") + "_command")
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command, with a suggestion where there is none."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.UsageError(f"No command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}".strip())
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="esbench")
+def cli() -> None:
+    """When to stop a Deep Image Prior.
+
+    Criteria as plugins, one stopping rule, and a benchmark that compares them. `esbench run --preset quick` is a first look.
+
+    Exit codes: 0 done; 1 some units failed, or a check did not hold; 2 usage; 3 something named is not available here; 4 a
+    mistake of esbench's own; 130 interrupted: what was finished stays, and the same command goes on.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        _say("interrupted: what was finished stays, and the same command goes on")
+        sys.exit(130)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" ('{context.command_path} --help' shows what there is)" if context is not None else ""
+        _say(f"{error.format_message()}{hint}")
+        sys.exit(2)
+    except EsbenchError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone, as in `esbench list-criteria | head -1`
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        _say("this is a mistake in esbench or one of its plugins; the lines above and 'esbench env' help to mend it")
+        sys.exit(4)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"esbench: {sentence}", err=True)

@@ -16,9 +16,6 @@ from esbench.dip.settings import Settings
 from esbench.errors import UnitError
 from esbench.types import Block, Pictures
 
-#: Raised by hand when the numbers that the loop gives change; part of every unit's id.
-ENGINE = 1
-
 #: A fall of the PSNR to the observation by more than this undoes the steps since the last good state.
 FALL_DB = 5.0
 
@@ -68,7 +65,7 @@ class Trajectory:
     def _steps(self, n: int) -> Block:
         if self.t % KEEP_EVERY < self.block:
             self._keep()
-        outputs, averages, losses = [], [], []
+        outputs, averages, losses, average_losses = [], [], [], []
         decay = self.settings.decay
         for _ in range(n):
             x, loss = self._forward()
@@ -81,10 +78,17 @@ class Trajectory:
             outputs.append(x)
             averages.append(self.average)
             losses.append(loss.detach())
+            average_losses.append(self.task.loss(self.average))
         first, self.t = self.t, self.t + n
-        block = torch.stack(losses).tolist()  # the one wait for the device in a block
-        restored = self._check(first, block)
-        return Block(first, block, Pictures(torch.cat(outputs)), Pictures(torch.cat(averages)), restored)
+        seen = torch.stack([torch.stack(losses), torch.stack(average_losses)]).tolist()  # the one wait in a block
+        return Block(
+            first,
+            losses=seen[0],
+            average_losses=seen[1],
+            outputs=Pictures(torch.cat(outputs)),
+            averages=Pictures(torch.cat(averages)),
+            restored=self._check(first, seen[0]),
+        )
 
     def _forward(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return x_t and its loss: the output before update t, for a freshly perturbed input."""

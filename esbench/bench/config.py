@@ -1,0 +1,174 @@
+"""The configuration of a run: one record, the same names as flags, TOML keys and keyword arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from esbench.errors import ConfigError, did_you_mean
+
+PRESETS = ("paper", "quick")
+
+#: What may grow, or differ, from one command to the next on the same folder. All else is what the run is.
+GROWS = ("criterion", "image", "images", "sigma", "seed")
+FREE = (*GROWS, "live", "executor")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a run is made of.
+
+    Attributes:
+        criterion: the criteria, measured on every unit.
+        dataset: a name, or a folder or file.
+        images: the first so many pictures by name; None for all.
+        image: or these, by name; empty for all.
+        crop: side of the centre crop; None for the whole picture.
+        noise: the degradation.
+        sigma: its levels on the 0-255 scale, where it has one.
+        task: the task.
+        network: the network.
+        input_scale: z is uniform in [0, input_scale].
+        iterations: T, steps of each optimisation.
+        patience: S, steps that must not undercut a stop.
+        seed: one optimisation for each.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, float32 or bfloat16.
+        executor: where units run.
+        live: end a unit as soon as all its criteria have stopped.
+    """
+
+    criterion: tuple[str, ...] = ("cifs-jpeg", "wmv")
+    dataset: str = "samples"
+    images: int | None = None
+    image: tuple[str, ...] = ()
+    crop: int | None = None
+    noise: str = "gaussian"
+    sigma: tuple[float, ...] = (25.0,)
+    task: str = "denoise"
+    network: str = "skip"
+    input_scale: float = 0.1
+    iterations: int = 20_000
+    patience: int = 1000
+    seed: tuple[int, ...] = (0,)
+    device: str = "auto"
+    precision: str = "auto"
+    executor: str = "serial"
+    live: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low in (("images", 1), ("crop", 1), ("iterations", 1), ("patience", 0), ("input_scale", 0)):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ConfigError(f"{name.replace('_', '-')} must be at least {low}, got {value}.")
+        for name in ("criterion", "sigma", "seed"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} needs at least one value, got none.")
+        if self.images is not None and self.image:
+            raise ConfigError("Say either images (how many) or image (which), not both.")
+
+    def grown(self, old: Config) -> Config:
+        """Return the union with an earlier configuration of the same run.
+
+        Raises:
+            ConfigError: something differs that makes it another run.
+        """
+        for field in dataclasses.fields(self):
+            was, now = getattr(old, field.name), getattr(self, field.name)
+            if field.name not in FREE and was != now:
+                raise ConfigError(
+                    f"This run has {field.name} = {_toml(was)}, the command {_toml(now)}: choose another --out, or leave it as "
+                    f"it was. Only {', '.join(GROWS)} may grow."
+                )
+        both = {name: _union(getattr(old, name), getattr(self, name)) for name in ("criterion", "sigma", "seed")}
+        everything = (None, ())
+        if everything in ((old.images, old.image), (self.images, self.image)):
+            both |= {"images": None, "image": ()}
+        elif old.image or self.image:
+            both |= {"images": None, "image": _union(old.image, self.image)}
+        else:
+            both |= {"images": max(old.images or 0, self.images or 0)}
+        return dataclasses.replace(self, **both)
+
+    def to_toml(self) -> str:
+        """Return the text that `read` takes."""
+        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return "".join(f"{name} = {_toml(value)}\n" for name, value in values if value not in (None, ()))
+
+
+def resolve(flags: Mapping[str, Any], preset: str | None = None, file: Path | None = None) -> Config:
+    """Return the configuration of a command: defaults, then the preset, then the file, then the flags.
+
+    Raises:
+        ConfigError: a key is unknown or a value of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    if preset is not None:
+        text = resources.files("esbench.bench").joinpath(f"presets/{preset}.toml").read_text(encoding="utf-8")
+        values |= {key: value for key, value in tomllib.loads(text).items() if key != "summary"}
+    if file is not None:
+        values |= _parsed(file)
+    values |= flags
+    return Config(**{key: _cast(key, value) for key, value in values.items()})
+
+
+def read(file: Path) -> Config:
+    """Return the configuration that a file holds.
+
+    Raises:
+        ConfigError: it is no such file.
+    """
+    return resolve({}, file=file)
+
+
+def preset_summary(preset: str) -> str:
+    """Return in a line what a preset sets."""
+    text = resources.files("esbench.bench").joinpath(f"presets/{preset}.toml").read_text(encoding="utf-8")
+    return str(tomllib.loads(text)["summary"])
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no configuration {str(file)!r}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{str(file)!r} is not a TOML file that can be read: {error}.") from None
+
+
+def _cast(key: str, value: Any) -> Any:
+    """Return a value in the type that its field has."""
+    fields = {f.name: f for f in dataclasses.fields(Config)}
+    if key not in fields:
+        hint = did_you_mean(key, fields)
+        raise ConfigError(f"There is no configuration key {key!r}. {hint} The keys are: {', '.join(fields)}.".replace("  ", " "))
+    default = fields[key].default
+    kind = {"images": int, "crop": int, "image": str}.get(key)
+    if isinstance(default, tuple):
+        kind = kind or type(default[0])
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_scalar(key, kind, item) for item in items)
+    return value if value is None else _scalar(key, kind or type(default), value)
+
+
+def _scalar(key: str, kind: type, value: Any) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{key} must be {kind.__name__}, got {value!r}.")
+    return value
+
+
+def _union(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*old, *(value for value in new if value not in old))
+
+
+def _toml(value: Any) -> str:
+    # strings, numbers, booleans and lists of them are written alike in JSON and TOML
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

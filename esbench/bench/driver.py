@@ -1,0 +1,163 @@
+"""Plan, skip what is done, hand the rest to an executor, pass on what happens."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from esbench.bench import grid
+from esbench.bench.config import Config
+from esbench.bench.stamp import command, stamp
+from esbench.bench.store import Run
+from esbench.bench.unit import Job, network, observation, todo, trajectory
+from esbench.criterion import Criterion
+from esbench.params import REQUIRED
+from esbench.registry import parameters, registry
+from esbench.types import Event, Notice, Pictures, Problem, RunFinished, RunStarted, UnitSpec
+
+#: Seconds of work that are announced before it begins.
+LONG = 3600
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command asks for: all units, and the jobs that are left to do."""
+
+    criteria: tuple[str, ...]
+    jobs: tuple[Job, ...]
+    left: tuple[Job, ...]
+
+    @property
+    def units(self) -> list[str]:
+        """The ids of all units."""
+        return [grid.unit_id(job.spec) for job in self.jobs]
+
+
+def plan(config: Config, folder: Path) -> Plan:
+    """Return what a configuration asks for and what of it is not done yet.
+
+    Raises:
+        EsbenchError: something in it does not exist or is not here.
+    """
+    criteria = tuple(dict.fromkeys(registry().get("criterion", text).text for text in expand(config.criterion)))
+    registry().get("executor", config.executor)
+    run, path = Run(folder), Path(config.dataset)
+    known = {r.info.name for r in registry().records["dataset"]}
+    # another process may have another working directory
+    dataset = str(path.resolve()) if path.exists() and config.dataset not in known else config.dataset
+    specs = list(grid.units(config))
+    device = specs[0].device if config.device == "auto" else config.device
+    jobs = tuple(
+        Job(spec, str(folder.resolve()), dataset, device, criteria, config.patience, config.live) for spec in specs
+    )
+    left = tuple(job for job in jobs if todo(job, run.unit(grid.unit_id(job.spec))))
+    for job in {job.spec.image: job for job in left}.values():
+        _check(job)
+    return Plan(criteria, jobs, left)
+
+
+def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], None]) -> int:
+    """Do what is left of a plan and return how many units failed.
+
+    Args:
+        config: the configuration.
+        folder: of the run.
+        planned: from `plan`.
+        listen: called with every event, as the plugins are.
+    """
+
+    def emit(event: Event) -> None:
+        listen(event)
+        registry().host.emit(event)
+
+    store, failed, units = Run(folder), 0, planned.units
+    with store.lock():
+        entry = {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "command": command()}
+        store.begin(config, units, stamp(), entry)
+        done = len(units) - len(planned.left)
+        emit(RunStarted(folder=str(folder), units=len(units), done=done, iterations=config.iterations))
+        if warning := long_work(planned.left):
+            emit(Notice(text=warning))
+        executor = registry().get("executor", config.executor)
+        for outcome in executor.target(planned.left, emit, **executor.values):
+            failed += outcome.status == "failed"
+        emit(RunFinished(folder=str(folder), done=len(units) - failed, failed=failed))
+    return failed
+
+
+def long_work(left: tuple[Job, ...]) -> str:
+    """Return a sentence before work of more than an hour, else an empty string; steps are only tried where it may be."""
+    device = left[0].spec.device
+    pixel_steps = sum((job.spec.crop or 512) ** 2 * job.spec.iterations for job in left)
+    if pixel_steps < {"cpu": 2e7}.get(device, 2e10):
+        return ""
+    seconds = estimate(left)
+    if seconds < LONG:
+        return ""
+    return (
+        f"This will take about {duration(seconds)} on this {device.upper()}, and the criteria's time on top. --images, --crop "
+        "and --iterations make it smaller; --preset quick is a first look. It can be interrupted at any time, and the same "
+        "command goes on."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it: 42 s, 3:05 min, 7.2 h, 12 days."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def expand(criteria: tuple[str, ...]) -> list[str]:
+    """Return the criteria with `all` written out: every available one whose parameters have defaults."""
+    names: list[str] = []
+    for text in criteria:
+        if text != "all":
+            names.append(text)
+            continue
+        usable = (r for r in registry().records["criterion"] if r.status == "ok")
+        names += [r.info.name for r in usable if all(p.default is not REQUIRED for p in parameters(r).values())]
+    return names
+
+
+def estimate(left: tuple[Job, ...]) -> float:
+    """Return about how many seconds the optimisations of some jobs will take here, from a few steps of one of them.
+
+    Criteria come on top. A step takes time in proportion to the pixels; the few are taken on a small picture.
+    """
+    import numpy as np
+
+    if not left:
+        return 0.0
+    spec, device = left[0].spec, left[0].device
+    side = 96
+    sample = trajectory(spec, np.full((side, side, 3), 0.5, np.float32), device)
+    blocks = iter(sample)
+    next(blocks)  # the first one is slow
+    started, steps = time.perf_counter(), 0
+    while steps < 2:
+        steps += len(next(blocks))
+    per_pixel = (time.perf_counter() - started) / (steps * side * side)
+    return sum(per_pixel * _pixels(job.spec, job.dataset) * job.spec.iterations for job in left)
+
+
+def _pixels(spec: UnitSpec, dataset: str) -> int:
+    h, w = grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop).shape[:2]
+    return h * w
+
+
+def _check(job: Job) -> None:
+    """Find out before the first step what would stop a unit: a picture too small, a parameter that cannot be decided."""
+    import torch
+
+    _, noisy, sigma = observation(job.spec, job.dataset)
+    with torch.device("meta"):
+        network(job.spec, noisy.shape)
+    problem = Problem(noisy=Pictures(noisy[None])[0], sigma=sigma, task=job.spec.task)
+    for text in job.criteria:
+        Criterion(registry().get("criterion", text), problem)

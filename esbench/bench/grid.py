@@ -1,0 +1,152 @@
+"""From a configuration to units."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from esbench import images, params
+from esbench.bench.config import Config
+from esbench.dip.settings import Settings
+from esbench.errors import NameUnknown, Unavailable, UsageError
+from esbench.params import plain
+from esbench.registry import Component, registry
+from esbench.types import Bytes, Dataset, DegradationInfo, UnitSpec
+
+#: Raised by hand when the numbers of an optimisation change, so that old and new are not taken for the same unit.
+ENGINE = 1
+
+
+def units(config: Config) -> Iterator[UnitSpec]:
+    """Give the units of a configuration: pictures x noise levels x seeds, pictures first.
+
+    Raises:
+        EsbenchError: something named in it does not exist or is not here.
+    """
+    name, dataset = open_dataset(config.dataset)
+    device, precision = device_kind(config.device), "float32" if config.precision == "auto" else config.precision
+    network, task = registry().get("network", config.network).text, registry().get("task", config.task).text
+    settings = Settings()
+    levels = [degradation(config.noise, sigma) for sigma in config.sigma]
+    noises = dict.fromkeys((component_noise(c, config.noise), level(c)) for c in levels)
+    for image in chosen(config, dataset):
+        pixels = hashlib.sha256(picture(dataset, image, config.crop).tobytes()).hexdigest()
+        for noise, sigma in noises:
+            for seed in config.seed:
+                yield UnitSpec(
+                    dataset=name,
+                    image=image,
+                    pixels=pixels,
+                    crop=config.crop,
+                    task=task,
+                    noise=noise,
+                    sigma=sigma,
+                    network=network,
+                    seed=seed,
+                    iterations=config.iterations,
+                    input_scale=config.input_scale,
+                    learning_rate=settings.learning_rate,
+                    perturbation=settings.perturbation,
+                    depth=settings.depth,
+                    precision=precision,
+                    device=device,
+                    engine=ENGINE,
+                )
+
+
+def unit_id(spec: UnitSpec) -> str:
+    """Return the name of a unit: readable, and unique by the hash of all that it is made of."""
+    text = json.dumps(dataclasses.asdict(spec), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    noise = params.split(spec.noise)[0] + ("" if spec.sigma is None else plain(spec.sigma))
+    parts = (spec.dataset, spec.image, params.split(spec.task)[0], noise, params.split(spec.network)[0], f"s{spec.seed}")
+    return "-".join([*(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts), digest])
+
+
+def open_dataset(text: str) -> tuple[str, Dataset]:
+    """Return the name and the pictures of a data set: an installed one, or any folder or file.
+
+    Raises:
+        NameUnknown: it is neither.
+        Missing: it is known, but not here.
+    """
+    try:
+        component = registry().get("dataset", text)
+    except NameUnknown as unknown:
+        path = Path(text)
+        if not path.exists():
+            raise NameUnknown(
+                "data set",
+                text,
+                [r.info.name for r in registry().records["dataset"]],
+                "It is no folder or picture either. 'esbench list datasets' shows all.",
+            ) from unknown
+        from esbench.datasets.named import Folder
+
+        return path.resolve().stem if path.is_file() else path.resolve().name, Folder(path)
+    return component.info.name, component.target(**component.values)
+
+
+def chosen(config: Config, dataset: Dataset) -> list[str]:
+    """Return the names of the pictures that a configuration asks for."""
+    ids = list(dataset.ids())
+    for image in config.image:
+        if image not in ids:
+            raise NameUnknown("picture", image, ids, f"Data set {config.dataset!r} has {len(ids)}.")
+    return list(config.image) or ids[: config.images]
+
+
+def picture(dataset: Dataset, image: str, crop: int | None) -> Bytes:
+    """Return a clean picture as the unit has it."""
+    whole = dataset.load(image)
+    return whole if crop is None else images.centre_crop(whole, crop)
+
+
+def degradation(noise: str, sigma: float | None) -> Component:
+    """Return a degradation at a level; the level is ignored where it has none."""
+    component = registry().get("degradation", noise)
+    assert isinstance(component.info, DegradationInfo)
+    parameter = component.info.parameter
+    if not parameter or sigma is None:
+        return component
+    name, given = params.split(noise)
+    if parameter in given:
+        raise UsageError(f"The level is given by --{parameter}, not in {noise!r}.")
+    text = ",".join(f"{key}={value}" for key, value in (given | {parameter: plain(sigma)}).items())
+    return registry().get("degradation", f"{name}[{text}]")
+
+
+def level(component: Component) -> float | None:
+    """Return the value of the parameter that a degradation is swept over, or None."""
+    assert isinstance(component.info, DegradationInfo)
+    return component.values.get(component.info.parameter)
+
+
+def component_noise(component: Component, noise: str) -> str:
+    """Return the canonical text of a degradation without its level, which is a column of its own."""
+    return component.text if level(component) is None else registry().get("degradation", noise).text
+
+
+def device_kind(device: str) -> str:
+    """Return cpu or cuda.
+
+    Raises:
+        Unavailable: there is no such device here.
+        UsageError: nothing is called that.
+    """
+    if device == "cpu":
+        return "cpu"
+    if device != "auto" and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}.")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if count else "cpu"
+    if int(device.partition(":")[2] or 0) >= count:
+        raise Unavailable(f"There is no device {device!r}: PyTorch sees {count} CUDA device(s) here. --device cpu works.")
+    return "cuda"

@@ -1,0 +1,245 @@
+"""The folder of a run. Nothing else knows the names of its files.
+
+    RUN/
+      run.toml                  the configuration; `esbench run --config RUN/run.toml` repeats it
+      run.json                  format, what made it, the plan, one entry for each command
+      units/<id>/
+        spec.json               all that the optimisation depends on
+        trace.parquet           step, loss, psnr_db, average_loss, average_psnr_db, seconds
+        criteria/<name>-<hash>.parquet    step, value, ms, and what the value was made of
+        images/*.png            clean, noisy, peak, last, and stop-<criterion>
+        result.json             written last and renamed into place: the unit is done
+        error.txt               the traceback of the last failure
+
+Every file is written beside its place and renamed into it, so what is there is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from esbench.bench import config as configuration
+from esbench.bench.config import Config
+from esbench.errors import DataError, Missing, Unavailable, UsageError
+from esbench.params import split
+from esbench.types import UnitSpec
+
+FORMAT = 1
+
+
+class Run:
+    """A run on the disk.
+
+    Args:
+        path: its folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def begin(self, config: Config, plan: list[str], stamp: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+        """Write down what a command is about to do, or check that it goes with what the folder holds.
+
+        Raises:
+            ConfigError: the folder holds a run with another configuration.
+            Unavailable: the folder cannot be written.
+        """
+        if (self.path / "run.toml").exists():
+            config = config.grown(self.config())
+            record = self.record()
+        else:
+            ours = ("lock", "run.json")  # left by a command that was killed before its first unit
+            if any(p.name not in ours and not p.name.startswith(".") for p in self.path.iterdir()):
+                raise UsageError(f"{str(self.path)!r} is there already and holds no run: choose another --out.")
+            record = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
+        record["plan"] += [unit for unit in plan if unit not in set(record["plan"])]
+        record["commands"].append(dict(entry))
+        with _writing(self.path):
+            write(self.path / "run.json", _json(record))
+            write(self.path / "run.toml", config.to_toml().encode())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one driver.
+
+        Raises:
+            Unavailable: another has it, or it cannot be written.
+        """
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / "lock", "w")  # noqa: SIM115 - held for as long as the run goes on
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Unavailable(f"Another esbench is at work on {str(self.path)!r}: wait for it, or choose another --out.") from None
+            yield
+
+    def config(self) -> Config:
+        """Return the configuration.
+
+        Raises:
+            Missing: the folder holds no run.
+        """
+        if not (self.path / "run.toml").exists():
+            raise Missing(f"{str(self.path)!r} holds no run of esbench (there is no run.toml in it).")
+        return configuration.read(self.path / "run.toml")
+
+    def record(self) -> dict[str, Any]:
+        """Return what `begin` wrote down.
+
+        Raises:
+            DataError: it was written by another version, or cannot be read.
+        """
+        path = self.path / "run.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
+        if record.get("format") != FORMAT:
+            raise DataError(f"{str(path)!r} has format {record.get('format')}, this esbench reads format {FORMAT}.")
+        return record
+
+    def unit(self, id: str) -> Unit:
+        """Return a unit, there or not."""
+        return Unit(self.path / "units" / id)
+
+    def units(self) -> list[Unit]:
+        """Return the units of the plan, in its order."""
+        return [self.unit(id) for id in self.record()["plan"]]
+
+
+class Unit:
+    """A unit on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.id = path, path.name
+
+    def spec(self) -> UnitSpec:
+        """Return what the unit is made of."""
+        return UnitSpec(**json.loads((self.path / "spec.json").read_text(encoding="utf-8")))
+
+    def result(self) -> dict[str, Any] | None:
+        """Return the result, or None while the unit is not done."""
+        try:
+            return json.loads((self.path / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise DataError(f"{str(self.path / 'result.json')!r} cannot be read: {error}.") from error
+
+    def error(self) -> str:
+        """Return the traceback of the last failure, or an empty string."""
+        path = self.path / "error.txt"
+        return path.read_text(encoding="utf-8") if path.exists() and not (self.path / "result.json").exists() else ""
+
+    def trace(self, columns: list[str] | None = None) -> dict[str, Any]:
+        """Return columns of the trace as NumPy arrays."""
+        return _read_table(self.path / "trace.parquet", columns)[0]
+
+    def criterion(self, text: str, columns: list[str] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return columns of a criterion's values as NumPy arrays (missing values are NaN), and what made them."""
+        return _read_table(self.criterion_path(text), columns)
+
+    def criterion_path(self, text: str) -> Path:
+        """Return where the values of a criterion are kept."""
+        return self.path / "criteria" / f"{slug(text)}.parquet"
+
+    def image_path(self, name: str) -> Path:
+        """Return where a picture is kept: clean, noisy, peak, last, or stop-<criterion>."""
+        return self.path / "images" / f"{slug(name)}.png"
+
+    def begin(self, spec: UnitSpec) -> None:
+        """Make the folder."""
+        (self.path / "criteria").mkdir(parents=True, exist_ok=True)
+        (self.path / "images").mkdir(exist_ok=True)
+        write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
+
+    def write_trace(self, columns: Mapping[str, Any]) -> None:
+        """Write the trace."""
+        _write_table(self.path / "trace.parquet", columns, {})
+
+    def write_criterion(self, text: str, columns: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
+        """Write the values of a criterion."""
+        _write_table(self.criterion_path(text), columns, made_by)
+
+    def write_image(self, name: str, image: Any) -> None:
+        """Write a picture, uint8 (H, W, C)."""
+        from esbench import images
+
+        _into(self.image_path(name), lambda path: images.write(path, image), suffix=".png")
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write the result: from now on the unit is done."""
+        write(self.path / "result.json", _json(result))
+
+    def write_error(self, text: str) -> None:
+        """Write down why the unit failed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write(self.path / "error.txt", text.encode())
+
+
+def slug(text: str) -> str:
+    """Return a file name for a canonical text: the bare name, or name and hash where it has parameters."""
+    name, given = split(text)
+    name = re.sub(r"[^a-z0-9-]", "_", name)
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}" if given else name
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    _into(path, lambda part: part.write_bytes(data))
+
+
+def _into(path: Path, make: Callable[[Path], Any], suffix: str = "") -> None:
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{suffix}")
+    try:
+        make(part)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
+
+
+def _write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(dict(columns)).replace_schema_metadata({"esbench": json.dumps(made_by)})
+    _into(path, lambda part: pq.write_table(table, part, compression="zstd"))
+
+
+def _read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read(columns=columns)
+    except FileNotFoundError:
+        raise Missing(f"There is no {str(path)!r}.") from None
+    except Exception as error:
+        raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
+    made_by = json.loads((table.schema.metadata or {}).get(b"esbench", b"{}"))
+    return {name: table.column(name).to_numpy() for name in table.column_names}, made_by
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another --out.") from error

@@ -1,0 +1,159 @@
+"""What is installed: criteria, codecs, data sets, ..., and the plugins that they come from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from esbench import params
+from esbench.cli.output import json_option, print_json, print_table
+from esbench.errors import EsbenchError
+from esbench.registry import PLURAL, Record, parameters, registry
+from esbench.types import CriterionInfo
+
+
+@click.command("list-criteria")
+@json_option
+def list_criteria_command(as_json: bool) -> None:
+    """List the criteria that are installed, with their owners."""
+    _list("criterion", as_json)
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(list(PLURAL.values())))
+@json_option
+def list_command(kind: str, as_json: bool) -> None:
+    """List the components of a kind, with their owners."""
+    _list(next(singular for singular, plural in PLURAL.items() if plural == kind), as_json)
+
+
+@click.command("show")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(PLURAL)), help="Where several kinds have the name.")
+@json_option
+def show_command(name: str, kind: str | None, as_json: bool) -> None:
+    """Show one component: its parameters with defaults and ranges, its reference, its owner, what it needs."""
+    bare = params.split(name)[0]
+    kinds = [kind] if kind else list(PLURAL)
+    found = [k for k in kinds if any(bare in (r.info.name, r.qualified) for r in registry().records[k])]
+    if len(found) > 1:
+        raise click.UsageError(f"{bare!r} is a {' and a '.join(found)}: say which with --kind.")
+    record = registry().find(found[0] if found else kind or "criterion", bare)
+    if as_json:
+        print_json(_row(record))
+        return
+    info = record.info
+    click.echo(f"{info.name}: {info.summary}\n")
+    facts = {
+        "kind": record.kind,
+        "owner": f"{record.distribution} {record.distribution_version}",
+        "version": info.version,
+        "reference": info.reference or "none given",
+    }
+    if isinstance(info, CriterionInfo):
+        facts["needs"] = ", ".join(info.needs) or "the output alone"
+        facts["memory"] = "yes" if isinstance(_target(record), type) else "no: its value depends on one output"
+    for key, value in facts.items():
+        click.echo(f"  {key:10} {value}")
+    known = parameters(record)
+    click.echo("\nParameters:" if known else "\nNo parameters.")
+    rows = [
+        (p.name, params.describe(p.annotation), "must be given" if p.default is params.REQUIRED else params.plain(p.default))
+        for p in known.values()
+    ]
+    if rows:
+        print_table(("name", "what fits", "default"), rows)
+
+
+@click.command("plugins")
+@click.option("--traceback", "of", metavar="NAME", help="Show the traceback of one plugin that is broken.")
+@json_option
+def plugins_command(of: str | None, as_json: bool) -> None:
+    """List every plugin: ok, broken, blocked or in conflict, and why."""
+    plugins = registry().host.plugins
+    if of is not None:
+        matching = [p for p in plugins if of in (p.name, p.distribution)]
+        if not matching:
+            raise click.UsageError(f"No plugin {of!r}. {params.did_you_mean(of, [p.name for p in plugins])}".strip())
+        click.echo("\n".join(p.traceback or f"{p.name}: no failure" for p in matching))
+        return
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": p.name,
+                    "distribution": p.distribution,
+                    "version": p.version,
+                    "status": p.status,
+                    "reason": p.reason,
+                    "provides": {PLURAL[kind]: [i.name for i in infos] for kind, infos in p.records.items() if infos},
+                }
+                for p in plugins
+            ]
+        )
+        return
+    rows = [
+        (p.name, p.distribution, p.version, p.status, p.reason or _provides(p.records)) for p in plugins
+    ]
+    print_table(("plugin", "distribution", "version", "status", "provides, or why not"), rows)
+
+
+def _provides(records: dict[str, Any]) -> str:
+    return ", ".join(f"{len(infos)} {PLURAL[kind] if len(infos) > 1 else kind}" for kind, infos in records.items() if infos)
+
+
+def _list(kind: str, as_json: bool) -> None:
+    records = registry().records[kind]
+    broken = [p for p in registry().host.plugins if p.status == "broken"] if kind == "criterion" else []
+    if as_json:
+        rows = [_row(record) for record in records]
+        rows += [
+            {
+                "name": p.name,
+                "summary": "",
+                "distribution": p.distribution,
+                "version": p.version,
+                "status": "broken",
+                "reason": p.reason,
+                "parameters": {},
+                "needs": [],
+                "reference": "",
+            }
+            for p in broken
+        ]
+        print_json(rows)
+        return
+    lines = [
+        (r.info.name, f"{r.distribution} {r.distribution_version}", r.status, r.reason or r.info.summary) for r in records
+    ]
+    lines += [(p.name, f"{p.distribution} {p.version}", "broken", p.reason) for p in broken]
+    print_table((kind, "owner", "status", "summary, or why not"), lines)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    status, reason, schema = record.status, record.reason, {}
+    if status in ("ok", "conflict"):
+        try:
+            schema = params.schema(parameters(record))
+        except EsbenchError as error:
+            status, reason = "broken", str(error)
+    info = asdict(record.info)
+    return {
+        "name": record.info.name,
+        "summary": record.info.summary,
+        "distribution": record.distribution,
+        "version": record.distribution_version,
+        "status": status,
+        "reason": reason,
+        "parameters": schema,
+        "needs": list(info.get("needs", ())),
+        "reference": record.info.reference,
+    }
+
+
+def _target(record: Record) -> Any:
+    from esbench.registry import load
+
+    return load(record, record.info.target)

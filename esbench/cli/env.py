@@ -1,0 +1,31 @@
+"""What an issue report needs."""
+
+from __future__ import annotations
+
+import click
+
+from esbench.cli.output import json_option, print_json
+
+
+@click.command("env")
+@json_option
+def env_command(as_json: bool) -> None:
+    """Print versions, device and plugins."""
+    from esbench.bench.grid import device_kind
+    from esbench.bench.stamp import machine, stamp
+
+    facts = stamp() | {"machine": machine(device_kind("auto"))}
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            click.echo(f"{key}:")
+            for name, fact in value.items():
+                click.echo(f"  {name:24} {fact}")
+        elif isinstance(value, list):
+            click.echo(f"{key}: {'none' if not value else ''}")
+            for plugin in value:
+                click.echo(f"  {plugin['name']:24} {plugin['distribution']} {plugin['version']} ({plugin['status']})")
+        else:
+            click.echo(f"{key}: {value}")

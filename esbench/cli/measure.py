@@ -1,0 +1,39 @@
+"""A criterion's value of picture files."""
+
+from __future__ import annotations
+
+import click
+
+from esbench.cli.output import json_option, print_json, print_table
+
+
+@click.command("measure")
+@click.option("-c", "--criterion", "criteria", multiple=True, required=True, help="A criterion; repeatable.")
+@click.argument("images", nargs=-1, required=True)
+@json_option
+def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], as_json: bool) -> None:
+    """Print a criterion's value of picture files, lower is better.
+
+    A criterion has no value of one picture where it needs a loss, or the outputs of many steps; the reason is then said.
+    """
+    from esbench import images as files
+    from esbench.measure import measured
+    from esbench.registry import registry
+
+    components = [registry().get("criterion", text) for text in criteria]
+    rows = []
+    for path in images:
+        image = files.read(path)
+        for component in components:
+            value, ms = measured(component, image)
+            row = {"image": path, "criterion": component.text, "value": value.value, "ms": round(ms, 3)}
+            row |= {name: int(part) if part == int(part) else part for name, part in value.parts.items()}
+            rows.append(row | ({"reason": value.reason} if value.value is None else {}))
+    if as_json:
+        print_json(rows)
+        return
+    cells = [
+        (r["image"], r["criterion"], r["value"] if r["value"] is not None else f"none: {r['reason']}", f"{r['ms']:.1f}")
+        for r in rows
+    ]
+    print_table(("image", "criterion", "value", "ms"), cells)

@@ -1,0 +1,113 @@
+"""Progress on stderr: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from esbench.bench.driver import duration
+from esbench.types import Event, Notice, Progress, RunStarted, UnitFailed, UnitFinished, UnitStarted
+
+#: Seconds between two plain lines about one unit.
+LINE_EVERY = 10.0
+
+
+class Lines:
+    """Plain lines, for a file or a log."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, float] = {}
+        self.started: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Print what is worth a line."""
+        now = time.monotonic()
+        match event:
+            case RunStarted():
+                done = f", {event.done} of them done already" if event.done else ""
+                _print(f"{event.folder}: {event.units} unit{'s' if event.units > 1 else ''}{done}")
+            case UnitStarted():
+                self.started[event.unit] = self.told[event.unit] = now
+            case Progress() if now - self.told[event.unit] >= LINE_EVERY or event.step == event.iterations:
+                self.told[event.unit] = now
+                rate = event.step / (now - self.started[event.unit])
+                left = (event.iterations - event.step) / rate
+                _print(
+                    f"{event.unit}: step {event.step}/{event.iterations}, {event.psnr_db:.2f} dB, {rate:.1f} steps/s, "
+                    f"{duration(left)} left; {_where(event)}"
+                )
+            case Notice():
+                _print(f"{event.unit}: {event.text}" if event.unit else event.text)
+            case UnitFinished():
+                _print(f"{event.unit}: done in {duration(event.seconds)}")
+            case UnitFailed():
+                _print(f"{event.unit}: failed: {event.reason}")
+
+
+class Bars:
+    """A bar for the run and one for each unit at work."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self.run: Any = None
+        self.units: dict[str, Any] = {}
+        self.started: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Move the bars."""
+        match event:
+            case RunStarted():
+                self.run = self.bars.add_task("run", total=event.units, completed=event.done, note="units")
+            case UnitStarted():
+                self.units[event.unit] = self.bars.add_task(event.unit, total=event.iterations, note="")
+                self.started[event.unit] = time.monotonic()
+            case Progress():
+                rate = event.step / (time.monotonic() - self.started[event.unit])
+                note = f"{rate:.1f} steps/s, {event.psnr_db:.2f} dB; {_where(event)}"
+                self.bars.update(self.units[event.unit], completed=event.step, note=note)
+            case Notice():
+                self.bars.console.print(f"{event.unit}: {event.text}" if event.unit else event.text, highlight=False)
+            case UnitFinished():
+                self.bars.remove_task(self.units.pop(event.unit))
+                self.bars.advance(self.run)
+            case UnitFailed():
+                self.bars.remove_task(self.units.pop(event.unit))
+                self.bars.console.print(f"{event.unit}: failed: {event.reason}", highlight=False)
+
+
+@contextmanager
+def display(quiet: bool) -> Iterator[Any]:
+    """Give a listener that shows what happens: bars on a terminal, lines elsewhere, nothing when quiet."""
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        bars = Bars()
+        with bars.bars:
+            yield bars
+    else:
+        yield Lines()
+
+
+def _where(event: Progress) -> str:
+    """Return the best step of each criterion so far, and whether it is final."""
+    return ", ".join(
+        f"{name} {'stopped at ' if name in event.stopped else ''}{step}" for name, step in event.best.items()
+    )
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

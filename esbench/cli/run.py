@@ -1,0 +1,160 @@
+"""The benchmark."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from esbench.bench import config as configuration
+from esbench.bench.config import Config
+from esbench.cli.output import json_option, print_json
+from esbench.bench.driver import duration
+from esbench.cli.progress import display
+
+if TYPE_CHECKING:
+    from esbench.bench.driver import Plan
+
+@click.command("run")
+@click.option("-c", "--criterion", multiple=True, help="A criterion, repeatable; 'all' for every one. [cifs-jpeg, wmv]")
+@click.option("-d", "--dataset", help="A data set by name, or any folder or picture file. [samples]")
+@click.option("--images", type=int, metavar="N", help="Only the first N pictures by name.")
+@click.option("--image", multiple=True, metavar="NAME", help="Only this picture; repeatable.")
+@click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N.")
+@click.option("--noise", help="The degradation. [gaussian]")
+@click.option("--sigma", type=float, multiple=True, help="Noise level on the 0-255 scale; repeatable. [25]")
+@click.option("--task", help="What is restored. [denoise]")
+@click.option("--network", help="What parametrises the picture. [skip]")
+@click.option("--input-scale", type=float, help="The network's input is uniform in [0, this]. [0.1]")
+@click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
+@click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [1000]")
+@click.option("--seed", type=int, multiple=True, help="One optimisation for each; repeatable. [0]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Of the network. [auto]")
+@click.option("--executor", help="Where units run. [serial]")
+@click.option("--live", is_flag=True, default=None, help="End a unit as soon as all its criteria have stopped.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="The folder of the run.")
+@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Options from a TOML file.")
+@click.option("--preset", type=click.Choice(configuration.PRESETS), help="paper: to the letter; quick: a first look.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes, and do nothing.")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Also say which plugins are not in use, and why.")
+@click.pass_context
+def run_command(
+    ctx: click.Context,
+    out: Path | None,
+    file: Path | None,
+    preset: str | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **flags: Any,
+) -> None:
+    """Compare criteria on the same optimisations.
+
+    DIP is run on every unit (picture x noise level x seed), and all criteria are measured on it, in one go. The same command on
+    the same --out goes on where it was: nothing finished is done again. Criteria, pictures, noise levels and seeds may be
+    added later.
+    """
+    from esbench.bench import driver
+
+    given = {key: value for key, value in flags.items() if value not in (None, ())}
+    config = configuration.resolve(given, preset, file)
+    folder = out if out is not None else Path("esbench-runs") / default_name(config)
+    say = (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+    planned = driver.plan(config, folder)
+    if out is None:
+        say(f"run: {folder}")
+    if preset is not None:
+        say(f"preset {preset}: {configuration.preset_summary(preset)}")
+    _warn_of_plugins(verbose)
+    if dry_run:
+        _show_plan(planned, config, as_json)
+        return
+    failed = 0
+    if planned.left:
+        with display(quiet) as listen:
+            failed = driver.run(config, folder, planned, listen)
+    failed += _show(folder, planned, as_json, say)
+    ctx.exit(1 if failed else 0)
+
+
+def default_name(config: Config) -> str:
+    """Return the folder of a configuration: the same for all that may grow on it."""
+    fixed = "".join(
+        line for line in config.to_toml().splitlines(keepends=True) if line.split(" ")[0] not in configuration.FREE
+    )
+    return f"{Path(config.dataset).stem}-{hashlib.sha256(fixed.encode()).hexdigest()[:6]}"
+
+
+def _warn_of_plugins(verbose: bool) -> None:
+    from esbench.registry import registry
+
+    for plugin in registry().host.plugins:
+        if plugin.status == "broken" or (verbose and plugin.status != "ok"):
+            click.echo(
+                f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version}) is {plugin.status}: {plugin.reason}. The others "
+                "are in use.",
+                err=True,
+            )
+
+
+def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
+    from esbench.bench import driver
+
+    left = {driver.grid.unit_id(job.spec) for job in planned.left}
+    seconds = driver.estimate(planned.left)
+    if as_json:
+        print_json(
+            {
+                "units": [{"unit": unit, "done": unit not in left} for unit in planned.units],
+                "criteria": list(planned.criteria),
+                "seconds": round(seconds),
+            }
+        )
+        return
+    for unit in planned.units:
+        click.echo(f"{unit}{'' if unit in left else '  (done)'}")
+    click.echo(
+        f"{len(planned.units)} units, {len(left)} left, {config.iterations} steps each, criteria {', '.join(planned.criteria)}: "
+        f"about {duration(seconds)}, and the criteria's time on top."
+    )
+
+
+def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
+    """Print the rows that were asked for, and return how many columns of them failed."""
+    from esbench.bench.results import Results
+    from esbench.report.tables import summary
+
+    results = Results(folder)
+    rows = results.table(units=planned.units, criteria=planned.criteria)
+    failures = [f for f in results.failures(units=planned.units, criteria=planned.criteria) if f[1]]
+    for unit, criterion, reason in failures:
+        click.echo(f"{unit}: {criterion} failed: {reason}", err=True)
+    if as_json:
+        print_json(rows)
+    else:
+        for heading, table in summary(rows):
+            click.echo(f"\n{heading}\n\n{table.text()}")
+        if rows:
+            _draw(folder, results, rows, say)
+    sys.stdout.flush()
+    return len(failures)
+
+
+def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], say: Any) -> None:
+    """Draw the pictures and the curves of the first unit."""
+    from esbench.report.figures import curves
+    from esbench.report.sheet import contact_sheet
+
+    mine = [row for row in rows if row["unit"] == rows[0]["unit"]]
+    unit, report = results.run.unit(rows[0]["unit"]), folder / "report"
+    report.mkdir(exist_ok=True)
+    contact_sheet(unit, mine, report / "pictures.png")
+    curves(unit, mine, report / "curves.png")
+    say(f"\npictures: {report / 'pictures.png'}\ncurves:   {report / 'curves.png'}")

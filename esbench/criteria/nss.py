@@ -1,0 +1,216 @@
+"""Natural scene statistics, which BRISQUE and NIQE share: local normalisation, neighbour products, moments, shapes of fits.
+
+All of it in batches, on the device of the tensors. Nothing here is a score; the two methods differ in small things
+(borders, precision, which zeros count), and each says its own in its own file.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from esbench.types import Frame
+
+#: G: 7 taps of a Gaussian of sigma 7/6 that sum to 1; the middle one first, then outwards.
+_WEIGHTS = [math.exp(-0.5 * (i * 6 / 7) ** 2) for i in range(4)]
+GAUSSIAN = tuple(weight / (_WEIGHTS[0] + 2 * sum(_WEIGHTS[1:])) for weight in _WEIGHTS)
+
+#: How many pixels a GPU is given at once: a few GB with all that is made of them.
+PIXELS_AT_ONCE = 1 << 25
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def batches(frames: Sequence[Frame]) -> Iterator[torch.Tensor]:
+    """Give the outputs of frames of one size as (B, C, H, W), in order.
+
+    On a CPU one at a time, because what is made of one frame stays in the cache and of two it does not.
+    """
+    if not frames:
+        return
+    first = frames[0].tensor
+    h, w = first.shape[-2:]
+    at_once = 1 if first.device.type == "cpu" else max(1, PIXELS_AT_ONCE // (h * w))
+    for i in range(0, len(frames), at_once):
+        yield torch.stack([frame.tensor for frame in frames[i : i + at_once]])
+
+
+def levels(x: torch.Tensor) -> torch.Tensor:
+    """Return the 8-bit values that `Frame.uint8` has, still as float32: clipped, rounded half to even, on the device."""
+    return x.float().clamp(0, 1).mul_(255).round_()
+
+
+def grey(x: torch.Tensor) -> torch.Tensor:
+    """Return the 8-bit luma of (B, 3, H, W) or (B, 1, H, W) in [0, 1] as cv2.COLOR_BGR2GRAY gives it, (B, H, W) float32.
+
+    Fixed point with 15 bits; every number on the way is an integer below 2^24, so float32 is exact.
+    """
+    eight = levels(x)
+    if eight.shape[1] == 1:
+        return eight[:, 0]
+    r, g, b = eight.unbind(1)
+    return (r * 9798).add_(g, alpha=19235).add_(b, alpha=3735).add_(1 << 14).div_(1 << 15).floor_()
+
+
+# -- local mean and variance -------------------------------------------------------------------------------------------
+
+
+def correlate(x: torch.Tensor, kernel: Sequence[float], dim: int, *, paired: bool = True) -> torch.Tensor:
+    """Return x filtered along a dimension with a symmetric kernel (the middle tap first), where the kernel fits in.
+
+    The order of the sum is the caller's because flat areas show it: there the variance is nothing but rounding. Paired is
+    k_0 x_0 + k_1 (x_-1 + x_1) + ..., else it is k_3 x_-3 + k_2 x_-2 + ...; each step one fused multiply-add.
+    """
+    radius = len(kernel) - 1
+    n = x.shape[dim] - 2 * radius
+
+    def tap(i: int) -> torch.Tensor:
+        return x.narrow(dim, radius + i, n)
+
+    if paired:
+        total = tap(0) * kernel[0]
+        for i in range(1, radius + 1):
+            total.add_(tap(-i) + tap(i), alpha=kernel[i])
+    else:
+        total = tap(-radius) * kernel[radius]
+        for i in range(1 - radius, radius + 1):
+            total.add_(tap(i), alpha=kernel[abs(i)])
+    return total
+
+
+def replicate(x: torch.Tensor, n: int) -> torch.Tensor:
+    """Return (B, H, W) with n more rows and columns on every side, copies of the outermost."""
+    return F.pad(x[:, None], (n, n, n, n), mode="replicate")[:, 0]
+
+
+# -- resizing ----------------------------------------------------------------------------------------------------------
+
+
+def cubic(x: torch.Tensor, h: int, w: int) -> torch.Tensor:
+    """Return (B, H, W) float32 resized to (B, h, w) as cv2.INTER_CUBIC does: a = -0.75, four taps whatever the scale.
+
+    The products are rounded before they are added, in OpenCV's order: across from the first tap, down from the last.
+    """
+    across = _weighted(x, -1, *_cubic_taps(x.shape[-1], w, x.device))
+    index, weight = _cubic_taps(x.shape[-2], h, x.device)
+    return _weighted(across, -2, index.flip(0), weight.flip(0))
+
+
+def _weighted(x: torch.Tensor, dim: int, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return the sum over taps t of weight[t] * x[index[t]] along a dimension."""
+    if dim == -2:
+        weight = weight[:, :, None]
+    total = x.index_select(dim, index[0]).mul_(weight[0])
+    for i, k in zip(index[1:], weight[1:], strict=True):
+        total.add_(x.index_select(dim, i).mul_(k))
+    return total
+
+
+@functools.lru_cache(64)
+def _cubic_taps(size: int, wanted: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which samples make each of the wanted ones, and their weights, both (4, wanted)."""
+    a = -0.75
+    position = ((torch.arange(wanted, dtype=torch.float64) + 0.5) * (size / wanted) - 0.5).float()
+    start = position.floor()
+    f = position - start
+    w0 = ((a * (f + 1) - 5 * a) * (f + 1) + 8 * a) * (f + 1) - 4 * a
+    w1 = ((a + 2) * f - (a + 3)) * f * f + 1
+    w2 = ((a + 2) * (1 - f) - (a + 3)) * (1 - f) * (1 - f) + 1
+    weight = torch.stack([w0, w1, w2, 1 - w0 - w1 - w2])
+    index = (start.long() + torch.arange(-1, 3)[:, None]).clamp(0, size - 1)
+    return index.to(device), weight.to(device)
+
+
+# -- moments and fits --------------------------------------------------------------------------------------------------
+
+
+class Moments(NamedTuple):
+    """Of a map: how many entries there are, and float64 sums over the negative and the positive ones."""
+
+    n: int
+    n_left: torch.Tensor
+    n_right: torch.Tensor
+    absolute: torch.Tensor
+    square_left: torch.Tensor
+    square_right: torch.Tensor
+
+
+def moments(maps: Sequence[torch.Tensor]) -> Moments:
+    """Return the moments of maps (..., H, W), stacked along a new last dimension.
+
+    Float32 sums are safe here, as PyTorch sums by cascade; where they are subtracted and divided it is float64.
+    """
+    sums = torch.stack([_sums(x) for x in maps], -1).double()
+    absolute, square, signed, nonzero, balance = sums
+    return Moments(
+        maps[0].shape[-1] * maps[0].shape[-2],
+        (nonzero - balance) / 2,
+        (nonzero + balance) / 2,
+        absolute,
+        (square - signed) / 2,
+        (square + signed) / 2,
+    )
+
+
+def _sums(x: torch.Tensor) -> torch.Tensor:
+    magnitude, sign = x.abs(), x.sign()
+    return torch.stack(
+        [
+            magnitude.sum((-2, -1)),
+            (x * x).sum((-2, -1)),
+            (x * magnitude).sum((-2, -1)),
+            (sign * sign).sum((-2, -1)),
+            sign.sum((-2, -1)),
+        ]
+    )
+
+
+#: The shapes that every implementation tries, 0.2, 0.201, ... 10.
+STEPS = 9801
+
+
+@functools.lru_cache(8)
+def _shapes(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the shapes and, for each, G(2/a)^2 / (G(1/a) G(3/a)), which grows with a."""
+    shape = (torch.arange(STEPS, dtype=torch.float64) + 200) / 1000
+    ratio = (2 * torch.lgamma(2 / shape) - torch.lgamma(1 / shape) - torch.lgamma(3 / shape)).exp()
+    return shape.to(device), ratio.to(device)
+
+
+def shape(ratio: torch.Tensor, *, steps: int = STEPS, inverse: bool = False) -> torch.Tensor:
+    """Return the shape whose G(2/a)^2 / (G(1/a) G(3/a)) is nearest to a ratio, of the first `steps` of the grid.
+
+    The same grid point as trying them all, by bisection and a look at both neighbours; for `inverse` the ratio and what it is
+    compared with are both upside down, as in the fit of a symmetric distribution. No ratio, no shape: the first, as argmin does.
+    """
+    shapes, table = (t[:steps] for t in _shapes(ratio.device))
+    if inverse:
+        # nearness is judged between the reciprocals, and bisected in ascending order
+        shapes, table = shapes.flip(0), (1 / table).flip(0)
+    above = torch.searchsorted(table, ratio.contiguous()).clamp(1, steps - 1)
+    nearer = above - (ratio - table[above - 1] <= table[above] - ratio).long()
+    return torch.where(ratio.isnan(), 0.2, shapes[nearer])
+
+
+def aggd(m: Moments, *, steps: int = STEPS) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Fit asymmetric generalised Gaussians by moments: return shape, sigma_l and sigma_r.
+
+    With g = sigma_l / sigma_r and r = (sum |x| / n)^2 / (sum x^2 / n), the shape is that of r (g^3 + 1)(g + 1) / (g^2 + 1)^2.
+    """
+    left = (m.square_left / m.n_left).sqrt()
+    right = (m.square_right / m.n_right).sqrt()
+    g = left / right
+    r = (m.absolute / m.n) ** 2 / ((m.square_left + m.square_right) / m.n)
+    return shape(r * (g**3 + 1) * (g + 1) / (g**2 + 1) ** 2, steps=steps), left, right
+
+
+def gammas(shape: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return G(2/a) / G(1/a) and sqrt(G(1/a) / G(3/a)): from sigma to the mean and to the scale of the distribution."""
+    one, two, three = (torch.lgamma(k / shape) for k in (1, 2, 3))
+    return (two - one).exp(), ((one - three) / 2).exp()

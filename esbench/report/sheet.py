@@ -1,0 +1,66 @@
+"""The contact sheet: noisy, clean, peak, last, and what each criterion stopped at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from esbench.bench.store import Unit
+
+SIDE, LINE, GAP = 240, 18, 12
+
+
+def contact_sheet(unit: Unit, rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the pictures of one unit side by side, each with what it is.
+
+    Args:
+        unit: the unit.
+        rows: its rows of the results table.
+        path: the PNG file.
+    """
+    first = rows[0]
+    tiles = [("clean", "clean", "never shown to a criterion"), ("noisy", "noisy", _noise(first))]
+    if first["peak_db"] is not None:
+        tiles += [
+            ("peak", "peak", f"step {first['peak_step']}, {first['peak_db']:.2f} dB"),
+            ("last", "no early stopping", f"step {first['iterations'] - 1}, {first['last_db']:.2f} dB"),
+        ]
+    for row in rows:
+        if not row["fallback"]:
+            name = row["criterion"]
+            tiles.append((f"stop-{name}", f"{name} stopped", f"step {row['stop_step']}, {row['psnr_db']:.2f} dB"))
+
+    columns = min(4, len(tiles))
+    lines = -(-len(tiles) // columns)
+    cell = SIDE + 2 * LINE + GAP
+    sheet = Image.new("RGB", (columns * (SIDE + GAP) + GAP, lines * cell + GAP), "white")
+    draw, bold, small = ImageDraw.Draw(sheet), ImageFont.load_default(14), ImageFont.load_default(12)
+    for i, (name, title, note) in enumerate(tiles):
+        x, y = GAP + i % columns * (SIDE + GAP), GAP + i // columns * cell
+        with Image.open(unit.image_path(name)) as picture:
+            sheet.paste(_fitted(picture.convert("RGB")), (x, y))
+        draw.text((x, y + SIDE + 2), _short(title, 32), "black", bold)
+        draw.text((x, y + SIDE + LINE), note, "#555555", small)
+    sheet.save(path)
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    """Return a picture in a square tile: pixels of a small one stay visible, a large one is reduced."""
+    w, h = picture.size
+    scale = SIDE / max(w, h)
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    fitted = picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+    tile = Image.new("RGB", (SIDE, SIDE), "white")
+    tile.paste(fitted, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
+    return tile
+
+
+def _noise(row: dict[str, Any]) -> str:
+    return str(row["noise"]) if row["sigma"] is None else f"{row['noise']}, sigma {row['sigma']:g}"
+
+
+def _short(text: str, n: int) -> str:
+    return text if len(text) <= n else text[: n - 1] + "…"

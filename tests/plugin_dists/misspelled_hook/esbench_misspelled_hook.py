@@ -1,0 +1,6 @@
+from esbench import hookimpl
+
+
+@hookimpl
+def esbench_criterea():
+    return []

@@ -1,0 +1,2 @@
+def esbench_criteria(:
+    return []
