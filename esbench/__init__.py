@@ -95,7 +95,8 @@ def __dir__() -> list[str]:
 class _Package(ModuleType):
     """Keeps `esbench.criteria` and `esbench.measure` functions.
 
-    The import system sets a submodule as an attribute of its package, which would put the modules of these names in their place.
+    The import system sets a submodule as an attribute of its package, which would put the modules of these names in
+    their place.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -33,6 +33,9 @@ class Criterion:
         self.on: str = values.pop("on")
         if self.info.resolve is not None:
             values = self._ask(load(component.record, self.info.resolve), problem, **values)
+            if not isinstance(values, dict):
+                got = type(values).__name__
+                raise PluginError(f"{self._whose()} must return its parameters as a dict from resolve, got a {got}.")
         self.resolved: dict[str, Any] = values
         self._object: Any = None
         self._batch: Callable[..., Any] | None = None
@@ -60,12 +63,14 @@ class Criterion:
         due = []
         for i, frame in enumerate(frames):
             if frame.step % self.every == 0:
-                if not frame.finite:
+                seen = self._seen(frame)
+                if not seen.finite:
                     values[i] = Value(None, reason="the output has NaN or infinite pixels")
                 else:
-                    due.append((i, self._seen(frame)))
-        if self._batch is not None and due:
-            results = self._ask(self._batch, [frame for _, frame in due], **self.resolved)
+                    due.append((i, seen))
+        # Where something that it needs is missing, one by one: those frames get a reason, not an error.
+        if self._batch is not None and due and not any(lacking(self.info.needs, frame) for _, frame in due):
+            results = self._all(self._batch, [frame for _, frame in due])
             for (i, frame), result in zip(due, results, strict=True):
                 values[i] = self._checked(result, frame)
         else:
@@ -75,15 +80,22 @@ class Criterion:
 
     def state_dict(self) -> dict[str, Any]:
         """Return its memory; empty for a criterion without one."""
-        return self._ask(self._object.state_dict) if self.has_memory else {}  # type: ignore[no-any-return]
+        return self._ask(lambda: self._object.state_dict()) if self.has_memory else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved memory."""
         if self.has_memory:
-            self._ask(self._object.load_state_dict, state)
+            self._ask(lambda: self._object.load_state_dict(state))
 
     def _seen(self, frame: Frame) -> Frame:
         return frame.average if self.on == "average" and frame.average is not None else frame
+
+    def _all(self, batch: Callable[..., Any], frames: list[Frame]) -> list[Any]:
+        results: list[Any] = self._ask(lambda: list(batch(frames, **self.resolved)))
+        if len(results) != len(frames):
+            wanted = f"{len(frames)} results for {len(frames)} frames"
+            raise PluginError(f"{self._whose()} must return {wanted}, got {len(results)} from its batch function.")
+        return results
 
     def _one(self, frame: Frame) -> Value:
         missing = lacking(self.info.needs, frame)
@@ -100,7 +112,7 @@ class Criterion:
 
     def _checked(self, result: Any, frame: Frame) -> Value:
         value = result if isinstance(result, Value) else Value(result)
-        number = value.value
+        number: Any = value.value
         if number is None:
             return value
         if isinstance(number, bool) or not isinstance(number, numbers.Real):
@@ -118,7 +130,7 @@ class Criterion:
             raise self._blame(error) from error
 
     def _blame(self, error: Exception, where: str = "") -> Exception:
-        """Return the error under its owner's name; what esbench itself has to say, and its own mistakes, stay as they are."""
+        """Return the error under its owner's name; what esbench has to say, and its own mistakes, stay as they are."""
         if isinstance(error, EsbenchError) or self.component.record.distribution == "esbench":
             return error
         return PluginError(f"{self._whose()} raised {type(error).__name__}: {error}{where}.")

@@ -33,7 +33,9 @@ def read(path: str | os.PathLike[str]) -> Bytes:
     except FileNotFoundError:
         raise Missing(f"There is no file {os.fspath(path)!r}.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{os.fspath(path)!r} is not a picture that can be read (by its content, not its name).") from None
+        raise DataError(
+            f"{os.fspath(path)!r} is not a picture that can be read (by its content, not its name)."
+        ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{os.fspath(path)!r} cannot be read as a picture: {error}.") from error
     if image.mode.startswith("I") or image.mode == "F":
@@ -64,11 +66,10 @@ def pictures(image: Any, what: str = "image") -> Pictures:
         UsageError: it is something else.
     """
     tensor = hasattr(image, "detach")
-    array = image.detach() if tensor else np.asarray(image)
+    array: Any = image.detach() if tensor else np.asarray(image)
     shape = tuple(array.shape)
-    if not tensor and array.dtype.kind not in "uf" or tensor and not (array.is_floating_point() or "uint8" in str(array.dtype)):
-        raise UsageError(f"{what} must be uint8 or float in [0, 1], got {array.dtype}.")
-    if not tensor and array.dtype.kind == "u" and array.dtype != np.uint8:
+    floating = array.is_floating_point() if tensor else array.dtype.kind == "f"
+    if not floating and not str(array.dtype).endswith("uint8"):
         raise UsageError(f"{what} must be uint8 or float in [0, 1], got {array.dtype}.")
     if len(shape) == 4 and shape[0] == 1:
         array, shape = array[0], shape[1:]
@@ -82,7 +83,7 @@ def pictures(image: Any, what: str = "image") -> Pictures:
             array = np.moveaxis(array, 0, -1)
     else:
         raise UsageError(f"{what} must be (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3, got {shape}.")
-    if tensor and not array.is_floating_point():
+    if tensor and not floating:
         array = array.float() / 255
     return Pictures(array[None])
 

@@ -17,8 +17,8 @@ def psnr(image: npt.ArrayLike, clean: npt.ArrayLike) -> float:
 def ssim(image: npt.ArrayLike, clean: npt.ArrayLike) -> float:
     """Return the structural similarity of two pictures (H, W, C) in [0, 1], averaged over pixels and channels.
 
-    Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004): Gaussian window of 11
-    pixels and standard deviation 1.5, only where it fits, data range 1.
+    Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004): Gaussian window of
+    11 pixels and standard deviation 1.5, only where it fits, data range 1.
     """
     x, y = np.clip(image, 0, 1).astype(np.float64), np.asarray(clean, np.float64)
     c1, c2 = 0.01**2, 0.03**2
@@ -33,5 +33,5 @@ def _window(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     g /= g.sum()
     for axis in (0, 1):
         n = x.shape[axis] - 10
-        x = sum(w * x.take(range(i, i + n), axis) for i, w in enumerate(g))  # type: ignore[assignment]
+        x = sum(w * x.take(range(i, i + n), axis) for i, w in enumerate(g))
     return x

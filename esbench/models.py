@@ -87,7 +87,10 @@ def path(name: str) -> Path:
 
 def find(name: str) -> Path | None:
     """Return where a model's file lies on this machine, its bytes checked, or None; nothing is downloaded or imported."""
-    return next((place for place in places(name) if place.is_file() and _sha256(place.read_bytes()) == _model(name).sha256), None)
+    return next(
+        (place for place in places(name) if place.is_file() and _sha256(place.read_bytes()) == _model(name).sha256),
+        None,
+    )
 
 
 def places(name: str) -> Iterator[Path]:
@@ -128,7 +131,9 @@ def download(name: str) -> Path:
             file.write(content)
         os.replace(file.name, target)
     except OSError as error:
-        raise DataError(f"{name} could not be written to {str(target.parent)!r}: {error}. Set ESBENCH_CACHE.") from error
+        raise DataError(
+            f"{name} could not be written to {str(target.parent)!r}: {error}. Set ESBENCH_CACHE."
+        ) from error
     return target
 
 

@@ -9,9 +9,10 @@ import numpy.typing as npt
 def estimate_sigma(image: npt.NDArray[np.float32], patch: int = 5) -> float:
     """Return the standard deviation of additive noise on the 0-255 scale.
 
-    Chen, Zhu and Heng, "An efficient statistical method for image noise level estimation" (ICCV 2015): clean patches lie in a
-    subspace, so the smallest eigenvalues of the patches' covariance are the noise alone, and spread evenly around its
-    variance. It is the mean of the largest tail of the spectrum that is not skewed: whose mean is at most its median.
+    Chen, Zhu and Heng, "An efficient statistical method for image noise level estimation" (ICCV 2015): clean patches
+    lie in a subspace, so the smallest eigenvalues of the patches' covariance are the noise alone, and spread evenly
+    around its variance. It is the mean of the largest tail of the spectrum that is not skewed: whose mean is at most
+    its median.
 
     Args:
         image: (H, W, C) in [0, 1]; both sides at least `patch`.

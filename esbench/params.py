@@ -1,7 +1,7 @@
 """Components with parameters as text: `cifs-jpeg[quality=90,lam=2e6]` <-> name and values.
 
-The parameters of a component are the keyword parameters of its target: their names, annotations and defaults are all that
-there is to know, and nobody writes them down twice.
+The parameters of a component are the keyword parameters of its target: their names, annotations and defaults are all
+that there is to know, and nobody writes them down twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from esbench.errors import ParamError, UsageError, did_you_mean
 from esbench.types import Range
@@ -53,7 +53,7 @@ def split(text: str) -> tuple[str, dict[str, str]]:
 
 def parameters(target: Callable[..., Any], skip: int) -> dict[str, Param]:
     """Return the parameters of a target by name, without its first `skip` arguments (the frame, the image, ...)."""
-    if isinstance(target, type) and target.__init__ is object.__init__:
+    if isinstance(target, type) and cast(Any, target).__init__ is object.__init__:
         return {}
     signature = inspect.signature(target)
     scope = _scope(target)
@@ -155,7 +155,7 @@ def describe(annotation: Any) -> str:
 
 def _scope(target: Callable[..., Any]) -> dict[str, Any]:
     """Return the names that a target's annotations may use."""
-    function = inspect.unwrap(target.__init__ if isinstance(target, type) else target)
+    function = inspect.unwrap(cast(Any, target).__init__ if isinstance(target, type) else target)
     if isinstance(function, functools.partial):
         return _scope(function.func)
     if not hasattr(function, "__globals__"):

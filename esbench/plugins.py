@@ -6,6 +6,7 @@ Built-in components come through the same door. The only module, beside hookspec
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import os
@@ -114,7 +115,9 @@ class PluginHost:
                 if not caller.has_spec():
                     raise LoadError(f"there is no hook {caller.name!r}. {did_you_mean(caller.name, known)}")
             if not callers:
-                raise LoadError(f"{getattr(module, '__name__', module)!s} has no function marked with @esbench.hookimpl")
+                raise LoadError(
+                    f"{getattr(module, '__name__', module)!s} has no function marked with @esbench.hookimpl"
+                )
             plugin.manager = manager
         return plugin
 
@@ -122,7 +125,8 @@ class PluginHost:
         """Ask for the records: the codecs first, because the criteria are made from them."""
         self._ask("codec")
         codecs = self._codecs()
-        # A plugin is whole or broken: the others are asked before the built-in criteria are made from everybody's codecs.
+        # A plugin is whole or broken: the others are asked before the built-in criteria are made from everybody's
+        # codecs.
         for kind in ("dataset", "degradation"):
             self._ask(kind)
         self._ask("criterion", built_in=False, codecs=codecs)
@@ -175,7 +179,7 @@ def _checked(hook: str, record: type[Info], results: list[Any]) -> list[Info]:
 
 def _built_in() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
     for module in BUILT_IN:
-        yield module, "esbench", __version__, lambda module=module: importlib.import_module(module)
+        yield module, "esbench", __version__, functools.partial(importlib.import_module, module)
 
 
 def _installed() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
@@ -236,7 +240,7 @@ def _allowed(text: str) -> set[str] | None:
 
 @contextlib.contextmanager
 def _guard(plugin: Plugin, what: str) -> Iterator[None]:
-    """Turn whatever a plugin raises, sys.exit included, into its status; what it prints must not end up in our output."""
+    """Turn whatever a plugin raises, sys.exit included, into its status; what it prints goes to stderr."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield

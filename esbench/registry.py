@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from esbench import __version__, executors, networks, params, tasks
-from esbench.errors import Conflict, LoadError, NameUnknown, Unavailable
+from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable
 from esbench.params import Param
 from esbench.plugins import HOOKS, Plugin, PluginHost
 from esbench.types import CriterionInfo, Info, Range
@@ -34,7 +35,8 @@ INTERNAL: dict[str, Iterable[Info]] = {
     "executor": executors.INFOS,
 }
 
-#: kind -> how many leading arguments of a target are not parameters (the frame; the image; the picture and the generator).
+#: kind -> how many leading arguments of a target are not parameters (the frame; the image; the picture and the
+#: generator).
 LEADING = {"criterion": 1, "codec": 1, "dataset": 0, "degradation": 2, "network": 2, "task": 1, "executor": 2}
 
 
@@ -133,6 +135,9 @@ class Registry:
         target = load(record, record.info.target)
         known = parameters(record)
         values = params.decide(text, given, known)
+        # one text for one component: the plain name wherever it is enough
+        plain = [r.qualified for r in self.records[kind] if r.info.name == record.info.name and r.status != "conflict"]
+        name = record.info.name if record.qualified in plain else record.qualified
         return Component(record, target, values, params.canonical(name, values, known))
 
     def _unknown(self, kind: str, name: str) -> NameUnknown:
@@ -146,7 +151,7 @@ class Registry:
 
     def _codec_owners(self) -> None:
         """A criterion that esbench makes from somebody's codec is theirs, and is withdrawn if they are in conflict."""
-        owners = {r.info.name: r for r in self.records["codec"]}
+        owners = {r.info.name: r for r in reversed(self.records["codec"])}  # the built-in ones are first
         for i, record in enumerate(self.records["criterion"]):
             owner = owners.get(getattr(record.info, "codec", ""))
             if owner is not None and record.distribution == "esbench":
@@ -161,21 +166,27 @@ class Registry:
             names = ", ".join(f"{r.distribution} {r.distribution_version}" for r in rivals)
             reason = f"{names} has the name too; this one is {record.qualified!r}"
             for plugin in self.host.plugins:
-                if plugin.distribution == record.distribution:
+                if plugin.distribution == record.distribution and plugin.records:
                     plugin.status = "conflict"
                     plugin.reason = f"{record.kind} {record.info.name!r}: {reason}"
             return replace(record, status="conflict", reason=reason)
         if lacking := record.info.lacking():
             return replace(record, status="unavailable", reason=f"needs {lacking}: pip install {lacking}")
         try:
-            if isinstance(record.info, CriterionInfo) and record.info.unavailable:
-                if why := load(record, record.info.unavailable)():
-                    return replace(record, status="unavailable", reason=why)
+            check = getattr(record.info, "unavailable", None)
+            if check is not None and (why := _ask(record, load(record, check))):
+                return replace(record, status="unavailable", reason=why)
             if record.distribution != "esbench":
-                _locate(record)
+                _locate(record, self._target(record))
         except LoadError as error:
             return replace(record, status="broken", reason=str(error))
         return record
+
+    def _target(self, record: Record) -> str | Callable[..., Any]:
+        """Return where a component is: the codec's place for a criterion that is made of one."""
+        codec = getattr(record.info, "codec", "")
+        codecs = [r.info.target for r in self.records["codec"] if r.info.name == codec]
+        return codecs[0] if codecs and not isinstance(record.info.target, str) else record.info.target
 
 
 def parameters(record: Record) -> dict[str, Param]:
@@ -208,12 +219,8 @@ def load(record: Record, target: str | Callable[..., Any]) -> Callable[..., Any]
     if not isinstance(target, str):
         return target
     module, _, name = target.partition(":")
-    try:
+    with _guard(record, "could not be loaded:"):
         found = getattr(importlib.import_module(module), name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise LoadError(f"{_whose(record)} could not be loaded: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise LoadError(f"{_whose(record)} could not be loaded: {target} is a {type(found).__name__}, not callable")
     return found  # type: ignore[no-any-return]
@@ -229,23 +236,40 @@ def _registry() -> Registry:
     return Registry(PluginHost())
 
 
-def _locate(record: Record) -> None:
+def _ask(record: Record, function: Callable[[], Any]) -> str:
+    """Return why a component cannot be used here, by its own account."""
+    with _guard(record, "raised"):
+        return str(function() or "")
+
+
+def _locate(record: Record, target: str | Callable[..., Any]) -> None:
     """Look whether a target is where its record says, without importing more than its package.
 
     Raises:
         LoadError: it is not.
     """
-    if not isinstance(record.info.target, str):
+    if not isinstance(target, str):
         return
-    module, _, name = record.info.target.partition(":")
-    try:
+    module, _, name = target.partition(":")
+    with _guard(record, "could not be loaded:"):
         spec = importlib.util.find_spec(module)
-    except Exception as error:
-        raise LoadError(f"{_whose(record)} could not be loaded: {type(error).__name__}: {error}") from error
     if spec is None:
         raise LoadError(f"{_whose(record)} could not be loaded: there is no module {module!r}")
     if module in sys.modules and not hasattr(sys.modules[module], name):
         raise LoadError(f"{_whose(record)} could not be loaded: {module!r} has no {name!r}")
+
+
+@contextlib.contextmanager
+def _guard(record: Record, what: str) -> Iterator[None]:
+    """Turn whatever a component raises, sys.exit included, into a LoadError; what it prints goes to stderr."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (KeyboardInterrupt, EsbenchError):
+        raise
+    except BaseException as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise LoadError(f"{_whose(record)} {what} {reason}") from error
 
 
 def _whose(record: Record) -> str:

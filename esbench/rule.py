@@ -4,9 +4,9 @@ Eq. (4) of the CIFS paper returns the first step that the next S steps do not un
 
     t* = min { t : M_t <= M_tau  for all  tau in (t, t + S] },
 
-where S is the patience. It equals the running minimum with patience of ES-WMV: the first such t is a strict minimum of all
-that came before it (were an earlier s as low, s would not have been undercut within its own window either), so it is
-enough to remember the smallest value so far and to stop once it has stood for S steps.
+where S is the patience. It equals the running minimum with patience of ES-WMV: the first such t is a strict minimum of
+all that came before it (were an earlier s as low, s would not have been undercut within its own window either), so it
+is enough to remember the smallest value so far and to stop once it has stood for S steps.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ class Stopper:
         criterion: `name` or `name[key=value]`, as `esbench list-criteria` shows them.
         observation: the noisy picture; NumPy or torch, (H, W), (H, W, C), (C, H, W) or (1, C, H, W), uint8 or float in
             [0, 1]. Criteria that look at it, or at the noise level, need it.
-        sigma: the noise level on the 0-255 scale, where it is known; else it is estimated from the observation when needed.
+        sigma: the noise level on the 0-255 scale, where it is known; else it is estimated from the observation when
+            needed.
         patience: S, the steps that must pass without a better value.
         min_delta: how much lower a value must be to be better.
 
@@ -92,10 +93,14 @@ class Stopper:
         """Why it stopped, or how far it is, in a sentence."""
         text, best = self.criterion.text, self.best
         if self.stop is not None:
-            return f"{text} was lowest at step {best.step} ({best.value:.6g}), not undercut in {self._rule.patience} steps"
+            return (
+                f"{text} was lowest at step {best.step} ({best.value:.6g}), not undercut in {self._rule.patience} steps"
+            )
         if best.step is None:
             return f"{text} has had no value in {self._rule.step + 1} steps"
-        return f"not stopped: {text} is lowest at step {best.step} ({best.value:.6g}), seen up to step {self._rule.step}"
+        return (
+            f"not stopped: {text} is lowest at step {best.step} ({best.value:.6g}), seen up to step {self._rule.step}"
+        )
 
     def update(self, output: Any, *, loss: float | None = None) -> bool:
         """Take the output of the next step and return True once the stop is certain.
@@ -150,7 +155,7 @@ class Stopper:
         self._average, self._size = state["average"], state["size"]
 
     def _frame(self, seen: Pictures, step: int, loss: float | None) -> Frame:
-        """Return what the criterion sees; the average is kept only where it is asked for: it costs a picture of memory."""
+        """Return what the criterion sees; the average costs a picture of memory, and is kept only on demand."""
         average = None
         if self.criterion.on == "average":
             x = seen.tensor if seen._is_tensor else seen.float

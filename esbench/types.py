@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
 
+    Kind = TypeVar("Kind", bound=np.generic)
     Bytes: TypeAlias = npt.NDArray[np.uint8]
     Floats: TypeAlias = npt.NDArray[np.float32]
 else:
@@ -57,7 +58,9 @@ class Info:
         if not isinstance(self.summary, str) or not self.summary or "\n" in self.summary:
             raise ValueError(f"the summary of {self.name!r} must be one line of text, got {self.summary!r}")
         if not callable(self.target) and not (isinstance(self.target, str) and self.target.count(":") == 1):
-            raise ValueError(f"the target of {self.name!r} must be 'package.module:thing' or a callable, got {self.target!r}")
+            raise ValueError(
+                f"the target of {self.name!r} must be 'package.module:thing' or a callable, got {self.target!r}"
+            )
         if isinstance(self.requires, str):
             raise ValueError(f"requires of {self.name!r} must be a tuple of names, got the text {self.requires!r}")
 
@@ -70,14 +73,16 @@ class Info:
 class CriterionInfo(Info):
     """A criterion: an iterate to a number, lower is better.
 
-    The target is a function `(frame, *, param=default) -> float | None | Value` or, for a criterion with memory, a class
-    whose `__init__` takes the parameters, with `update(frame)` giving the same, `state_dict()` and `load_state_dict(state)`.
+    The target is a function `(frame, *, param=default) -> float | None | Value` or, for a criterion with memory, a
+    class whose `__init__` takes the parameters, with `update(frame)` giving the same, `state_dict()` and
+    `load_state_dict(state)`.
 
     Attributes:
         needs: what it cannot do without: of loss, noisy, sigma, network, holdout.
         every: the default of the parameter `every` that each criterion has: measured on steps 0, every, 2 every, ...
         measures: the default of the parameter `on` that each criterion has: the output itself or its running average.
-        batch: for a function, optionally the same over a whole block: `(frames, *, param=default) -> one result a frame`.
+        batch: for a function, optionally the same over a whole block: `(frames, *, param=default) -> one result a
+            frame`.
         resolve: optionally `(problem, **params) -> params`, called once before the first step, for parameters that are
             decided by the problem (`lam=auto`); what it returns is recorded beside the parameters as given.
         unavailable: optionally a function that returns why it cannot be used on this machine, or an empty string.
@@ -218,7 +223,7 @@ class Pictures:
     def finite(self) -> Sequence[bool]:
         """For each picture, whether it has no NaN and no infinite value."""
         if self._is_tensor:
-            return self.tensor.isfinite().flatten(1).all(1).tolist()  # type: ignore[no-any-return]
+            return self.tensor.isfinite().flatten(1).all(1).tolist()
         import numpy as np
 
         return np.isfinite(self._source).all((1, 2, 3)).tolist()  # type: ignore[no-any-return]
@@ -238,12 +243,14 @@ class Picture:
     @property
     def float(self) -> Floats:
         """(H, W, C) float32 in [0, 1]; read-only."""
-        return self._pictures.float[self._index]
+        picture: Floats = self._pictures.float[self._index]
+        return picture
 
     @property
     def uint8(self) -> Bytes:
         """(H, W, C) uint8, clipped and rounded half to even; read-only."""
-        return self._pictures.uint8[self._index]
+        picture: Bytes = self._pictures.uint8[self._index]
+        return picture
 
     @property
     def finite(self) -> bool:
@@ -439,7 +446,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Notice(Event):
-    """A sentence that the user should see, of a unit or of the whole run: a parameter decided, an optimisation set back."""
+    """A sentence that the user should see: a parameter decided, an optimisation set back. No `unit`: the run."""
 
     text: str
     unit: str = ""
@@ -478,6 +485,6 @@ def _importable(name: str) -> bool:
         return False
 
 
-def _frozen(array: Any) -> Any:
+def _frozen(array: npt.NDArray[Kind]) -> npt.NDArray[Kind]:
     array.flags.writeable = False
     return array

@@ -1,7 +1,7 @@
 """lam of a CIFS criterion, found on clean pictures: the paper's search, on the traces of an ordinary run.
 
-The optimisations are a run of the criterion with lam=0, whose traces hold the loss L and the size of each output. For any
-mu = lam / (H W) they give E = mu H W * loss + R again, so that all of them are tried without another optimisation.
+The optimisations are a run of the criterion with lam=0, whose traces hold the loss L and the size of each output. For
+any mu = lam / (H W) they give E = mu H W * loss + R again, so that all of them are tried without another optimisation.
 """
 
 from __future__ import annotations

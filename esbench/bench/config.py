@@ -83,10 +83,10 @@ class Config:
             was, now = getattr(old, field.name), getattr(self, field.name)
             if field.name not in FREE and was != now:
                 raise ConfigError(
-                    f"This run has {field.name} = {_toml(was)}, the command {_toml(now)}: choose another --out, or leave it as "
-                    f"it was. Only {', '.join(GROWS)} may grow."
+                    f"This run has {field.name} = {_toml(was)}, the command {_toml(now)}: choose another --out, or "
+                    f"leave it as it was. Only {', '.join(GROWS)} may grow."
                 )
-        both = {name: _union(getattr(old, name), getattr(self, name)) for name in ("criterion", "sigma", "seed")}
+        both: dict[str, Any] = {name: _union(getattr(old, name), getattr(self, name)) for name in ("criterion", "sigma", "seed")}
         everything = (None, ())
         if everything in ((old.images, old.image), (self.images, self.image)):
             both |= {"images": None, "image": ()}
@@ -147,7 +147,9 @@ def _cast(key: str, value: Any) -> Any:
     fields = {f.name: f for f in dataclasses.fields(Config)}
     if key not in fields:
         hint = did_you_mean(key, fields)
-        raise ConfigError(f"There is no configuration key {key!r}. {hint} The keys are: {', '.join(fields)}.".replace("  ", " "))
+        raise ConfigError(
+            f"There is no configuration key {key!r}. {hint} The keys are: {', '.join(fields)}.".replace("  ", " ")
+        )
     default = fields[key].default
     kind = {"images": int, "crop": int, "image": str}.get(key)
     if isinstance(default, tuple):

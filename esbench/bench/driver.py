@@ -89,8 +89,9 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
 
 
 def long_work(left: tuple[Job, ...]) -> str:
-    """Return a sentence before work of more than an hour, else an empty string; steps are only tried where it may be."""
+    """Return a sentence before work of more than an hour, else an empty string."""
     device = left[0].spec.device
+    # a look at a few steps is only worth it where an hour is possible
     pixel_steps = sum((job.spec.crop or 512) ** 2 * job.spec.iterations for job in left)
     if pixel_steps < {"cpu": 2e7}.get(device, 2e10):
         return ""
@@ -98,9 +99,9 @@ def long_work(left: tuple[Job, ...]) -> str:
     if seconds < LONG:
         return ""
     return (
-        f"This will take about {duration(seconds)} on this {device.upper()}, and the criteria's time on top. --images, --crop "
-        "and --iterations make it smaller; --preset quick is a first look. It can be interrupted at any time, and the same "
-        "command goes on."
+        f"This will take about {duration(seconds)} on this {device.upper()}, and the criteria's time on top. --images, "
+        "--crop and --iterations make it smaller; --preset quick is a first look. It can be interrupted at any time, and "
+        "the same command goes on."
     )
 
 
@@ -147,12 +148,12 @@ def estimate(left: tuple[Job, ...]) -> float:
 
 
 def _pixels(spec: UnitSpec, dataset: str) -> int:
-    h, w = grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop).shape[:2]
-    return h * w
+    image = grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop)
+    return int(image.shape[0] * image.shape[1])
 
 
 def _check(job: Job) -> None:
-    """Find out before the first step what would stop a unit: a picture too small, a parameter that cannot be decided."""
+    """Find out before the first step what would stop a unit: a picture too small, a parameter not to be decided."""
     import torch
 
     _, noisy, sigma = observation(job.spec, job.dataset)

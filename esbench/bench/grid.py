@@ -63,7 +63,14 @@ def unit_id(spec: UnitSpec) -> str:
     text = json.dumps(dataclasses.asdict(spec), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     noise = params.split(spec.noise)[0] + ("" if spec.sigma is None else plain(spec.sigma))
-    parts = (spec.dataset, spec.image, params.split(spec.task)[0], noise, params.split(spec.network)[0], f"s{spec.seed}")
+    parts = (
+        spec.dataset,
+        spec.image,
+        params.split(spec.task)[0],
+        noise,
+        params.split(spec.network)[0],
+        f"s{spec.seed}",
+    )
     return "-".join([*(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts), digest])
 
 
@@ -148,5 +155,7 @@ def device_kind(device: str) -> str:
     if device == "auto":
         return "cuda" if count else "cpu"
     if int(device.partition(":")[2] or 0) >= count:
-        raise Unavailable(f"There is no device {device!r}: PyTorch sees {count} CUDA device(s) here. --device cpu works.")
+        raise Unavailable(
+            f"There is no device {device!r}: PyTorch sees {count} CUDA device(s) here. --device cpu works."
+        )
     return "cuda"

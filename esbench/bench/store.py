@@ -82,7 +82,9 @@ class Run:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise Unavailable(f"Another esbench is at work on {str(self.path)!r}: wait for it, or choose another --out.") from None
+                raise Unavailable(
+                    f"Another esbench is at work on {str(self.path)!r}: wait for it, or choose another --out."
+                ) from None
             yield
 
     def config(self) -> Config:
@@ -242,4 +244,6 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another --out.") from error
+        raise Unavailable(
+            f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another --out."
+        ) from error

@@ -104,7 +104,8 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
         was, now = done.get(text, {}).get("made_by"), made_by(text)
         if was is not None and was != now:
             raise UsageError(
-                f"{text!r} was measured by {_maker(was)} in this run, and {_maker(now)} is installed: choose another --out."
+                f"{text!r} was measured by {_maker(was)} in this run, and {_maker(now)} is installed: choose "
+                "another --out."
             )
     missing = tuple(text for text in job.criteria if text not in done)
     if not result["complete"] and (missing or not job.live):
@@ -173,8 +174,8 @@ def observation(spec: UnitSpec, dataset: str) -> tuple[np.ndarray[Any, Any], np.
     if not isinstance(noisy, np.ndarray) or noisy.shape != clean.shape or not np.isfinite(noisy).all():
         record = component.record
         raise PluginError(
-            f"Degradation {component.text!r} of {record.distribution} {record.distribution_version} must return a finite "
-            f"array of shape {clean.shape}, got {getattr(noisy, 'shape', type(noisy).__name__)}."
+            f"Degradation {component.text!r} of {record.distribution} {record.distribution_version} must return a "
+            f"finite array of shape {clean.shape}, got {getattr(noisy, 'shape', type(noisy).__name__)}."
         )
     return clean, noisy.astype(np.float32), None if getattr(component.info, "blind", False) else spec.sigma
 
@@ -336,8 +337,8 @@ def _agree(trace: Trace, unit: Unit) -> None:
     off = np.max(np.abs(np.array(trace.loss) - stored) / np.abs(stored))
     if not off <= SAME:
         raise UnitError(
-            f"A different trajectory: the losses differ from those on the disk by up to {off:.2g} relative (allowed: {SAME}). "
-            "Values of the two cannot be mixed; another --out measures all criteria anew."
+            f"A different trajectory: the losses differ from those on the disk by up to {off:.2g} relative (allowed: "
+            f"{SAME}). Values of the two cannot be mixed; another --out measures all criteria anew."
         )
 
 
@@ -367,7 +368,9 @@ def _write(
                 "reason": column.reason,
             }
             pictures[f"stop-{c.text}"] = output
-            unit.write_criterion(c.text, column.table(), entry["made_by"] | {"criterion": c.text, "resolved": c.resolved})
+            unit.write_criterion(
+                c.text, column.table(), entry["made_by"] | {"criterion": c.text, "resolved": c.resolved}
+            )
         criteria[c.text] = entry
     for name, picture in pictures.items():
         unit.write_image(name, Pictures(np.array(picture)[None]).uint8[0])

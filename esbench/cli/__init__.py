@@ -58,10 +58,11 @@ class Commands(click.Group):
 def cli() -> None:
     """When to stop a Deep Image Prior.
 
-    Criteria as plugins, one stopping rule, and a benchmark that compares them. `esbench run --preset quick` is a first look.
+    Criteria as plugins, one stopping rule, and a benchmark that compares them. `esbench run --preset quick` is a first
+    look.
 
-    Exit codes: 0 done; 1 some units failed, or a check did not hold; 2 usage; 3 something named is not available here; 4 a
-    mistake of esbench's own; 130 interrupted: what was finished stays, and the same command goes on.
+    Exit codes: 0 done; 1 some units failed, or a check did not hold; 2 usage; 3 something named is not available here;
+    4 a mistake of esbench's own; 130 interrupted: what was finished stays, and the same command goes on.
     """
 
 

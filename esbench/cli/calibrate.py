@@ -16,13 +16,28 @@ from esbench.cli.output import json_option, print_json, print_table
 @click.option("-d", "--dataset", default="bsd400", show_default=True, help="Clean pictures that nothing is tested on.")
 @click.option("--images", type=int, default=20, show_default=True, metavar="N", help="The first N of them.")
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N.")
-@click.option("--sigma", type=float, multiple=True, default=[5, 15, 25, 50, 75], show_default=True, help="Noise level; repeatable.")
+@click.option(
+    "--sigma",
+    type=float,
+    multiple=True,
+    default=[5, 15, 25, 50, 75],
+    show_default=True,
+    help="Noise level; repeatable.",
+)
 @click.option("--network", help="What parametrises the picture. [skip]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
 @click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [1000]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
-@click.option("--out", type=click.Path(path_type=Path), default="esbench-runs/calibration", show_default=True, help="The folder of the run.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the table as JSON, with its origin.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="esbench-runs/calibration",
+    show_default=True,
+    help="The folder of the run.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the table as JSON, with its origin."
+)
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def calibrate_command(
@@ -30,9 +45,9 @@ def calibrate_command(
 ) -> None:
     """Find lam for CIFS on clean pictures, by noise level.
 
-    The optimisations are an ordinary run, which goes on where it was; the search over its traces takes seconds. What is found
-    is mu = lam / (H W), which does not depend on the size of the pictures: it maximises the mean PSNR at the stop, by the
-    same rule as in a benchmark.
+    The optimisations are an ordinary run, which goes on where it was; the search over its traces takes seconds. What is
+    found is mu = lam / (H W), which does not depend on the size of the pictures: it maximises the mean PSNR at the
+    stop, by the same rule as in a benchmark.
     """
     from esbench.bench import calibrate, config, driver, stamp
     from esbench.bench.results import Results
@@ -47,7 +62,9 @@ def calibrate_command(
         with display(quiet) as listen:
             driver.run(settings, out, planned, listen)
 
-    results, rows, table = Results(out), [], {}
+    results = Results(out)
+    rows: list[dict[str, Any]] = []
+    table: dict[str, dict[str, float]] = {}
     for measured in texts:
         # the key under which a criterion looks its mu up: codec and codec's parameters
         codec = measured.removeprefix("cifs-").replace("lam=0,", "").replace("[lam=0]", "")
@@ -79,7 +96,15 @@ def calibrate_command(
         return
     head = ("codec", "sigma", "mu = lam / (H W)", "within 0.1 dB", "PSNR at stop (dB)", "gap to peak (dB)", "pictures")
     cells = [
-        (r["codec"], r["sigma"], r["mu"], "{} to {}".format(*r["within_0.1_db"]), r["psnr_db"], r["gap_db"], r["pictures"])
+        (
+            r["codec"],
+            r["sigma"],
+            r["mu"],
+            "{} to {}".format(*r["within_0.1_db"]),
+            r["psnr_db"],
+            r["gap_db"],
+            r["pictures"],
+        )
         for r in rows
     ]
     print_table(head, cells)

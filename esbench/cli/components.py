@@ -9,7 +9,7 @@ import click
 
 from esbench import params
 from esbench.cli.output import json_option, print_json, print_table
-from esbench.errors import EsbenchError
+from esbench.errors import EsbenchError, did_you_mean
 from esbench.registry import PLURAL, Record, parameters, registry
 from esbench.types import CriterionInfo
 
@@ -60,7 +60,11 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     known = parameters(record)
     click.echo("\nParameters:" if known else "\nNo parameters.")
     rows = [
-        (p.name, params.describe(p.annotation), "must be given" if p.default is params.REQUIRED else params.plain(p.default))
+        (
+            p.name,
+            params.describe(p.annotation),
+            "must be given" if p.default is params.REQUIRED else params.plain(p.default),
+        )
         for p in known.values()
     ]
     if rows:
@@ -76,7 +80,7 @@ def plugins_command(of: str | None, as_json: bool) -> None:
     if of is not None:
         matching = [p for p in plugins if of in (p.name, p.distribution)]
         if not matching:
-            raise click.UsageError(f"No plugin {of!r}. {params.did_you_mean(of, [p.name for p in plugins])}".strip())
+            raise click.UsageError(f"No plugin {of!r}. {did_you_mean(of, [p.name for p in plugins])}".strip())
         click.echo("\n".join(p.traceback or f"{p.name}: no failure" for p in matching))
         return
     if as_json:
@@ -94,14 +98,14 @@ def plugins_command(of: str | None, as_json: bool) -> None:
             ]
         )
         return
-    rows = [
-        (p.name, p.distribution, p.version, p.status, p.reason or _provides(p.records)) for p in plugins
-    ]
+    rows = [(p.name, p.distribution, p.version, p.status, p.reason or _provides(p.records)) for p in plugins]
     print_table(("plugin", "distribution", "version", "status", "provides, or why not"), rows)
 
 
 def _provides(records: dict[str, Any]) -> str:
-    return ", ".join(f"{len(infos)} {PLURAL[kind] if len(infos) > 1 else kind}" for kind, infos in records.items() if infos)
+    return ", ".join(
+        f"{len(infos)} {PLURAL[kind] if len(infos) > 1 else kind}" for kind, infos in records.items() if infos
+    )
 
 
 def _list(kind: str, as_json: bool) -> None:
@@ -126,7 +130,8 @@ def _list(kind: str, as_json: bool) -> None:
         print_json(rows)
         return
     lines = [
-        (r.info.name, f"{r.distribution} {r.distribution_version}", r.status, r.reason or r.info.summary) for r in records
+        (r.info.name, f"{r.distribution} {r.distribution_version}", r.status, r.reason or r.info.summary)
+        for r in records
     ]
     lines += [(p.name, f"{p.distribution} {p.version}", "broken", p.reason) for p in broken]
     print_table((kind, "owner", "status", "summary, or why not"), lines)

@@ -28,7 +28,9 @@ def list_data(as_json: bool) -> None:
         assert isinstance(record.info, DatasetInfo)
         try:
             found = load(record, record.info.target)()
-            where = str(getattr(found, "path", "comes with esbench" if record.distribution == "esbench" else "its plugin"))
+            where = str(
+                getattr(found, "path", "comes with esbench" if record.distribution == "esbench" else "its plugin")
+            )
         except DataError:
             where = None
         rows.append(

@@ -14,7 +14,8 @@ from esbench.cli.output import json_option, print_json, print_table
 def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], as_json: bool) -> None:
     """Print a criterion's value of picture files, lower is better.
 
-    A criterion has no value of one picture where it needs a loss, or the outputs of many steps; the reason is then said.
+    A criterion has no value of one picture where it needs a loss, or the outputs of many steps; the reason is then
+    said.
     """
     from esbench import images as files
     from esbench.measure import measured

@@ -11,12 +11,13 @@ import click
 
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
-from esbench.cli.output import json_option, print_json
 from esbench.bench.driver import duration
+from esbench.cli.output import json_option, print_json
 from esbench.cli.progress import display
 
 if TYPE_CHECKING:
     from esbench.bench.driver import Plan
+
 
 @click.command("run")
 @click.option("-c", "--criterion", multiple=True, help="A criterion, repeatable; 'all' for every one. [cifs-jpeg, wmv]")
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def run_command(
     ctx: click.Context,
+    /,
     out: Path | None,
     file: Path | None,
     preset: str | None,
@@ -57,16 +59,20 @@ def run_command(
 ) -> None:
     """Compare criteria on the same optimisations.
 
-    DIP is run on every unit (picture x noise level x seed), and all criteria are measured on it, in one go. The same command on
-    the same --out goes on where it was: nothing finished is done again. Criteria, pictures, noise levels and seeds may be
-    added later.
+    DIP is run on every unit (picture x noise level x seed), and all criteria are measured on it, in one go. The same
+    command on the same --out goes on where it was: nothing finished is done again. Criteria, pictures, noise levels and
+    seeds may be added later.
     """
     from esbench.bench import driver
 
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     config = configuration.resolve(given, preset, file)
     folder = out if out is not None else Path("esbench-runs") / default_name(config)
-    say = (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+
+    def say(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
     planned = driver.plan(config, folder)
     if out is None:
         say(f"run: {folder}")
@@ -98,16 +104,16 @@ def _warn_of_plugins(verbose: bool) -> None:
     for plugin in registry().host.plugins:
         if plugin.status == "broken" or (verbose and plugin.status != "ok"):
             click.echo(
-                f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version}) is {plugin.status}: {plugin.reason}. The others "
-                "are in use.",
+                f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version}) is {plugin.status}: {plugin.reason}. "
+                "The others are in use.",
                 err=True,
             )
 
 
 def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
-    from esbench.bench import driver
+    from esbench.bench import driver, grid
 
-    left = {driver.grid.unit_id(job.spec) for job in planned.left}
+    left = {grid.unit_id(job.spec) for job in planned.left}
     seconds = driver.estimate(planned.left)
     if as_json:
         print_json(
@@ -121,8 +127,8 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
     for unit in planned.units:
         click.echo(f"{unit}{'' if unit in left else '  (done)'}")
     click.echo(
-        f"{len(planned.units)} units, {len(left)} left, {config.iterations} steps each, criteria {', '.join(planned.criteria)}: "
-        f"about {duration(seconds)}, and the criteria's time on top."
+        f"{len(planned.units)} units, {len(left)} left, {config.iterations} steps each, criteria "
+        f"{', '.join(planned.criteria)}: about {duration(seconds)}, and the criteria's time on top."
     )
 
 

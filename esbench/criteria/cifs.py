@@ -15,15 +15,15 @@ from importlib import resources
 from typing import Annotated, Any, Literal
 
 from esbench import params
-from esbench.errors import ParamError
+from esbench.errors import LoadError, ParamError
 from esbench.types import CodecInfo, Frame, Problem, Range, Value
 
 
 class Cifs:
     """E = lam * loss + R(L) with R(L) = L^2 / (H W), where L is the file size of the output in bytes: Eq. (2) and (3).
 
-    A number given as `lam` is taken literally, in bytes^2 per unit of the loss (mean squared error in [0, 1]). R grows with
-    the number of pixels while the loss does not, so what a calibration finds is mu = lam / (H W), and `auto` is
+    A number given as `lam` is taken literally, in bytes^2 per unit of the loss (mean squared error in [0, 1]). R grows
+    with the number of pixels while the loss does not, so what a calibration finds is mu = lam / (H W), and `auto` is
     lam = mu * H * W.
 
     Args:
@@ -66,7 +66,9 @@ class Cifs:
         return inspect.Signature(
             [
                 kinds("frame", kinds.POSITIONAL_OR_KEYWORD),
-                kinds("lam", kinds.KEYWORD_ONLY, default="auto", annotation=Annotated[float | Literal["auto"], Range(0)]),
+                kinds(
+                    "lam", kinds.KEYWORD_ONLY, default="auto", annotation=Annotated[float | Literal["auto"], Range(0)]
+                ),
                 *(
                     kinds(p.name, kinds.KEYWORD_ONLY, default=p.default, annotation=p.annotation)
                     for p in self._codec_parameters.values()
@@ -80,7 +82,13 @@ class Cifs:
         if callable(target):
             return target
         module, _, name = target.partition(":")
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+        try:
+            return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise LoadError(f"Codec {self.codec.name!r} could not be loaded: {reason}") from error
 
     @functools.cached_property
     def _codec_parameters(self) -> dict[str, params.Param]:
@@ -91,8 +99,9 @@ class Cifs:
 
 
 def mu(codec: str, text: str, sigma: float) -> float:
-    """Return lam / (H W) of a codec, by its canonical text, at a noise level: linear in log mu against sigma between the
-    calibrated levels, and the nearest of them outside.
+    """Return lam / (H W) of a codec, by its canonical text, at a noise level.
+
+    Linear in log mu against sigma between the calibrated levels, and the nearest of them outside.
 
     Raises:
         ParamError: the codec was not calibrated with these parameters.

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class WindowedVariance:
     """WMV: (1/W) sum over w of |x_w - mean(x)|^2 / N over the last W outputs; no value before there are W.
 
-    O(N) a step. With d_w = x_w - c the variance is sum |d_w|^2 / (W N) - |sum d_w / W|^2 / N for any picture c, so two running
-    sums are enough. Near the outputs c keeps the two terms small, and nothing is lost in their difference: c is the newest
-    output, renewed each W steps together with the sums, so that rounding cannot pile up over a long run either.
+    O(N) a step. With d_w = x_w - c the variance is sum |d_w|^2 / (W N) - |sum d_w / W|^2 / N for any picture c, so two
+    running sums are enough. Near the outputs c keeps the two terms small, and nothing is lost in their difference: c is
+    the newest output, renewed each W steps together with the sums, so that rounding cannot pile up over a long run
+    either.
     """
 
     def __init__(self, *, window: Annotated[int, Range(2)] = 100) -> None:
@@ -38,7 +39,8 @@ class WindowedVariance:
         if self.x is None:
             self.x = x.new_zeros(self.window, x.numel())
             self.c = self.sum = torch.zeros_like(x, dtype=torch.float64)
-        assert self.c is not None and self.sum is not None
+        assert self.c is not None
+        assert self.sum is not None
         place = self.count % self.window
         if self.count >= self.window:
             old = self.x[place].double() - self.c
@@ -79,10 +81,10 @@ class WindowedVariance:
 
 
 class ExponentialVariance:
-    """EMV: with delta = x_t - mu_(t-1), mu_t = mu_(t-1) + alpha delta and V_t = (1 - alpha) (V_(t-1) + alpha |delta|^2 / N).
+    """EMV: V_t = (1 - alpha) (V_(t-1) + alpha |delta|^2 / N), where delta = x_t - mu_(t-1), mu_t = mu_(t-1) + alpha delta.
 
-    Divided by N, unlike the authors' code: the smallest value is at the same step, and comparable with WMV. As there, the first
-    `burn_in` steps are accumulated and give no value.
+    Divided by N, unlike the authors' code: the smallest value is at the same step, and comparable with WMV. As there,
+    the first `burn_in` steps are accumulated and give no value.
     """
 
     def __init__(self, *, alpha: Annotated[float, Range(0, 1)] = 0.1, burn_in: Annotated[int, Range(0)] = 101) -> None:

@@ -10,7 +10,7 @@ BERKELEY = "non-commercial research and education"
 
 @hookimpl
 def esbench_datasets() -> list[DatasetInfo]:
-    """The data sets that esbench knows; `samples` is always there, the others are found under ESBENCH_DATA or the cache."""
+    """`samples`, which is always there, and the public data sets, found under ESBENCH_DATA or in the cache."""
     named = "esbench.datasets.named"
     return [
         DatasetInfo(

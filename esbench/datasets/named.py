@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from esbench import images
-from esbench.errors import Missing, NameUnknown
+from esbench.errors import DataError, Missing, NameUnknown
 from esbench.types import Bytes
 
 
@@ -67,8 +67,8 @@ def named(name: str) -> Folder:
             return Folder(place)
     n, where = len(checksums()[name]), places(name)[-1]
     raise Missing(
-        f"Data set {name!r} is not here: put its {n} pictures into {str(where)!r}, or set ESBENCH_DATA to a folder that has "
-        f"{name}/ in it."
+        f"Data set {name!r} is not here: put its {n} pictures into {str(where)!r}, or set ESBENCH_DATA to a folder "
+        f"that has {name}/ in it."
     )
 
 
@@ -99,6 +99,6 @@ def verify(name: str) -> Iterator[tuple[str, str]]:
         else:
             try:
                 same = hashlib.sha256(images.read(path).tobytes()).hexdigest() == pixels
-            except images.DataError:
+            except DataError:
                 same = False
             yield file, "same pixels" if same else "other pixels"

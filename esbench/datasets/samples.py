@@ -28,4 +28,5 @@ class Samples:
             raise NameUnknown("picture", id, self.ids(), "The data set 'samples' has 'hopper'.")
         photograph = images.read(f"{matplotlib.get_data_path()}/sample_data/grace_hopper.jpg")
         part = photograph[24:408, 64:448].astype(np.float64)
-        return np.rint(part.reshape(96, 4, 96, 4, 3).mean((1, 3))).astype(np.uint8)
+        reduced: Bytes = np.rint(part.reshape(96, 4, 96, 4, 3).mean((1, 3))).astype(np.uint8)
+        return reduced

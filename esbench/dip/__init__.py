@@ -1,0 +1,1 @@
+"""The engine: one optimisation, block by block."""

@@ -70,7 +70,7 @@ class Trajectory:
         for _ in range(n):
             x, loss = self._forward()
             self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
 
             x = x.detach().float()

@@ -61,7 +61,6 @@ class Skip(nn.Sequential):
     def __init__(
         self, inputs: int, outputs: int, down: Sequence[int], up: Sequence[int], skips: Sequence[int], upsample: str
     ) -> None:
-        self.scales = len(down)
         widths_in = [inputs, *down[:-1]]
         inner: nn.Module = nn.Identity()
         inner_width = down[-1]
@@ -69,10 +68,11 @@ class Skip(nn.Sequential):
             inner = Scale(c, d, u, s, inner, inner_width, upsample)
             inner_width = u
         super().__init__(inner, nn.Conv2d(inner_width, outputs, 1), nn.Sigmoid())
+        self.scales: int = len(down)
 
     def smallest(self) -> int:
         """Return the smallest side that a picture may have."""
-        return 2**self.scales + 1
+        return int(2**self.scales) + 1
 
 
 class Scale(nn.Module):
@@ -98,6 +98,7 @@ class Scale(nn.Module):
         self.up = nn.Sequential(conv(s + k, u, 3), conv(u, u, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features of this scale, of the size of x."""
         h = self.upsample(self.inner(self.down(x)))
         if self.skip is not None:
             # an odd side was rounded up on the way down: 2 ceil(n / 2) is one too many

@@ -19,9 +19,7 @@ class Table:
         """Return aligned columns; columns of numbers are set to the right."""
         cells = [[_cell(value) for value in row] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(self.head, *cells, strict=True)]
-        right = [
-            bool(self.rows) and all(_numeric(row[i]) for row in cells) for i in range(len(self.head))
-        ]
+        right = [bool(self.rows) and all(_numeric(row[i]) for row in cells) for i in range(len(self.head))]
         lines = [self.head, tuple("-" * width for width in widths), *cells]
         return "\n".join(
             "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()

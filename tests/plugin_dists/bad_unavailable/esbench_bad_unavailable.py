@@ -15,7 +15,7 @@ def why():
 
 
 def fails():
-    raise OSError("the driver is away")
+    raise OSError("the driver\nis away")
 
 
 def fine(frame):
