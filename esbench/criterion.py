@@ -105,7 +105,7 @@ class Criterion:
             else:
                 result = self.component.target(frame, **self.resolved)
         except Exception as error:
-            if missing:
+            if missing and not isinstance(error, EsbenchError):
                 return Value(None, reason=f"needs the {missing}")
             raise self._blame(error, f" at step {frame.step}") from error
         return self._checked(result, frame)

@@ -38,7 +38,9 @@ def read(path: str | os.PathLike[str]) -> Bytes:
         ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{os.fspath(path)!r} cannot be read as a picture: {error}.") from error
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode == "F":
+        raise DataError(f"{os.fspath(path)!r} has floating-point pixels: save it with 8 or 16 bits.")
+    if image.mode.startswith("I"):
         # 16 bits, which Pillow keeps as integers: 65535 becomes 255
         grey = np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255)
         return grey.astype(np.uint8)[..., None]
@@ -85,6 +87,8 @@ def pictures(image: Any, what: str = "image") -> Pictures:
         raise UsageError(f"{what} must be (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3, got {shape}.")
     if tensor and not floating:
         array = array.float() / 255
+    if 0 in shape:
+        raise UsageError(f"{what} must have pixels, got {shape}.")
     return Pictures(array[None])
 
 
@@ -92,11 +96,11 @@ def checked(image: Any, what: str = "image") -> Pictures:
     """Return `pictures(image)` after a look at its range.
 
     Raises:
-        UsageError: floats far outside [0, 1].
+        UsageError: floats far outside [0, 1], or NaN.
     """
     found = pictures(image, what)
     low, high = float(found._source.min()), float(found._source.max())
-    if found._source.dtype not in (np.uint8,) and (low < -0.5 or high > 1.5):
+    if found._source.dtype != np.uint8 and not (low >= -0.5 and high <= 1.5):
         raise UsageError(f"{what} must be uint8 or float in [0, 1], got floats from {low:.3g} to {high:.3g}.")
     return found
 

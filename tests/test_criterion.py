@@ -260,11 +260,11 @@ class NoUpdate:
 
 
 def test_a_class_without_one_of_its_methods_is_a_mistake_of_the_plugin():
-    with pytest.raises(PluginError, match="'foo' of esbench-foo 1.0 raised AttributeError: 'NoState' object has no"):
+    with pytest.raises(PluginError, match=r"'foo' of esbench-foo 1\.0 raised AttributeError: 'NoState' object has no"):
         make(NoState).state_dict()
-    with pytest.raises(PluginError, match="'foo' of esbench-foo 1.0 raised AttributeError: 'NoState' object has no"):
+    with pytest.raises(PluginError, match=r"'foo' of esbench-foo 1\.0 raised AttributeError: 'NoState' object has no"):
         make(NoState).load_state_dict({})
-    with pytest.raises(PluginError, match="'foo' of esbench-foo 1.0 raised AttributeError: 'NoUpdate' object has no"):
+    with pytest.raises(PluginError, match=r"'foo' of esbench-foo 1\.0 raised AttributeError: 'NoUpdate' object has no"):
         make(NoUpdate).update(frames(1)[0])
 
 
@@ -315,7 +315,9 @@ def test_a_criterion_without_memory_has_no_state():
     criterion.load_state_dict({})
 
 
-@pytest.mark.parametrize("name", ["drift", "wmv[window=3]", "emv[burn_in=2]", "drift[every=2]", "loss", "cifs-jpeg[lam=0]"])
+@pytest.mark.parametrize(
+    "name", ["drift", "wmv[window=3]", "emv[burn_in=2]", "drift[every=2]", "loss", "cifs-jpeg[lam=0]"]
+)
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
 def test_a_criterion_saved_and_loaded_at_any_step_goes_on_as_if_nothing_had_happened(install, name, at):
     install("good_stateful")

@@ -8,9 +8,7 @@ from esbench import errors
 from esbench.errors import EsbenchError, NameUnknown, did_you_mean
 
 CLASSES = {
-    name: thing
-    for name, thing in vars(errors).items()
-    if isinstance(thing, type) and issubclass(thing, EsbenchError)
+    name: thing for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, EsbenchError)
 }
 
 
@@ -45,9 +43,7 @@ def test_the_exit_codes_in_the_docstring_are_the_exit_codes():
 
 def test_an_unknown_name_suggests_the_nearest_and_says_where_all_are():
     error = NameUnknown("criterion", "cifs-jpg", ["wmv", "cifs-jpeg"], "'esbench list-criteria' shows all 2.")
-    assert str(error) == (
-        "No criterion 'cifs-jpg'. Did you mean 'cifs-jpeg'? 'esbench list-criteria' shows all 2."
-    )
+    assert str(error) == ("No criterion 'cifs-jpg'. Did you mean 'cifs-jpeg'? 'esbench list-criteria' shows all 2.")
     assert (error.kind, error.name) == ("criterion", "cifs-jpg")
 
 

@@ -78,4 +78,6 @@ print("wmv" in names, callable(esbench.measure), callable(esbench.criteria))
 
 
 def test_the_version_is_that_of_the_distribution():
-    assert python("import esbench, importlib.metadata as m; print(m.version('esbench') == esbench.__version__)") == "True"
+    assert (
+        python("import esbench, importlib.metadata as m; print(m.version('esbench') == esbench.__version__)") == "True"
+    )

@@ -126,7 +126,7 @@ def test_what_is_given_has_the_type_of_its_annotation():
         ("c[quality=9.5]", "quality must be an integer between 0 and 100, got 9.5 (in 'c[quality=9.5]')."),
         ("c[quality=high]", "quality must be an integer between 0 and 100, got high (in 'c[quality=high]')."),
         ("c[lam=-1]", "lam must be at least 0, got -1 (in 'c[lam=-1]')."),
-        ("c[lam=none]", "lam must be a number or auto at least 0, got none (in 'c[lam=none]')."),
+        ("c[lam=none]", "lam must be a number at least 0 or auto, got none (in 'c[lam=none]')."),
         ("c[mode=quick]", "mode must be fast or slow, got quick (in 'c[mode=quick]')."),
         ("c[exact=maybe]", "exact must be true or false, got maybe (in 'c[exact=maybe]')."),
         ("c[limit=1.5]", "limit must be an integer or none, got 1.5 (in 'c[limit=1.5]')."),
@@ -288,6 +288,7 @@ def test_the_schema_of_nothing_is_an_empty_object():
         (Literal["a", "b"], "a or b"),
         (Annotated[int, Range(0, 100)], "an integer between 0 and 100"),
         (Annotated[float, Range(low=0.5)], "a number at least 0.5"),
+        (Annotated[int, Range(1)] | None, "an integer at least 1 or none"),
         (Annotated[float, Range(high=2e6)], "a number at most 2000000"),
     ],
 )
@@ -337,7 +338,14 @@ def plain_function(frame: object, *, window: Annotated[int, Range(2)] = 100) -> 
 def decorated() -> Any:
     # as by torch.no_grad(): the wrapper lives in a module that does not know the names of the annotations
     scope: dict[str, Any] = {"functools": functools}
-    exec("def no_grad(f):\n    @functools.wraps(f)\n    def wrapper(*a, **k):\n        return f(*a, **k)\n    return wrapper", scope)
+    exec(
+        "def no_grad(f):\n"
+        "    @functools.wraps(f)\n"
+        "    def wrapper(*a, **k):\n"
+        "        return f(*a, **k)\n"
+        "    return wrapper",
+        scope,
+    )
     return scope["no_grad"](plain_function)
 
 
@@ -364,7 +372,7 @@ def test_an_annotation_that_says_nothing_leaves_the_type_of_the_default():
 
 
 def test_an_annotation_for_the_type_checker_alone_leaves_the_type_of_the_default():
-    def criterion(frame: object, *, where: Path = "here", size: Path = 3, needed: Path, no: Path = None) -> None: ...
+    def criterion(frame: object, *, where: Path = "here", size: Path = 3, needed: Path, no: Path | None = None): ...
 
     found = params.parameters(criterion, 1)
     assert {name: p.annotation for name, p in found.items()} == {"where": str, "size": int, "needed": str, "no": str}

@@ -342,7 +342,8 @@ print(json.dumps({"names": names, "heavy": heavy}))
 
 
 def test_esbench_plugins_is_read_from_the_environment(plugin_dists):
-    code = "from esbench.plugins import PluginHost; print({p.distribution: p.status for p in PluginHost().plugins}['esbench-good'])"
+    statuses = "{p.distribution: p.status for p in PluginHost().plugins}"
+    code = f"from esbench.plugins import PluginHost; print({statuses}['esbench-good'])"
     for value, status in [("none", "blocked"), ("good", "ok")]:
         environ = {**os.environ, "PYTHONPATH": str(plugin_dists / "good_criterion"), "ESBENCH_PLUGINS": value}
         done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)

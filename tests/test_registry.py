@@ -24,9 +24,7 @@ def make(install):
 
 
 def record(registry: Registry, kind: str, name: str, distribution: str | None = None) -> Record:
-    (found,) = [
-        r for r in registry.records[kind] if r.info.name == name and distribution in (None, r.distribution)
-    ]
+    (found,) = [r for r in registry.records[kind] if r.info.name == name and distribution in (None, r.distribution)]
     return found
 
 
@@ -55,12 +53,12 @@ def test_what_comes_with_esbench_is_ok(make):
     assert {(r.status, r.reason) for r in ours} == {("ok", "")}
 
 
-@pytest.mark.parametrize("kind", PLURAL)
-def test_every_component_that_comes_with_esbench_can_be_imported_and_has_readable_parameters(make, kind):
-    for r in make().records[kind]:
-        if r.distribution == "esbench":
-            assert callable(load(r, r.info.target)), r.info.name
-            parameters(r)
+def test_every_component_that_comes_with_esbench_can_be_imported_and_has_readable_parameters(make):
+    for records in make().records.values():
+        for r in records:
+            if r.distribution == "esbench":
+                assert callable(load(r, r.info.target)), r.info.name
+                parameters(r)
 
 
 def test_a_criterion_of_a_plugin_is_found_and_works(make):
@@ -157,7 +155,7 @@ def test_a_target_that_is_not_there_is_listed_as_broken_and_its_neighbours_work(
         "Criterion 'no-module' of esbench-no-target 0.1 could not be loaded: "
         "there is no module 'esbench_no_target_at_all'"
     )
-    with pytest.raises(Unavailable, match="^Criterion 'no-function' cannot be used: "):
+    with pytest.raises(Unavailable, match=r"^Criterion 'no-function' cannot be used: "):
         found.get("criterion", "no-function")
     assert found.get("criterion", "still-fine").target(FRAME) == 1.0
 
@@ -211,7 +209,7 @@ def test_what_a_target_prints_when_it_is_imported_does_not_get_into_our_output(t
 
 def test_a_target_without_readable_signature_is_a_load_error():
     info = CriterionInfo(name="foo", summary="x", target=max)
-    with pytest.raises(LoadError, match="Criterion 'foo' of esbench-foo 1.0 has no readable signature"):
+    with pytest.raises(LoadError, match=r"Criterion 'foo' of esbench-foo 1\.0 has no readable signature"):
         parameters(Record("criterion", info, "esbench-foo", "1.0"))
 
 
@@ -323,7 +321,7 @@ def test_the_criterion_of_a_codec_whose_module_is_not_there_is_broken_as_the_cod
     found = make("broken_codec")
     assert record(found, "codec", "nowhere").status == "broken"
     assert record(found, "criterion", "cifs-nowhere").status == "broken"
-    with pytest.raises(Unavailable, match="there is no module 'esbench_broken_codec.nowhere'"):
+    with pytest.raises(Unavailable, match=r"there is no module 'esbench_broken_codec\.nowhere'"):
         found.get("criterion", "cifs-nowhere")
 
 

@@ -167,7 +167,9 @@ def records(curve: list[float | None], patience: int, min_delta: float) -> Stop 
     return None
 
 
-finite_or_missing = st.lists(st.one_of(st.sampled_from(MISSING), st.integers(-5, 5).map(float)), min_size=1, max_size=40)
+finite_or_missing = st.lists(
+    st.one_of(st.sampled_from(MISSING), st.integers(-5, 5).map(float)), min_size=1, max_size=40
+)
 
 
 @given(finite_or_missing, patiences, st.sampled_from([0.0, 1.0, 2.5]))

@@ -34,7 +34,9 @@ def test_a_name_is_made_of_small_letters_digits_and_single_dashes(name):
     assert info(name=name).name == name
 
 
-@pytest.mark.parametrize("name", ["", "Foo", "1foo", "foo_bar", "foo bar", "foo-", "-foo", "foo--bar", "foo\n", "fóo", 3, None])
+@pytest.mark.parametrize(
+    "name", ["", "Foo", "1foo", "foo_bar", "foo bar", "foo-", "-foo", "foo--bar", "foo\n", "fóo", 3, None]
+)
 def test_another_name_is_refused(name):
     with pytest.raises(ValueError, match="a name is made of a-z, 0-9 and '-', and begins with a letter, got"):
         info(name=name)

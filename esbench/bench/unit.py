@@ -141,7 +141,7 @@ def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Traj
     y = Pictures(noisy[None]).tensor.to(device)
     task = registry().get("task", spec.task)
     f = network(spec, noisy.shape).to(device)
-    return Trajectory(task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input"))
+    return Trajectory(task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image))
 
 
 def network(spec: UnitSpec, shape: tuple[int, ...]) -> torch.nn.Module:
@@ -154,7 +154,7 @@ def network(spec: UnitSpec, shape: tuple[int, ...]) -> torch.nn.Module:
 
     component = registry().get("network", spec.network)
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from the global generator
-        torch.manual_seed(seeds.derive(spec.seed, "network"))
+        torch.manual_seed(seeds.derive(spec.seed, "network", spec.dataset, spec.image))
         f = component.target(spec.depth, shape[2], **component.values)
     if min(shape[:2]) < f.smallest():
         raise UsageError(

@@ -135,7 +135,7 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
 def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
     """Print the rows that were asked for, and return how many columns of them failed."""
     from esbench.bench.results import Results
-    from esbench.report.tables import summary
+    from esbench.report.summary import summary
 
     results = Results(folder)
     rows = results.table(units=planned.units, criteria=planned.criteria)

@@ -11,16 +11,19 @@ def jxl(image: Bytes, *, quality: Annotated[int, Range(1, 100)] = 95, effort: An
     """Return JPEG XL; quality 100 is lossless."""
     import imagecodecs
 
-    return bytes(imagecodecs.jpegxl_encode(_squeezed(image), level=quality, effort=effort, numthreads=1))
+    level = quality if quality < 100 else 101  # where this encoder begins to be lossless
+    return bytes(imagecodecs.jpegxl_encode(_squeezed(image), level=level, effort=effort, numthreads=1))
 
 
 def avif(
     image: Bytes, *, quality: Annotated[int, Range(1, 100)] = 95, speed: Annotated[int, Range(0, 10)] = 8
 ) -> bytes:
-    """Return AVIF, 4:4:4; quality 100 is lossless."""
+    """Return AVIF, 4:4:4, a grey picture as three equal channels; quality 100 is lossless."""
     import imagecodecs
 
-    return bytes(imagecodecs.avif_encode(_squeezed(image), level=quality, speed=speed, numthreads=1))
+    # this encoder writes a single channel without loss, whatever the quality
+    image = image.repeat(3, axis=2) if image.shape[2] == 1 else image
+    return bytes(imagecodecs.avif_encode(image, level=quality, speed=speed, numthreads=1))
 
 
 def jpeg2k(image: Bytes, *, psnr: Annotated[float, Range(10, 100)] = 42.0) -> bytes:

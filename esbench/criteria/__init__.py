@@ -14,6 +14,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
     from esbench.criteria.cifs import Cifs
 
     cifs = {codec.name: Cifs(codec) for codec in codecs.values()}
+    niqe = "Mittal et al., Making a completely blind image quality analyzer, IEEE SPL 2013"
     variance = "Wang et al., Early stopping for deep image prior, TMLR 2023"
     return [
         *(
@@ -40,6 +41,30 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             summary="exponential moving variance of the outputs",
             target="esbench.criteria.variance:ExponentialVariance",
             reference=f"{variance}, ES-EMV",
+        ),
+        CriterionInfo(
+            name="brisque",
+            summary="BRISQUE as OpenCV computes it, not cut off at 0 and 100",
+            target="esbench.criteria.brisque:brisque",
+            batch="esbench.criteria.brisque:brisque_block",
+            resolve="esbench.criteria.brisque:resolve",
+            reference="Mittal et al., No-reference image quality assessment in the spatial domain, IEEE TIP 2012",
+        ),
+        CriterionInfo(
+            name="niqe",
+            summary="NIQE as its authors released it",
+            target="esbench.criteria.niqe:niqe",
+            batch="esbench.criteria.niqe:niqe_block",
+            resolve="esbench.criteria.niqe:resolve",
+            reference=niqe,
+        ),
+        CriterionInfo(
+            name="niqe-live",
+            summary="NIQE as LIVE's Python package computes it, with its mistakes",
+            target="esbench.criteria.niqe:niqe_live",
+            batch="esbench.criteria.niqe:niqe_live_block",
+            resolve="esbench.criteria.niqe:resolve_live",
+            reference=f"{niqe}; utlive/live_python_qa",
         ),
         CriterionInfo(
             name="loss",

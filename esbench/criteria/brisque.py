@@ -1,8 +1,9 @@
 """BRISQUE as OpenCV computes it: how unlike a photograph the statistics of neighbouring pixels are, lower is better.
 
-Mittal, Moorthy and Bovik, "No-reference image quality assessment in the spatial domain" (IEEE TIP 2012); features, model and
-arithmetic are those of cv2.quality.QualityBRISQUE. All of it is float32 up to the normalised map, because OpenCV's is: in flat
-areas its variance is rounding noise, and the pixels where it comes out negative do not count.
+Mittal, Moorthy and Bovik, "No-reference image quality assessment in the spatial domain" (IEEE TIP 2012); features,
+model and arithmetic are those of cv2.quality.QualityBRISQUE. Up to the normalised map all is float32, because OpenCV's
+is: in flat areas its variance is rounding noise, and the pixels where that is negative do not count. The fits and the
+score are float64.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 def brisque(frame: Frame, *, clamp: bool = False) -> Value:
     """The score of one picture, taken as 8-bit colour or grey.
 
-    It is left as the regression gives it, which may be below 0 or above 100; with `clamp` it is cut off there, as OpenCV does.
-    Cut off, all very good pictures are equally good, and the first of them would win.
+    It is left as the regression gives it, which may be below 0 or above 100; with `clamp` it is cut off there, as
+    OpenCV does. Cut off, all very good pictures are equally good, and the first of them would win.
     """
     return brisque_block([frame], clamp=clamp)[0]
 
@@ -72,7 +73,7 @@ def features(grey: torch.Tensor) -> torch.Tensor:
 
     from esbench.criteria import nss
 
-    x = grey / 255
+    x = grey * (1 / 255)  # rounds otherwise than a division by 255, and so does OpenCV
     half = nss.cubic(x, x.shape[-2] // 2, x.shape[-1] // 2)
     return torch.cat([_features_at_scale(x), _features_at_scale(half)], -1)
 
@@ -83,14 +84,17 @@ def _features_at_scale(x: torch.Tensor) -> torch.Tensor:
     from esbench.criteria import nss
 
     m = normalised(x)
-    # neighbours at (row, column) (0, 1), (1, 0), (1, 1), (-1, 1); a product with a pixel outside is 0, and still counts in n
-    right, below = m[..., :, :-1] * m[..., :, 1:], m[..., :-1, :] * m[..., 1:, :]
-    diagonal, other = m[..., :-1, :-1] * m[..., 1:, 1:], m[..., 1:, :-1] * m[..., :-1, 1:]
-    shape, left, right_ = nss.aggd(nss.moments([m, right, below, diagonal, other]), steps=nss.STEPS - 1)
+    # neighbours at (row, column) (0, 1), (1, 0), (1, 1), (-1, 1); outside is nothing, which counts in n all the same
+    products = [
+        m[:, :, :-1] * m[:, :, 1:],
+        m[:, :-1, :] * m[:, 1:, :],
+        m[:, :-1, :-1] * m[:, 1:, 1:],
+        m[:, 1:, :-1] * m[:, :-1, 1:],
+    ]
+    shape, left, right = nss.aggd(nss.moments([m, *products]), steps=nss.STEPS - 1)
     mean_of, scale_of = nss.gammas(shape)
-    mean = (right_ - left) * mean_of * scale_of
-    of_map = torch.stack([shape[:, 0], (left[:, 0] ** 2 + right_[:, 0] ** 2) / 2], -1)
-    of_products = torch.stack([shape, mean, left**2, right_**2], -1)[:, 1:]
+    of_map = torch.stack([shape[:, 0], (left**2 + right**2)[:, 0] / 2], -1)
+    of_products = torch.stack([shape, (right - left) * scale_of * mean_of, left**2, right**2], -1)[:, 1:]
     return torch.cat([of_map, of_products.flatten(1)], -1)
 
 
@@ -98,13 +102,27 @@ def normalised(x: torch.Tensor) -> torch.Tensor:
     """Return (I - mu) / (sigma + 1/255) of (B, H, W) in [0, 1], 0 where float32 gives a negative variance."""
     from esbench.criteria import nss
 
-    def blur(x: torch.Tensor) -> torch.Tensor:  # OpenCV's order: along rows tap by tap, then down in pairs
-        return nss.correlate(nss.correlate(x, nss.GAUSSIAN, -1, paired=False), nss.GAUSSIAN, -2)
-
     padded = nss.replicate(x, 3)
-    mu = blur(padded)
-    sigma = blur(padded.square_()).sub_(mu * mu).sqrt_()
+    mu = _blur(padded)
+    sigma = _blur(padded.square_()).sub_(mu * mu).sqrt_()
     return (x - mu).div_(sigma.add_(1 / 255)).nan_to_num_(0.0)
+
+
+def _blur(x: torch.Tensor) -> torch.Tensor:
+    """Return x weighted with a Gaussian: along rows tap by tap, then down in pairs, as cv2.GaussianBlur does."""
+    return _in_lanes(_in_lanes(x, -1, lanes=4), -2, lanes=8)
+
+
+def _in_lanes(x: torch.Tensor, dim: int, lanes: int) -> torch.Tensor:
+    """Filter along a dimension; the last columns, which fill no vector register, OpenCV does without fused steps."""
+    from esbench.criteria import nss
+
+    paired = dim == -2
+    out = nss.correlate(x, nss.GAUSSIAN, dim, paired=paired)
+    if loose := out.shape[-1] % lanes:
+        last = x[..., -loose - (x.shape[-1] - out.shape[-1]) :]
+        out[..., -loose:] = nss.correlate(last, nss.GAUSSIAN, dim, paired=paired, fused=False)
+    return out
 
 
 # -- model -------------------------------------------------------------------------------------------------------------

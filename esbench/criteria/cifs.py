@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, SupportsIndex
 
 from esbench import params
 from esbench.errors import LoadError, ParamError
@@ -36,7 +36,7 @@ class Cifs:
     def __call__(self, frame: Frame, *, lam: float | str, **options: Any) -> Value:
         """Return E of one output, with L as its part `bytes`."""
         encoded = self._encode(frame.uint8, **options)
-        size = encoded if isinstance(encoded, int) else len(encoded)
+        size = int(encoded) if isinstance(encoded, SupportsIndex) else len(encoded)
         parts = {"bytes": float(size)}
         h, w = frame.size
         r = size**2 / (h * w)

@@ -1,4 +1,4 @@
-"""Natural scene statistics, which BRISQUE and NIQE share: local normalisation, neighbour products, moments, shapes of fits.
+"""Natural scene statistics, which BRISQUE and NIQE share: filters, resizing, moments, shapes of distributions.
 
 All of it in batches, on the device of the tensors. Nothing here is a score; the two methods differ in small things
 (borders, precision, which zeros count), and each says its own in its own file.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -42,12 +42,12 @@ def batches(frames: Sequence[Frame]) -> Iterator[torch.Tensor]:
 
 
 def levels(x: torch.Tensor) -> torch.Tensor:
-    """Return the 8-bit values that `Frame.uint8` has, still as float32: clipped, rounded half to even, on the device."""
+    """Return the 8-bit values of `Frame.uint8`, still as float32 on the device: clipped, rounded half to even."""
     return x.float().clamp(0, 1).mul_(255).round_()
 
 
 def grey(x: torch.Tensor) -> torch.Tensor:
-    """Return the 8-bit luma of (B, 3, H, W) or (B, 1, H, W) in [0, 1] as cv2.COLOR_BGR2GRAY gives it, (B, H, W) float32.
+    """Return the 8-bit luma of (B, 3, H, W) or (B, 1, H, W) in [0, 1] as cv2.COLOR_BGR2GRAY has it, (B, H, W) float32.
 
     Fixed point with 15 bits; every number on the way is an integer below 2^24, so float32 is exact.
     """
@@ -61,11 +61,14 @@ def grey(x: torch.Tensor) -> torch.Tensor:
 # -- local mean and variance -------------------------------------------------------------------------------------------
 
 
-def correlate(x: torch.Tensor, kernel: Sequence[float], dim: int, *, paired: bool = True) -> torch.Tensor:
+def correlate(
+    x: torch.Tensor, kernel: Sequence[float], dim: int, *, paired: bool = True, fused: bool = True
+) -> torch.Tensor:
     """Return x filtered along a dimension with a symmetric kernel (the middle tap first), where the kernel fits in.
 
-    The order of the sum is the caller's because flat areas show it: there the variance is nothing but rounding. Paired is
-    k_0 x_0 + k_1 (x_-1 + x_1) + ..., else it is k_3 x_-3 + k_2 x_-2 + ...; each step one fused multiply-add.
+    How it is summed is the caller's to say, because flat areas show it: there the variance is nothing but rounding.
+    Paired is k_0 x_0 + k_1 (x_-1 + x_1) + ..., else it is k_3 x_-3 + k_2 x_-2 + ...; fused multiplies and adds with
+    one rounding.
     """
     radius = len(kernel) - 1
     n = x.shape[dim] - 2 * radius
@@ -73,14 +76,14 @@ def correlate(x: torch.Tensor, kernel: Sequence[float], dim: int, *, paired: boo
     def tap(i: int) -> torch.Tensor:
         return x.narrow(dim, radius + i, n)
 
-    if paired:
-        total = tap(0) * kernel[0]
-        for i in range(1, radius + 1):
-            total.add_(tap(-i) + tap(i), alpha=kernel[i])
-    else:
-        total = tap(-radius) * kernel[radius]
-        for i in range(1 - radius, radius + 1):
-            total.add_(tap(i), alpha=kernel[abs(i)])
+    first, others = (0, range(1, radius + 1)) if paired else (-radius, range(1 - radius, radius + 1))
+    total = tap(first) * kernel[abs(first)]
+    for i in others:
+        term = tap(-i) + tap(i) if paired else tap(i)
+        if fused:
+            total.add_(term, alpha=kernel[abs(i)])
+        else:
+            total.add_(term * kernel[abs(i)])
     return total
 
 
@@ -97,24 +100,19 @@ def cubic(x: torch.Tensor, h: int, w: int) -> torch.Tensor:
 
     The products are rounded before they are added, in OpenCV's order: across from the first tap, down from the last.
     """
-    across = _weighted(x, -1, *_cubic_taps(x.shape[-1], w, x.device))
-    index, weight = _cubic_taps(x.shape[-2], h, x.device)
-    return _weighted(across, -2, index.flip(0), weight.flip(0))
+    padded = replicate(x, 2)
+    across = _cubic_taps(x.shape[-1], w, x.device)
+    down = _cubic_taps(x.shape[-2], h, x.device)
+    wide = _total([_pick(padded, -1, where).mul_(weight) for where, weight in across])
+    return _total([_pick(wide, -2, where).mul_(weight[:, None]) for where, weight in reversed(down)])
 
 
-def _weighted(x: torch.Tensor, dim: int, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return the sum over taps t of weight[t] * x[index[t]] along a dimension."""
-    if dim == -2:
-        weight = weight[:, :, None]
-    total = x.index_select(dim, index[0]).mul_(weight[0])
-    for i, k in zip(index[1:], weight[1:], strict=True):
-        total.add_(x.index_select(dim, i).mul_(k))
-    return total
+Taps: TypeAlias = list[tuple[slice | torch.Tensor, torch.Tensor]]
 
 
 @functools.lru_cache(64)
-def _cubic_taps(size: int, wanted: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return which samples make each of the wanted ones, and their weights, both (4, wanted)."""
+def _cubic_taps(size: int, wanted: int, device: torch.device) -> Taps:
+    """Return the four taps: which samples of a line with two more at both ends, and their weights, (wanted,)."""
     a = -0.75
     position = ((torch.arange(wanted, dtype=torch.float64) + 0.5) * (size / wanted) - 0.5).float()
     start = position.floor()
@@ -122,9 +120,29 @@ def _cubic_taps(size: int, wanted: int, device: torch.device) -> tuple[torch.Ten
     w0 = ((a * (f + 1) - 5 * a) * (f + 1) + 8 * a) * (f + 1) - 4 * a
     w1 = ((a + 2) * f - (a + 3)) * f * f + 1
     w2 = ((a + 2) * (1 - f) - (a + 3)) * (1 - f) * (1 - f) + 1
-    weight = torch.stack([w0, w1, w2, 1 - w0 - w1 - w2])
-    index = (start.long() + torch.arange(-1, 3)[:, None]).clamp(0, size - 1)
-    return index.to(device), weight.to(device)
+    taps: Taps = []
+    for i, weight in enumerate((w0, w1, w2, 1 - w0 - w1 - w2)):
+        index = start.long() + 1 + i
+        step = int(index[1] - index[0]) if wanted > 1 else 1
+        even = torch.equal(index, index[0] + step * torch.arange(wanted))
+        # an exact half needs no list of samples, and is quicker without
+        where = slice(int(index[0]), int(index[-1]) + 1, step) if even else index.clamp(0, size + 3).to(device)
+        taps.append((where, weight.to(device)))
+    return taps
+
+
+def _pick(x: torch.Tensor, dim: int, where: slice | torch.Tensor) -> torch.Tensor:
+    """Return a copy of some samples along a dimension."""
+    if isinstance(where, torch.Tensor):
+        return x.index_select(dim, where)
+    return (x[..., where] if dim == -1 else x[..., where, :]).clone(memory_format=torch.contiguous_format)
+
+
+def _total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
+    first, *others = terms
+    for term in others:
+        first.add_(term)
+    return first
 
 
 # -- moments and fits --------------------------------------------------------------------------------------------------
@@ -144,31 +162,32 @@ class Moments(NamedTuple):
 def moments(maps: Sequence[torch.Tensor]) -> Moments:
     """Return the moments of maps (..., H, W), stacked along a new last dimension.
 
-    Float32 sums are safe here, as PyTorch sums by cascade; where they are subtracted and divided it is float64.
+    Rows are summed in float32, which is safe for so few; their sums, and what is subtracted and divided, are float64.
     """
-    sums = torch.stack([_sums(x) for x in maps], -1).double()
-    absolute, square, signed, nonzero, balance = sums
-    return Moments(
-        maps[0].shape[-1] * maps[0].shape[-2],
-        (nonzero - balance) / 2,
-        (nonzero + balance) / 2,
-        absolute,
-        (square - signed) / 2,
-        (square + signed) / 2,
-    )
+    left, right, absolute, square_left, square_right = torch.stack([_sums(x) for x in maps], -1)
+    return Moments(maps[0].shape[-1] * maps[0].shape[-2], left, right, absolute, square_left, square_right)
 
 
 def _sums(x: torch.Tensor) -> torch.Tensor:
-    magnitude, sign = x.abs(), x.sign()
-    return torch.stack(
-        [
-            magnitude.sum((-2, -1)),
-            (x * x).sum((-2, -1)),
-            (x * magnitude).sum((-2, -1)),
-            (sign * sign).sum((-2, -1)),
-            sign.sum((-2, -1)),
-        ]
-    )
+    positive, sign = x.relu(), x.sign()
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        return x.sum(-1).double()
+
+    def squares(x: torch.Tensor) -> torch.Tensor:  # one pass, where x * x would be two
+        norm: torch.Tensor = torch.linalg.vector_norm(x, dim=-1)
+        return norm.double().square()
+
+    signs, counted = total(sign), squares(sign).round()
+    all_squares, right_squares = squares(x), squares(positive)
+    rows = [
+        (counted - signs) / 2,
+        (counted + signs) / 2,
+        2 * total(positive) - total(x),
+        all_squares - right_squares,
+        right_squares,
+    ]
+    return torch.stack(rows).sum(-1)
 
 
 #: The shapes that every implementation tries, 0.2, 0.201, ... 10.
@@ -186,8 +205,9 @@ def _shapes(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 def shape(ratio: torch.Tensor, *, steps: int = STEPS, inverse: bool = False) -> torch.Tensor:
     """Return the shape whose G(2/a)^2 / (G(1/a) G(3/a)) is nearest to a ratio, of the first `steps` of the grid.
 
-    The same grid point as trying them all, by bisection and a look at both neighbours; for `inverse` the ratio and what it is
-    compared with are both upside down, as in the fit of a symmetric distribution. No ratio, no shape: the first, as argmin does.
+    The same grid point as trying them all, by bisection and a look at both neighbours; for `inverse` the ratio and
+    what it is compared with are both upside down, as in the fit of a symmetric distribution. NaN gives the first, as
+    argmin does.
     """
     shapes, table = (t[:steps] for t in _shapes(ratio.device))
     if inverse:
@@ -201,7 +221,8 @@ def shape(ratio: torch.Tensor, *, steps: int = STEPS, inverse: bool = False) -> 
 def aggd(m: Moments, *, steps: int = STEPS) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Fit asymmetric generalised Gaussians by moments: return shape, sigma_l and sigma_r.
 
-    With g = sigma_l / sigma_r and r = (sum |x| / n)^2 / (sum x^2 / n), the shape is that of r (g^3 + 1)(g + 1) / (g^2 + 1)^2.
+    With g = sigma_l / sigma_r and r = (sum |x| / n)^2 / (sum x^2 / n) the shape is that of
+    r (g^3 + 1)(g + 1) / (g^2 + 1)^2.
     """
     left = (m.square_left / m.n_left).sqrt()
     right = (m.square_right / m.n_right).sqrt()

@@ -20,8 +20,11 @@ class WindowedVariance:
     O(N) a step. With d_w = x_w - c the variance is sum |d_w|^2 / (W N) - |sum d_w / W|^2 / N for any picture c, so two
     running sums are enough. Near the outputs c keeps the two terms small, and nothing is lost in their difference: c is
     the newest output, renewed each W steps together with the sums, so that rounding cannot pile up over a long run
-    either.
+    either, and at once when the variance has fallen so far that what larger ones left behind would be felt in it.
     """
+
+    #: Renewed where W N times the variance is below this share of the largest sum of squares since the last time.
+    FALL = 1e-4
 
     def __init__(self, *, window: Annotated[int, Range(2)] = 100) -> None:
         self.window = window
@@ -30,6 +33,7 @@ class WindowedVariance:
         self.c: torch.Tensor | None = None  # (N,)
         self.sum: torch.Tensor | None = None  # sum of d_w, (N,)
         self.square = 0.0  # sum of |d_w|^2
+        self.largest = 0.0  # of these sums since c was renewed
 
     def update(self, frame: Frame) -> float | None:
         """Take the output of the next step and return the variance of the window."""
@@ -54,25 +58,35 @@ class WindowedVariance:
             d = x.double() - self.c
             self.sum = self.sum + d
             self.square += float(d @ d)
+            self.largest = max(self.largest, self.square)
         if self.count < self.window:
             return None
-        mean = self.sum / self.window
-        return (self.square / self.window - float(mean @ mean)) / x.numel()
+        if self._total() < self.FALL * self.largest:
+            self._renew(x)
+        return self._total() / (self.window * x.numel())
+
+    def _total(self) -> float:
+        """Return W N times the variance."""
+        assert self.sum is not None
+        return self.square - float(self.sum @ self.sum) / self.window
 
     def _renew(self, newest: torch.Tensor) -> None:
         """Sum the whole window anew around its newest output: W N operations each W steps."""
+        import torch
+
         assert self.x is not None
-        self.c = newest.double()
-        self.sum, self.square = self.c * 0, 0.0
+        self.c = newest.to(torch.float64, copy=True)
+        self.sum, self.square = torch.zeros_like(self.c), 0.0
         for x in self.x:
             d = x.double() - self.c
             self.sum += d
             self.square += float(d @ d)
+        self.largest = self.square
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs."""
         tensors = {name: None if (t := getattr(self, name)) is None else t.clone() for name in ("x", "c", "sum")}
-        return {"count": self.count, "square": self.square, **tensors}
+        return {"count": self.count, "square": self.square, "largest": self.largest, **tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
@@ -81,7 +95,7 @@ class WindowedVariance:
 
 
 class ExponentialVariance:
-    """EMV: V_t = (1 - alpha) (V_(t-1) + alpha |delta|^2 / N), where delta = x_t - mu_(t-1), mu_t = mu_(t-1) + alpha delta.
+    """EMV: V_t = (1 - alpha) (V_(t-1) + alpha |delta|^2 / N), delta = x_t - mu_(t-1), mu_t = mu_(t-1) + alpha delta.
 
     Divided by N, unlike the authors' code: the smallest value is at the same step, and comparable with WMV. As there,
     the first `burn_in` steps are accumulated and give no value.
@@ -95,7 +109,9 @@ class ExponentialVariance:
 
     def update(self, frame: Frame) -> float | None:
         """Take the output of the next step and return the variance."""
-        x = frame.tensor.reshape(-1).double()
+        import torch
+
+        x = frame.tensor.reshape(-1).to(torch.float64, copy=True)
         if self.mu is None:
             self.mu = x
         else:

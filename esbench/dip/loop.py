@@ -60,11 +60,15 @@ class Trajectory:
 
     def __iter__(self) -> Iterator[Block]:
         while self.t < self.settings.iterations:
-            yield self._steps(min(self.block, self.settings.iterations - self.t))
+            # on a GPU: the same algorithms each time, and float32 means float32
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+                block = self._steps(min(self.block, self.settings.iterations - self.t))
+            yield block
 
     def _steps(self, n: int) -> Block:
-        if self.t % KEEP_EVERY < self.block:
-            self._keep()
+        state = self._state() if self.t % KEEP_EVERY < self.block else None
+        if not self._good:
+            self._good = self._state()
         outputs, averages, losses, average_losses = [], [], [], []
         decay = self.settings.decay
         for _ in range(n):
@@ -81,13 +85,16 @@ class Trajectory:
             average_losses.append(self.task.loss(self.average))
         first, self.t = self.t, self.t + n
         seen = torch.stack([torch.stack(losses), torch.stack(average_losses)]).tolist()  # the one wait in a block
+        restored = self._check(first, seen[0])
+        if state is not None and not restored:
+            self._good = state  # only now: a state is as good as the outputs that it led to
         return Block(
             first,
             losses=seen[0],
             average_losses=seen[1],
             outputs=Pictures(torch.cat(outputs)),
             averages=Pictures(torch.cat(averages)),
-            restored=self._check(first, seen[0]),
+            restored=restored,
         )
 
     def _forward(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,8 +122,9 @@ class Trajectory:
             self._level = level
         return ()
 
-    def _keep(self) -> None:
-        self._good = {"f": copy.deepcopy(self.f.state_dict()), "optimiser": copy.deepcopy(self.optimiser.state_dict())}
+    def _state(self) -> dict[str, Any]:
+        """Return a copy of what an update changes: weights, buffers and the optimiser's moments."""
+        return copy.deepcopy({"f": self.f.state_dict(), "optimiser": self.optimiser.state_dict()})
 
     def _restore(self) -> None:
         # The perturbations are not taken back: the same ones would lead to the same place.

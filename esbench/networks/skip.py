@@ -7,7 +7,7 @@ mode for its whole life: batch normalisation uses the statistics of the one pict
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
@@ -93,20 +93,75 @@ class Scale(nn.Module):
         self.skip = conv(c, s, 1) if s else None
         self.down = nn.Sequential(conv(c, d, 3, stride=2), conv(d, d, 3))
         self.inner = inner
-        self.upsample = nn.Upsample(scale_factor=2, mode=upsample)
+        self.upsample = Double(scale_factor=2, mode=upsample)
         self.norm = nn.BatchNorm2d(s + k)
         self.up = nn.Sequential(conv(s + k, u, 3), conv(u, u, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features of this scale, of the size of x."""
         h = self.upsample(self.inner(self.down(x)))
+        # an odd side was rounded up on the way down: 2 ceil(n / 2) is one too many
+        h = h[..., : x.shape[-2], : x.shape[-1]]
         if self.skip is not None:
-            # an odd side was rounded up on the way down: 2 ceil(n / 2) is one too many
-            h = torch.cat([self.skip(x), h[..., : x.shape[-2], : x.shape[-1]]], dim=1)
+            h = torch.cat([self.skip(x), h], dim=1)
         return self.up(self.norm(h))  # type: ignore[no-any-return]
 
 
 def conv(c: int, d: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Return convolution (reflection padding, bias), batch normalisation and leaky ReLU of slope 0.2."""
-    pad = [nn.ReflectionPad2d(kernel // 2)] if kernel > 1 else []
+    pad = [Reflect(1)] if kernel == 3 else []
     return nn.Sequential(*pad, nn.Conv2d(c, d, kernel, stride), nn.BatchNorm2d(d), nn.LeakyReLU(0.2, inplace=True))
+
+
+class Reflect(nn.ReflectionPad2d):
+    """Reflection padding by one pixel whose gradient is the same each time, which PyTorch's is not on a GPU."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x with one more row and column on each side."""
+        return _Reflect.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Double(nn.Upsample):
+    """Up-sampling by two whose gradient is the same each time, which PyTorch's bilinear one is not on a GPU."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x at twice the size."""
+        if self.mode != "bilinear":
+            return super().forward(x)
+        return _Bilinear.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Reflect(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
+        for axis in (-1, -2):
+            g = g.transpose(-1, axis)
+            d = g[..., 1:-1].clone()
+            d[..., 1] += g[..., 0]
+            d[..., -2] += g[..., -1]
+            g = d.transpose(-1, axis)
+        return g
+
+
+class _Bilinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
+        # y[2i] = (x[i-1] + 3 x[i]) / 4 and y[2i+1] = (3 x[i] + x[i+1]) / 4 along each axis, the ends repeated
+        for axis in (-1, -2):
+            g = g.transpose(-1, axis)
+            even, odd = g[..., ::2], g[..., 1::2]
+            d = 0.75 * (even + odd)
+            d[..., :-1] += 0.25 * even[..., 1:]
+            d[..., 1:] += 0.25 * odd[..., :-1]
+            d[..., 0] += 0.25 * even[..., 0]
+            d[..., -1] += 0.25 * odd[..., -1]
+            g = d.transpose(-1, axis)
+        return g

@@ -1,0 +1,5 @@
+"""`python -m esbench`."""
+
+from esbench.cli import main
+
+main()

@@ -1,0 +1,211 @@
+"""Which way imports point: read from the source of every file, and held against what docs/architecture.md says."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import esbench
+
+ROOT = Path(esbench.__file__).parent
+KINDS = ("criteria", "codecs", "datasets", "degradations", "tasks", "networks")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: of which module, and whether it happens when the file itself is imported."""
+
+    module: str
+    at_import: bool
+
+
+def name_of(path: Path) -> str:
+    parts = ("esbench", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports_of(source: str, known: set[str]) -> set[Import]:
+    """Return all imports of a source but those for the type checker alone."""
+    found: set[Import] = set()
+
+    def visit(node: ast.AST, at_import: bool) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for child in node.orelse:
+                visit(child, at_import)
+            return
+        if isinstance(node, ast.Import):
+            found.update(Import(alias.name, at_import) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports say where from, from the root"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(Import(inner if inner in known else str(node.module), at_import))
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            visit(child, at_import and not inside)
+
+    visit(ast.parse(source), True)
+    return found
+
+
+IMPORTS = {name: imports_of(path.read_text(encoding="utf-8"), set(SOURCES)) for name, path in SOURCES.items()}
+
+
+def is_in(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def ours(*names: str) -> tuple[str, ...]:
+    return tuple(f"esbench.{name}" for name in names)
+
+
+def who_imports(*packages: str) -> set[str]:
+    return {name for name, imports in IMPORTS.items() if any(is_in(i.module, *packages) for i in imports)}
+
+
+def reached(name: str) -> set[str]:
+    """Return every module that is imported when `name` is, the packages that they are in among them."""
+    seen: set[str] = set()
+    todo = [name]
+    while todo:
+        module = todo.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        parts = module.split(".")
+        todo += [".".join(parts[:i]) for i in range(1, len(parts))]
+        todo += [i.module for i in IMPORTS.get(module, ()) if i.at_import]
+    return seen
+
+
+def test_the_reader_of_imports_sees_them_where_they_are():
+    source = """
+import os.path
+from esbench import params
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    import torch
+try:
+    import cv2
+except ImportError:
+    pass
+class A:
+    import json
+    def f(self):
+        from numpy import array
+"""
+    assert imports_of(source, {"esbench.params"}) == {
+        Import("os.path", True),
+        Import("esbench.params", True),
+        Import("typing", True),
+        Import("cv2", True),
+        Import("json", True),
+        Import("numpy", False),
+    }
+
+
+def test_every_file_is_read():
+    assert {*ours("rule", "types", "plugins", "registry", "criteria.cifs", "codecs.opencv")} <= set(SOURCES)
+    assert len(SOURCES) > 25
+
+
+def test_the_rule_imports_nothing_but_the_standard_library():
+    assert {i.module.partition(".")[0] for i in IMPORTS["esbench.rule"]} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("name", [n for n in SOURCES if is_in(n, *ours(*KINDS))])
+def test_the_kinds_know_neither_the_engine_nor_the_bench_nor_the_command_line(name):
+    above = ours("bench", "dip", "cli", "report", "executors", "stopper", "denoise", "measure", "plugins", "registry")
+    assert [i.module for i in IMPORTS[name] if is_in(i.module, *above)] == []
+
+
+@pytest.mark.parametrize("name", [n for n in SOURCES if is_in(n, *ours(*KINDS))])
+def test_the_kinds_do_not_know_each_other(name):
+    own = name.split(".")[1]
+    others = ours(*(kind for kind in KINDS if kind != own))
+    assert [i.module for i in IMPORTS[name] if is_in(i.module, *others)] == []
+
+
+@pytest.mark.parametrize("name", [n for n in SOURCES if is_in(n, "esbench.dip")])
+def test_the_engine_knows_neither_criteria_nor_the_bench_nor_the_command_line(name):
+    above = ours(
+        "bench", "cli", "report", "executors", "stopper", "criterion", "criteria", "registry", "plugins", "rule"
+    )
+    assert [i.module for i in IMPORTS[name] if is_in(i.module, *above)] == []
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in SOURCES if not is_in(n, "esbench.cli") and n not in ("esbench", "esbench.__main__")]
+)
+def test_nothing_below_the_command_line_knows_it(name):
+    assert [i.module for i in IMPORTS[name] if is_in(i.module, "esbench.cli", "click")] == []
+
+
+def test_records_come_before_what_uses_them():
+    below = ours("types", "errors", "params", "seeds", "hookspecs", "noise")
+    allowed = {
+        "esbench.errors": (),
+        "esbench.seeds": (),
+        "esbench.types": ("esbench.noise",),
+        "esbench.noise": (),
+        "esbench.hookspecs": ("esbench.types",),
+        "esbench.params": ("esbench.errors", "esbench.types"),
+    }
+    assert {*below} == {*allowed}
+    for name, may in allowed.items():
+        assert {i.module for i in IMPORTS[name] if is_in(i.module, "esbench")} <= {*may}, name
+
+
+def test_imports_go_round_in_no_circle():
+    graph = {
+        name: {i.module for i in imports if i.at_import and i.module in SOURCES and i.module != "esbench"}
+        for name, imports in IMPORTS.items()
+    }
+    while leaves := {name for name, below in graph.items() if not below}:
+        graph = {name: below - leaves for name, below in graph.items() if name not in leaves}
+    assert graph == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in SOURCES
+        if is_in(n, *ours("rule", "types", "errors", "params", "hookspecs", "plugins", "registry", "cli", "report"))
+        or is_in(n, *ours("criterion", "bench.results", "bench.config", "bench.grid"))
+        or n in {"esbench", *ours("criteria", "codecs", "datasets", "degradations", "tasks", "networks", "executors")}
+    ],
+)
+def test_what_lists_and_what_reads_results_imports_no_torch_and_no_codec_not_even_by_another(name):
+    heavy = ("torch", "cv2", "imagecodecs")
+    assert sorted(m for m in reached(name) if is_in(m, *heavy)) == []
+
+
+def test_results_and_reports_do_not_import_torch_at_all():
+    assert [n for n in who_imports("torch") if is_in(n, *ours("rule", "params", "plugins", "registry"))] == []
+    assert [n for n in who_imports("torch") if is_in(n, *ours("bench.results", "report"))] == []
+
+
+@pytest.mark.parametrize(
+    ("packages", "homes"),
+    [
+        (("cv2", "imagecodecs"), ("codecs", "images")),
+        (("pluggy",), ("plugins", "hookspecs")),
+        (("matplotlib",), ("report", "datasets.samples")),
+        (("pyarrow",), ("bench.store", "bench.results", "cli.results")),
+        (("pandas",), ("bench.results",)),
+        (("click",), ("cli",)),
+        (("rich",), ("cli", "report")),
+        (("dask", "distributed"), ("executors",)),
+    ],
+    ids=lambda x: "-".join(x),
+)
+def test_a_library_is_known_in_its_place_alone(packages, homes):
+    assert [name for name in sorted(who_imports(*packages)) if not is_in(name, *ours(*homes))] == []

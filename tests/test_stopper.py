@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import esbench
+from esbench.criteria import cifs
+from esbench.criterion import Criterion
+from esbench.errors import NameUnknown, ParamError, UsageError
+from esbench.noise import estimate_sigma
+from esbench.registry import registry
+from esbench.rule import first_stop
+from esbench.stopper import Best, Stopper
+from esbench.types import Frame, Pictures, Problem
+
+CLEAN = np.linspace(0.2, 0.7, 12 * 14 * 3, dtype=np.float32).reshape(12, 14, 3)
+NOISY = np.clip(CLEAN + 0.1 * np.random.default_rng(0).standard_normal(CLEAN.shape), 0, 1).astype(np.float32)
+
+
+def outputs(steps: int = 60) -> list[np.ndarray]:
+    """Give what a Deep Image Prior gives: first something flat, then the picture, then its noise. 8-bit values."""
+    found = []
+    for t in range(steps):
+        picture, noise = 1 - math.exp(-t / 5), 1 - math.exp(-((t / 40) ** 3))
+        x = 0.5 + picture * (CLEAN - 0.5) + noise * (NOISY - CLEAN)
+        found.append(np.rint(x * 255).astype(np.uint8))
+    return found
+
+
+def loss_of(x: np.ndarray) -> float:
+    return float(((x / 255 - NOISY) ** 2).mean())
+
+
+#: What a criterion is asked for in most tests: a lam at which the curve has its minimum in the middle.
+CIFS = "cifs-png[lam=1e5]"
+
+
+def run(stopper: Stopper, of: list, losses: list[float]) -> Stopper:
+    """Feed a stopper until it says that it has enough."""
+    for x, loss in zip(of, losses, strict=True):
+        if stopper.update(x, loss=loss):
+            break
+    return stopper
+
+
+def curve(text: str, of: list[np.ndarray], **known) -> list[float | None]:
+    """Return what a criterion makes of each output, without a stopper."""
+    problem = Problem(**known)
+    criterion = Criterion(registry().get("criterion", text), problem)
+    found = []
+    for t, x in enumerate(of):
+        value = criterion.update(Frame(Pictures(x[None]), step=t, loss=loss_of(x), problem=problem))
+        found.append(None if value is None else value.value)
+    return found
+
+
+# -- the decision
+
+
+@pytest.mark.parametrize("text", [CIFS, "wmv[window=5]", "emv[burn_in=3]", "loss", "fixed[step=20]", "cifs-png[lam=1e5,every=3]"])
+@pytest.mark.parametrize("patience", [0, 5, 12])
+def test_it_stops_where_the_rule_stops_on_the_recorded_curve(text, patience):
+    of = outputs()
+    stopper = run(Stopper(text, patience=patience), of, list(map(loss_of, of)))
+    recorded = first_stop(curve(text, of), patience)
+    if recorded.fallback:
+        assert stopper.stop is None
+    else:
+        assert stopper.stop == recorded
+        assert stopper.best == Best(recorded.step, recorded.value, stopper.best.output)
+        assert np.array_equal(stopper.best.output, of[recorded.step])
+
+
+def test_it_is_certain_as_soon_as_the_patience_is_over_and_nothing_changes_any_more():
+    stopper = Stopper("fixed[step=3]", patience=2)
+    black = np.zeros((2, 2, 3), np.uint8)
+    assert [stopper.update(black) for _ in range(6)] == [False] * 5 + [True]
+    assert stopper.stop == esbench.Stop(step=3, value=0.0, decided_at=5)
+    best = stopper.best
+    assert stopper.update("no picture at all") is True
+    assert stopper.best is best
+
+
+@given(st.lists(st.integers(0, 4) | st.just(math.nan), min_size=1, max_size=30), st.integers(0, 6), st.sampled_from([0, 1]))
+@settings(deadline=None)
+def test_ties_missing_values_and_min_delta_are_the_rules(values, patience, min_delta):
+    stopper = Stopper("loss", patience=patience, min_delta=min_delta)
+    run(stopper, [np.zeros((1, 1, 3), np.uint8)] * len(values), values)
+    recorded = first_stop(values, patience, min_delta)
+    assert stopper.stop == (None if recorded.fallback else recorded)
+
+
+LAYOUTS = {
+    "HWC": lambda x: x,
+    "CHW": lambda x: x.transpose(2, 0, 1),
+    "1CHW": lambda x: x.transpose(2, 0, 1)[None],
+}
+KINDS = {
+    "uint8": lambda x: x,
+    "float32": lambda x: x.astype(np.float32) / np.float32(255),
+    "float64": lambda x: x / 255,
+}
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", [CIFS, "wmv[window=5]"])
+def test_every_kind_of_picture_gives_the_same_decision_and_is_kept_as_it_came(library, layout, kind, text):
+    def handed(x: np.ndarray):
+        array = np.ascontiguousarray(LAYOUTS[layout](KINDS[kind](x)))
+        return array if library == "numpy" else torch.from_numpy(array).requires_grad_(kind != "uint8")
+
+    of = outputs()
+    losses = [loss_of(x) for x in of]
+    expected = run(Stopper(text, patience=12), of, losses)
+    stopper = run(Stopper(text, patience=12), list(map(handed, of)), losses)
+    assert stopper.stop is not None
+    assert stopper.stop.step == expected.stop.step
+    assert stopper.stop.decided_at == expected.stop.decided_at
+    assert stopper.stop.value == pytest.approx(expected.stop.value, rel=1e-5)
+    kept, came = stopper.best.output, handed(of[expected.stop.step])
+    assert type(kept) is type(came)
+    assert (kept.dtype, kept.shape) == (came.dtype, came.shape)
+    assert bool((kept == came).all())
+    assert not getattr(kept, "requires_grad", False)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("layout", ["HW", "HW1", "1HW", "11HW"])
+def test_every_kind_of_grey_picture_gives_the_same_decision(library, layout):
+    shape = {"HW": (12, 14), "HW1": (12, 14, 1), "1HW": (1, 12, 14), "11HW": (1, 1, 12, 14)}[layout]
+    of = [x[..., 0] for x in outputs()]
+    losses = [((x / 255 - NOISY[..., 0]) ** 2).mean() for x in of]
+    expected = run(Stopper("cifs-png[lam=1e4]", patience=12), of, losses)
+    handed = [x.reshape(shape) if library == "numpy" else torch.from_numpy(x.reshape(shape)) for x in of]
+    stopper = run(Stopper("cifs-png[lam=1e4]", patience=12), handed, losses)
+    assert stopper.stop == expected.stop is not None
+    assert tuple(stopper.best.output.shape) == shape
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_is_a_tensor_will_do():
+    stopper = Stopper("loss", patience=0)
+    assert stopper.update(torch.zeros(3, 4, 4), loss=torch.tensor(0.25, requires_grad=True))
+    assert stopper.best.value == 0.25
+
+
+def test_the_best_output_is_a_copy():
+    x = np.zeros((4, 4, 3), np.float32)
+    t = torch.zeros(3, 4, 4)
+    for own in (x, t):
+        stopper = Stopper("loss", patience=5)
+        stopper.update(own, loss=1.0)
+        own += 0.5
+        assert float(stopper.best.output.max()) == 0
+
+
+def test_one_picture_is_kept_and_no_more():
+    stopper = Stopper("loss", patience=100)
+    alive = []
+    for step in range(20):
+        x = np.full((8, 8, 3), step, np.uint8)
+        stopper.update(x, loss=-step)
+        alive.append(weakref.ref(stopper.best.output))
+        del x
+    assert [ref() is not None for ref in alive] == [False] * 19 + [True]
+
+
+def test_an_output_with_nan_is_never_the_best():
+    good, bad = np.full((4, 4, 3), 0.5, np.float32), np.full((4, 4, 3), np.nan, np.float32)
+    stopper = Stopper("loss", patience=3)
+    for x, loss in [(bad, 0.0), (good, 2.0), (bad, 1.0), (bad, math.nan)]:
+        assert not stopper.update(x, loss=loss)
+    assert (stopper.best.step, stopper.best.value) == (1, 2.0)
+    assert stopper.update(good, loss=3.0)
+    assert np.array_equal(stopper.best.output, good)
+
+
+def test_a_criterion_on_the_average_sees_the_exponential_average_and_its_own_loss():
+    of = [KINDS["float32"](x) for x in outputs(20)]
+    stopper = Stopper("loss[on=average]", observation=NOISY, patience=100)
+    average, values = None, []
+    for x in of:
+        average = x if average is None else np.float32(0.99) * average + np.float32(0.01) * x
+        values.append(float(((average - NOISY) ** 2).mean()))
+        stopper.update(x, loss=123.0)
+    assert stopper.best.step == int(np.argmin(values))
+    assert stopper.best.value == pytest.approx(min(values), rel=1e-5)
+    assert np.array_equal(stopper.best.output, of[stopper.best.step])
+
+
+# -- what it says
+
+
+def test_the_reason_is_a_sentence_at_every_moment():
+    black = np.zeros((2, 2, 3), np.uint8)
+    stopper = Stopper("wmv[window=3]", patience=2)
+    assert stopper.reason == "wmv[window=3] has had no value in 0 steps"
+    stopper.update(black)
+    stopper.update(black)
+    assert stopper.reason == "wmv[window=3] has had no value in 2 steps"
+    stopper.update(black)
+    assert stopper.reason == "not stopped: wmv[window=3] is lowest at step 2 (0), seen up to step 2"
+    stopper.update(black)
+    assert stopper.update(black)
+    assert stopper.reason == "wmv[window=3] was lowest at step 2 (0), not undercut in 2 steps"
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (lambda: Stopper("cifs-jpg"), NameUnknown, "No criterion 'cifs-jpg'. Did you mean 'cifs-jpeg'?"),
+        (lambda: Stopper("wmv[window=0]"), ParamError, "window must be"),
+        (lambda: Stopper("wmv", patience=-1), UsageError, "patience must be at least 0, got -1."),
+        (lambda: Stopper("wmv", min_delta=math.nan), UsageError, "min_delta must be at least 0, got nan."),
+        (lambda: Stopper("wmv", observation=NOISY * 255), UsageError, "observation must be uint8 or float in [0, 1]"),
+        (lambda: Stopper("wmv").update(np.zeros((4, 4, 7))), UsageError, "output must be (H, W)"),
+        (
+            lambda: Stopper(CIFS).update(outputs(1)[0]),
+            UsageError,
+            "cifs-png[lam=100000] needs the loss: update(output, loss=...).",
+        ),
+        (
+            lambda: Stopper("loss[on=average]").update(outputs(1)[0], loss=1.0),
+            UsageError,
+            "loss[on=average] needs the observation: Stopper(..., observation=...).",
+        ),
+        (
+            lambda: Stopper("wmv", observation=NOISY).update(np.zeros((12, 15, 3))),
+            UsageError,
+            "Every output must have the size of the first picture, (12, 14), got (12, 15).",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(make, error, sentence):
+    with pytest.raises(error) as said:
+        make()
+    assert str(said.value).startswith(sentence)
+    assert "\n" not in str(said.value)
+
+
+def test_a_change_of_size_is_refused_and_forgotten():
+    stopper = Stopper("wmv[window=2]", patience=1)
+    black = np.zeros((4, 4, 3), np.uint8)
+    stopper.update(black)
+    with pytest.raises(UsageError, match=r"\(4, 4\), got \(8, 8\)"):
+        stopper.update(np.zeros((8, 8, 3), np.uint8))
+    stopper.update(black)
+    assert stopper.best.step == 1
+
+
+# -- lam
+
+
+def test_lam_auto_is_decided_by_the_noise_level_that_is_known_or_estimated(monkeypatch):
+    rows = {"jpeg": {"10": 100.0, "25": 40.0, "50": 8.0}}
+    monkeypatch.setattr(cifs, "table", lambda: {"mu": rows})
+
+    noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((40, 50, 3), dtype=np.float32)
+
+    def lam(**known) -> float:
+        return Stopper("cifs-jpeg", observation=noisy, **known).criterion.resolved["lam"]
+
+    assert lam(sigma=25.0) == pytest.approx(40 * 2000)
+    assert lam(sigma=50.0) == pytest.approx(8 * 2000)
+    assert lam() == pytest.approx(cifs.mu("jpeg", "jpeg", estimate_sigma(noisy)) * 2000)
+    assert 36 * 2000 < lam() < 46 * 2000
+
+
+def test_lam_auto_grows_with_the_number_of_pixels():
+    def lam(h: int, w: int) -> float:
+        return Stopper("cifs-jpeg", observation=np.zeros((h, w, 3), np.uint8), sigma=25.0).criterion.resolved["lam"]
+
+    assert lam(20, 30) == pytest.approx(6 * lam(10, 10))
+
+
+def test_lam_auto_without_an_observation_is_refused_at_once():
+    with pytest.raises(UsageError, match=r"cifs-jpeg needs the observation: Stopper\(\.\.\., observation=\.\.\.\), or a"):
+        Stopper()
+    Stopper("cifs-jpeg[lam=0]")
+
+
+# -- saving
+
+
+@pytest.mark.parametrize("through", ["nothing", "pickle", "torch.save"])
+@pytest.mark.parametrize("text", [CIFS, "wmv[window=5]", "emv[burn_in=3]", "loss[on=average]"])
+@pytest.mark.parametrize("at", [1, 4, 20, 38])
+def test_what_was_saved_goes_on_to_the_same_end(through, text, at):
+    def make() -> Stopper:
+        return Stopper(text, observation=NOISY, patience=12)
+
+    of = outputs()
+    losses = [loss_of(x) for x in of]
+    whole = run(make(), of, losses)
+    first = run(make(), of[:at], losses[:at])
+    state = first.state_dict()
+    if through == "pickle":
+        state = pickle.loads(pickle.dumps(state))
+    elif through == "torch.save":
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        buffer.seek(0)
+        state = torch.load(buffer, weights_only=False)
+    second = make()
+    second.load_state_dict(state)
+    run(first, of[at:], losses[at:])  # what goes on here must not reach what was saved
+    run(second, of[at:], losses[at:])
+    for stopper in (first, second):
+        assert stopper.stop == whole.stop
+        assert (stopper.best.step, stopper.best.value) == (whole.best.step, whole.best.value)
+        assert np.array_equal(stopper.best.output, whole.best.output)
+        assert stopper.reason == whole.reason
+
+
+def test_a_state_after_the_stop_is_the_stop():
+    of = outputs()
+    stopper = run(Stopper(CIFS, patience=12), of, [loss_of(x) for x in of])
+    again = Stopper(CIFS, patience=12)
+    again.load_state_dict(pickle.loads(pickle.dumps(stopper.state_dict())))
+    assert again.stop == stopper.stop is not None
+    assert again.update(of[0], loss=0.0)
+
+
+def test_the_state_of_another_criterion_is_refused():
+    with pytest.raises(UsageError, match=r"The state is that of 'wmv', this stopper has 'emv'\."):
+        Stopper("emv").load_state_dict(Stopper("wmv").state_dict())
