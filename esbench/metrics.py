@@ -14,6 +14,11 @@ def psnr(image: npt.ArrayLike, clean: npt.ArrayLike) -> float:
     return math.inf if error == 0 else float(-10 * np.log10(error))
 
 
+def finite(db: float) -> float | None:
+    """Return a number as JSON can hold it: None where it is infinite or NaN."""
+    return float(db) if math.isfinite(db) else None
+
+
 def ssim(image: npt.ArrayLike, clean: npt.ArrayLike) -> float:
     """Return the structural similarity of two pictures (H, W, C) in [0, 1], averaged over pixels and channels.
 

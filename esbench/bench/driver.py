@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from esbench.bench import grid
 from esbench.bench.config import Config
@@ -45,6 +47,7 @@ def plan(config: Config, folder: Path) -> Plan:
     criteria = tuple(dict.fromkeys(registry().get("criterion", text).text for text in expand(config.criterion)))
     registry().get("executor", config.executor)
     run, path = Run(folder), Path(config.dataset)
+    run.grown(config)
     known = {r.info.name for r in registry().records["dataset"]}
     # another process may have another working directory
     dataset = str(path.resolve()) if path.exists() and config.dataset not in known else config.dataset
@@ -77,12 +80,14 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
     with store.lock():
         entry = {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "command": command()}
         store.begin(config, units, stamp(), entry)
-        done = len(units) - len(planned.left)
+        # another command may have done some of them since they were planned
+        left = tuple(job for job in planned.left if todo(job, store.unit(grid.unit_id(job.spec))))
+        done = len(units) - len(left)
         emit(RunStarted(folder=str(folder), units=len(units), done=done, iterations=config.iterations))
-        if warning := long_work(planned.left):
+        if left and (warning := long_work(left)):
             emit(Notice(text=warning))
         executor = registry().get("executor", config.executor)
-        for outcome in executor.target(planned.left, emit, **executor.values):
+        for outcome in executor.target(left, emit, **executor.values):
             failed += outcome.status == "failed"
         emit(RunFinished(folder=str(folder), done=len(units) - failed, failed=failed))
     return failed
@@ -100,8 +105,8 @@ def long_work(left: tuple[Job, ...]) -> str:
         return ""
     return (
         f"This will take about {duration(seconds)} on this {device.upper()}, and the criteria's time on top. --images, "
-        "--crop and --iterations make it smaller; --preset quick is a first look. It can be interrupted at any time, and "
-        "the same command goes on."
+        "--crop and --iterations make it smaller; --preset quick is a first look. It can be interrupted at any time, "
+        "and the same command goes on."
     )
 
 
@@ -132,11 +137,14 @@ def estimate(left: tuple[Job, ...]) -> float:
     Criteria come on top. A step takes time in proportion to the pixels; the few are taken on a small picture.
     """
     import numpy as np
+    import torch
 
     if not left:
         return 0.0
-    spec, device = left[0].spec, left[0].device
-    side = 96
+    spec, device = dataclasses.replace(left[0].spec, iterations=100), left[0].device
+    with torch.device("meta"):
+        f: Any = network(spec, (512, 512, 3))
+    side = max(96, f.smallest())
     sample = trajectory(spec, np.full((side, side, 3), 0.5, np.float32), device)
     blocks = iter(sample)
     next(blocks)  # the first one is slow

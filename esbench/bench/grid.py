@@ -36,7 +36,7 @@ def units(config: Config) -> Iterator[UnitSpec]:
     for image in chosen(config, dataset):
         pixels = hashlib.sha256(picture(dataset, image, config.crop).tobytes()).hexdigest()
         for noise, sigma in noises:
-            for seed in config.seed:
+            for seed in dict.fromkeys(config.seed):
                 yield UnitSpec(
                     dataset=name,
                     image=image,
@@ -104,7 +104,7 @@ def chosen(config: Config, dataset: Dataset) -> list[str]:
     for image in config.image:
         if image not in ids:
             raise NameUnknown("picture", image, ids, f"Data set {config.dataset!r} has {len(ids)}.")
-    return list(config.image) or ids[: config.images]
+    return list(dict.fromkeys(config.image)) or ids[: config.images]
 
 
 def picture(dataset: Dataset, image: str, crop: int | None) -> Bytes:

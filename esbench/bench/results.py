@@ -8,40 +8,42 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from esbench.bench.store import Run, Unit
+from esbench.metrics import finite
 from esbench.rule import first_stop
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The columns of the results table, the same in CSV, JSON and Parquet.
-COLUMNS = (
-    "dataset",
-    "image",
-    "task",
-    "noise",
-    "sigma",
-    "seed",
-    "network",
-    "iterations",
-    "criterion",
-    "patience",
-    "min_delta",
-    "stop_step",
-    "fallback",
-    "steps_run",
-    "psnr_db",
-    "ssim",
-    "peak_step",
-    "peak_db",
-    "gap_db",
-    "last_db",
-    "average_psnr_db",
-    "average_peak_db",
-    "average_gap_db",
-    "ms_per_step",
-    "criterion_ms_per_step",
-    "unit",
-)
+#: The columns of the results table, the same in CSV, JSON and Parquet, with the types of their values.
+TYPES: dict[str, type] = {
+    "dataset": str,
+    "image": str,
+    "task": str,
+    "noise": str,
+    "sigma": float,
+    "seed": int,
+    "network": str,
+    "iterations": int,
+    "criterion": str,
+    "patience": int,
+    "min_delta": float,
+    "stop_step": int,
+    "fallback": bool,
+    "steps_run": int,
+    "psnr_db": float,
+    "ssim": float,
+    "peak_step": int,
+    "peak_db": float,
+    "gap_db": float,
+    "last_db": float,
+    "average_psnr_db": float,
+    "average_peak_db": float,
+    "average_gap_db": float,
+    "ms_per_step": float,
+    "criterion_ms_per_step": float,
+    "unit": str,
+}
+COLUMNS = tuple(TYPES)
 
 
 class Results:
@@ -130,13 +132,13 @@ class Results:
                 "stop_step": stop.step,
                 "fallback": stop.fallback,
                 "steps_run": stop.decided_at + 1,
-                "psnr_db": float(psnr[stop.step]),
+                "psnr_db": finite(psnr[stop.step]),
                 "ssim": entry["ssim"] if kept else None,
                 "peak_step": result["peak_step"],
                 "peak_db": result["peak_db"],
                 "gap_db": _gap(result["peak_db"], psnr[stop.step]),
                 "last_db": result["last_db"],
-                "average_psnr_db": float(average[stop.step]),
+                "average_psnr_db": finite(average[stop.step]),
                 "average_peak_db": result["average_peak_db"],
                 "average_gap_db": _gap(result["average_peak_db"], average[stop.step]),
                 "ms_per_step": 1000 * result["seconds"] / result["steps"],
@@ -148,4 +150,4 @@ class Results:
 
 
 def _gap(peak: float | None, value: float) -> float | None:
-    return None if peak is None else float(peak - value)
+    return None if peak is None else finite(peak - value)

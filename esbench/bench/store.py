@@ -47,6 +47,24 @@ class Run:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
+    def grown(self, config: Config) -> Config:
+        """Return a configuration together with the one of this folder, where there is a run in it.
+
+        Raises:
+            ConfigError: the folder holds a run with another configuration.
+            UsageError: there is something else in its place.
+            Unavailable: it cannot be looked at.
+        """
+        with _writing(self.path):
+            if (self.path / "run.toml").exists():
+                return config.grown(self.config())
+            ours = ("lock", "run.json")  # left by a command that was killed before its first unit
+            if self.path.exists() and any(
+                p.name not in ours and not p.name.startswith(".") for p in self.path.iterdir()
+            ):
+                raise UsageError(f"{str(self.path)!r} is there already and holds no run: choose another --out.")
+        return config
+
     def begin(self, config: Config, plan: list[str], stamp: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
         """Write down what a command is about to do, or check that it goes with what the folder holds.
 
@@ -54,13 +72,10 @@ class Run:
             ConfigError: the folder holds a run with another configuration.
             Unavailable: the folder cannot be written.
         """
+        config = self.grown(config)
         if (self.path / "run.toml").exists():
-            config = config.grown(self.config())
             record = self.record()
         else:
-            ours = ("lock", "run.json")  # left by a command that was killed before its first unit
-            if any(p.name not in ours and not p.name.startswith(".") for p in self.path.iterdir()):
-                raise UsageError(f"{str(self.path)!r} is there already and holds no run: choose another --out.")
             record = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
         record["plan"] += [unit for unit in plan if unit not in set(record["plan"])]
         record["commands"].append(dict(entry))
@@ -129,15 +144,19 @@ class Unit:
 
     def spec(self) -> UnitSpec:
         """Return what the unit is made of."""
-        return UnitSpec(**json.loads((self.path / "spec.json").read_text(encoding="utf-8")))
+        path = self.path / "spec.json"
+        try:
+            return UnitSpec(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
 
     def result(self) -> dict[str, Any] | None:
         """Return the result, or None while the unit is not done."""
         try:
             return json.loads((self.path / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"{str(self.path / 'result.json')!r} cannot be read: {error}.") from error
 
     def error(self) -> str:

@@ -102,12 +102,12 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
     done = result["criteria"]
     for text in job.criteria:
         was, now = done.get(text, {}).get("made_by"), made_by(text)
-        if was is not None and was != now:
+        if was is not None and was != now and not done[text]["failed"]:  # where it failed there is nothing to mix
             raise UsageError(
                 f"{text!r} was measured by {_maker(was)} in this run, and {_maker(now)} is installed: choose "
                 "another --out."
             )
-    missing = tuple(text for text in job.criteria if text not in done)
+    missing = tuple(text for text in job.criteria if text not in done or done[text]["made_by"] != made_by(text))
     if not result["complete"] and (missing or not job.live):
         return job.criteria  # it ended early: nothing of it can be joined
     return missing
@@ -141,7 +141,9 @@ def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Traj
     y = Pictures(noisy[None]).tensor.to(device)
     task = registry().get("task", spec.task)
     f = network(spec, noisy.shape).to(device)
-    return Trajectory(task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image))
+    return Trajectory(
+        task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image)
+    )
 
 
 def network(spec: UnitSpec, shape: tuple[int, ...]) -> torch.nn.Module:
@@ -258,7 +260,8 @@ class Trace:
 
     def _score(self, outputs: Pictures) -> list[float]:
         error = (outputs.tensor.clamp(0, 1) - self.clean).double().square().mean((1, 2, 3))
-        return [-10 * math.log10(e) if e > 0 else math.inf for e in error.tolist()]
+        # an output with NaN is infinitely far away
+        return [-10 * math.log10(e) if e > 0 else math.inf if e == 0 else -math.inf for e in error.tolist()]
 
     def table(self) -> dict[str, Any]:
         """Return what is written to the disk."""
@@ -274,6 +277,7 @@ class Trace:
 
 def _run(job: Job, unit: Unit, emit: Callable[[Event], None]) -> None:
     spec, before = job.spec, unit.result()
+    live = job.live and not (before is not None and before["complete"])  # what is complete stays so
     clean, noisy, sigma = observation(spec, job.dataset)
     problem = Problem(noisy=Pictures(noisy[None])[0], sigma=sigma, task=spec.task)
     columns = [Column(_criterion(text, problem, unit, emit), Running(job.patience)) for text in todo(job, unit)]
@@ -293,7 +297,7 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None]) -> None:
         for step in block.restored:
             text = f"the loss rose at step {step} ({block.losses[step - block.first]:.3g}): back to an earlier state"
             emit(Notice(unit=unit.id, text=text))
-        ends = len(trace.loss) == spec.iterations or (job.live and all(c.rule.stop or c.failed for c in columns))
+        ends = len(trace.loss) == spec.iterations or (live and all(c.rule.stop or c.failed for c in columns))
         if ends or time.perf_counter() - told >= PROGRESS_EVERY:
             told = time.perf_counter()
             emit(_progress(unit, spec, trace, columns))
@@ -333,8 +337,9 @@ def _agree(trace: Trace, unit: Unit) -> None:
     Raises:
         UnitError: it is another one.
     """
-    stored = unit.trace(["loss"])["loss"]
-    off = np.max(np.abs(np.array(trace.loss) - stored) / np.abs(stored))
+    stored, loss = unit.trace(["loss"])["loss"], np.array(trace.loss)
+    same = (loss == stored) | (np.isnan(loss) & np.isnan(stored))
+    off = np.max(np.where(same, 0.0, np.abs(loss - stored) / np.abs(stored)))
     if not off <= SAME:
         raise UnitError(
             f"A different trajectory: the losses differ from those on the disk by up to {off:.2g} relative (allowed: "
@@ -363,7 +368,7 @@ def _write(
             entry |= {
                 "patience": job.patience,
                 "stop_step": stop.step if stop is not None else len(trace.loss) - 1,
-                "ssim": metrics.ssim(output, clean) if min(clean.shape[:2]) >= 11 else None,
+                "ssim": metrics.finite(metrics.ssim(output, clean)) if min(clean.shape[:2]) >= 11 else None,
                 "missing": column.missing,
                 "reason": column.reason,
             }
@@ -383,9 +388,9 @@ def _write(
             "complete": complete,
             "steps": len(trace.loss),
             "peak_step": int(np.argmax(trace.psnr)) if complete else None,
-            "peak_db": max(trace.psnr) if complete else None,
-            "last_db": trace.psnr[-1] if complete else None,
-            "average_peak_db": max(trace.average_psnr) if complete else None,
+            "peak_db": metrics.finite(max(trace.psnr)) if complete else None,
+            "last_db": metrics.finite(trace.psnr[-1]) if complete else None,
+            "average_peak_db": metrics.finite(max(trace.average_psnr)) if complete else None,
             "seconds": trace.seconds[-1],
             "restored": restored,
             "machine": machine(job.device),

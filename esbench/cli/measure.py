@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from esbench.cli.output import json_option, print_json, print_table
@@ -28,7 +30,7 @@ def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], as_json:
         for component in components:
             value, ms = measured(component, image)
             row = {"image": path, "criterion": component.text, "value": value.value, "ms": round(ms, 3)}
-            row |= {name: int(part) if part == int(part) else part for name, part in value.parts.items()}
+            row |= {name: _plain(part) for name, part in value.parts.items()}
             rows.append(row | ({"reason": value.reason} if value.value is None else {}))
     if as_json:
         print_json(rows)
@@ -38,3 +40,10 @@ def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], as_json:
         for r in rows
     ]
     print_table(("image", "criterion", "value", "ms"), cells)
+
+
+def _plain(part: float) -> float | None:
+    """Return a part as JSON can hold it: whole numbers without a point, None where it is infinite or NaN."""
+    if not math.isfinite(part):
+        return None
+    return int(part) if part == int(part) else float(part)

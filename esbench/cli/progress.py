@@ -91,15 +91,20 @@ class Bars:
 
 @contextmanager
 def display(quiet: bool) -> Iterator[Any]:
-    """Give a listener that shows what happens: bars on a terminal, lines elsewhere, nothing when quiet."""
+    """Give a listener that shows what happens: bars on a terminal, lines elsewhere, nothing but failures when quiet."""
     if quiet:
-        yield lambda event: None
+        yield _failures
     elif sys.stderr.isatty():
         bars = Bars()
         with bars.bars:
             yield bars
     else:
         yield Lines()
+
+
+def _failures(event: Event) -> None:
+    if isinstance(event, UnitFailed):
+        _print(f"{event.unit}: failed: {event.reason}")
 
 
 def _where(event: Progress) -> str:

@@ -19,7 +19,7 @@ def export_command(run: str, kind: str, output: str | None) -> None:
     import io
     import json
 
-    from esbench.bench.results import COLUMNS, Results
+    from esbench.bench.results import COLUMNS, TYPES, Results
     from esbench.errors import Unavailable
 
     rows = Results(run).table()
@@ -38,8 +38,10 @@ def export_command(run: str, kind: str, output: str | None) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+        schema = pa.schema([(name, kinds[kind]) for name, kind in TYPES.items()])  # a column may have no value at all
         buffer = io.BytesIO()
-        pq.write_table(pa.table({name: [row[name] for row in rows] for name in COLUMNS}), buffer)
+        pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
         data = buffer.getvalue()
     if output is None:
         sys.stdout.buffer.write(data)

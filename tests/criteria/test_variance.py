@@ -173,6 +173,17 @@ def test_a_variance_saved_and_loaded_at_any_step_goes_on_as_if_nothing_had_happe
     }
 
 
+@pytest.mark.parametrize("at", range(40, 60))
+def test_a_variance_saved_and_loaded_while_it_falls_goes_on_as_if_nothing_had_happened(at):
+    rng = np.random.default_rng(0)
+    xs = np.concatenate([rng.uniform(0, 1, (33, 6)), 0.5 + 1e-6 * rng.normal(size=(50, 6))]).astype(np.float32)
+    expected = run(WindowedVariance(window=17), xs)
+    before, after = WindowedVariance(window=17), WindowedVariance(window=17)
+    run(before, xs[:at])
+    after.load_state_dict(before.state_dict())
+    assert run(after, xs[at:]) == expected[at:]
+
+
 @pytest.mark.parametrize("make", [lambda: WindowedVariance(window=4), lambda: ExponentialVariance(burn_in=0)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_an_output_that_is_written_over_after_its_step_was_remembered_as_it_was(make, dtype):
