@@ -83,7 +83,7 @@ class PluginHost:
         self.plugins = [self._load(*door) for door in _built_in()]
         allowed = _allowed(environ.get("ESBENCH_PLUGINS", ""))
         for name, distribution, version, load in _installed():
-            if allowed is None or {name, distribution} & allowed:
+            if allowed is None or {_normal(name), _normal(distribution)} & allowed:
                 self.plugins.append(self._load(name, distribution, version, load))
             else:
                 reason = "left out by ESBENCH_PLUGINS"
@@ -185,22 +185,24 @@ def _built_in() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
 def _installed() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
     """Give name, distribution, version and loader of each entry point.
 
-    Distribution by distribution, because entry_points() gives up on all when the file of one cannot be parsed.
+    Distribution by distribution, because entry_points() gives up on all when the file of one cannot be parsed; that
+    file is all that is read of the many that have nothing to do with us.
     """
     seen = set()
     for distribution in importlib.metadata.distributions():
+        if not _mentions_us(distribution):
+            continue
         where = os.path.basename(str(getattr(distribution, "_path", "a distribution")))
         name, version = where, "?"
         try:
             name, version = _identity(distribution)
-            key = re.sub(r"[-_.]+", "-", name).lower()
+            key = _normal(name)
             if key in seen:  # the first on the path is the one that imports
                 continue
             seen.add(key)
             points = [point for point in distribution.entry_points if point.group == GROUP]
         except Exception as error:
-            if GROUP in where or _mentions_us(distribution):
-                yield name, name, version, _raiser(f"its metadata cannot be read: {error}")
+            yield name, name, version, _raiser(f"its metadata cannot be read: {error}")
             continue
         for point in points:
             if point.pattern.match(point.value):
@@ -235,7 +237,12 @@ def _allowed(text: str) -> set[str] | None:
     """Return the names of ESBENCH_PLUGINS; None for all."""
     if not text.strip():
         return None
-    return {name.strip() for name in text.split(",")} - {"none"}
+    return {_normal(name.strip()) for name in text.split(",")} - {"none"}
+
+
+def _normal(name: str) -> str:
+    """Return a distribution's name as package indexes compare them: Foo_bar is foo-bar."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @contextlib.contextmanager

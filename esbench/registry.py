@@ -205,6 +205,8 @@ def parameters(record: Record) -> dict[str, Param]:
     if isinstance(record.info, CriterionInfo):
         from typing import Annotated
 
+        if taken := known.keys() & {"every", "on"}:
+            raise LoadError(f"{_whose(record)} has a parameter {taken.pop()!r}, which is every criterion's already")
         known["every"] = Param("every", Annotated[int, Range(1)], record.info.every)
         known["on"] = Param("on", Literal["output", "average"], record.info.measures)
     return known

@@ -199,7 +199,7 @@ def test_results_and_reports_do_not_import_torch_at_all():
         (("cv2", "imagecodecs"), ("codecs", "images")),
         (("pluggy",), ("plugins", "hookspecs")),
         (("matplotlib",), ("report", "datasets.samples")),
-        (("pyarrow",), ("bench.store", "bench.results", "cli.results")),
+        (("pyarrow",), ("bench.store", "bench.results")),
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),
         (("rich",), ("cli", "report")),

@@ -144,7 +144,7 @@ def estimate(left: tuple[Job, ...]) -> float:
     spec, device = dataclasses.replace(left[0].spec, iterations=100), left[0].device
     with torch.device("meta"):
         f: Any = network(spec, (512, 512, 3))
-    side = max(96, f.smallest())
+    side: int = max(96, f.smallest())
     sample = trajectory(spec, np.full((side, side, 3), 0.5, np.float32), device)
     blocks = iter(sample)
     next(blocks)  # the first one is slow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -78,6 +81,26 @@ class Results:
         """
         found = self.run.units() if units is None else [self.run.unit(id) for id in units]
         return [row for unit in found for row in self._rows(unit, criteria)]
+
+    def export(self, kind: str) -> bytes:
+        """Return the table as a file: `csv`, `json` or `parquet`."""
+        rows = self.table()
+        if kind == "json":
+            return (json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+        if kind == "csv":
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            return text.getvalue().encode()
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+        schema = pa.schema([(name, kinds[kind]) for name, kind in TYPES.items()])  # a column may have no value at all
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
+        return buffer.getvalue()
 
     def failures(
         self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esbench.bench import config as configuration
+from esbench.bench.config import FREE, GROWS, PRESETS, Config, read, resolve
+from esbench.errors import ConfigError
+
+configs = st.builds(
+    Config,
+    criterion=st.lists(st.sampled_from(["wmv", "cifs-jpeg[lam=1e6]", 'a"b', "é"]), min_size=1, unique=True).map(tuple),
+    dataset=st.text(min_size=1, max_size=8).filter(lambda s: s.isprintable()),
+    images=st.none() | st.integers(1, 9),
+    crop=st.none() | st.integers(1, 999),
+    sigma=st.lists(st.floats(0, 255), min_size=1, max_size=3, unique=True).map(tuple),
+    input_scale=st.floats(0, 1),
+    seed=st.lists(st.integers(0, 2**40), min_size=1, max_size=3, unique=True).map(tuple),
+    live=st.booleans(),
+)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@given(configs)
+def test_what_is_written_is_read_back(tmp_path_factory, config):
+    path = tmp_path_factory.getbasetemp() / "round.toml"
+    path.write_text(config.to_toml(), encoding="utf-8")
+    assert read(path) == config
+
+
+def test_flags_go_before_the_file_the_file_before_the_preset_and_that_before_the_defaults(tmp_path):
+    file = written(tmp_path, 'iterations = 7\nnetwork = "skip[scales=2]"\n')
+    assert resolve({}) == Config()
+    preset = resolve({}, preset="quick")
+    assert (preset.iterations, preset.network) == (2000, "skip[channels=32]")
+    assert resolve({}, preset="quick", file=file).iterations == 7
+    mixed = resolve({"iterations": 9}, preset="quick", file=file)
+    assert (mixed.iterations, mixed.network, mixed.patience) == (9, "skip[scales=2]", 200)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_configuration_and_has_a_summary(preset):
+    assert isinstance(resolve({}, preset=preset), Config)
+    assert configuration.preset_summary(preset)
+
+
+def test_the_defaults_and_the_preset_are_those_of_the_paper():
+    c = Config()
+    assert (c.iterations, c.patience, c.sigma, c.input_scale) == (20_000, 1000, (25.0,), 0.1)
+    assert resolve({}, preset="paper") == dataclasses.replace(c, input_scale=1.0)
+
+
+def test_one_value_will_do_where_several_may_be(tmp_path):
+    c = read(written(tmp_path, 'sigma = 15\nseed = 3\ncriterion = "wmv"\nimage = "a"\n'))
+    assert (c.sigma, c.seed, c.criterion, c.image) == ((15.0,), (3,), ("wmv",), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("iteration = 5\n", "There is no configuration key 'iteration'. Did you mean 'iterations'? The keys are: crit"),
+        ("zzzzzz = 5\n", "There is no configuration key 'zzzzzz'. The keys are: criterion, "),
+        ('iterations = "many"\n', "iterations must be int, got 'many'."),
+        ("iterations = 2.5\n", "iterations must be int, got 2.5."),
+        ("iterations = true\n", "iterations must be int, got True."),
+        ("sigma = [15, true]\n", "sigma must be float, got True."),
+        ("live = 1\n", "live must be bool, got 1."),
+        ("criterion = [3]\n", "criterion must be str, got 3."),
+        ("iterations = 0\n", "iterations must be at least 1, got 0."),
+        ("patience = -1\n", "patience must be at least 0, got -1."),
+        ("images = 0\n", "images must be at least 1, got 0."),
+        ("crop = -5\n", "crop must be at least 1, got -5."),
+        ("input_scale = -0.1\n", "input-scale must be at least 0, got -0.1."),
+        ("input_scale = nan\n", "input-scale must be at least 0, got nan."),
+        ("input_scale = inf\n", "input-scale must be at least 0, got inf."),
+        ("sigma = nan\n", "sigma must be a number, got nan."),
+        ("sigma = inf\n", "sigma must be a number, got inf."),
+        ("sigma = []\n", "sigma needs at least one value, got none."),
+        ("criterion = []\n", "criterion needs at least one value, got none."),
+        ("seed = []\n", "seed needs at least one value, got none."),
+        ('images = 2\nimage = ["a"]\n', "Say either images (how many) or image (which), not both."),
+        ("iterations = \n", "is not a TOML file that can be read: "),
+    ],
+)
+def test_what_does_not_fit_is_said_in_a_sentence(tmp_path, text, sentence):
+    with pytest.raises(ConfigError) as error:
+        read(written(tmp_path, text))
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_or_no_toml_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"There is no configuration '.*none\.toml'\."):
+        read(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary\.toml' is not a TOML file that can be read: "):
+        read(tmp_path / "binary.toml")
+    with pytest.raises(ConfigError, match="is not a TOML file that can be read: "):
+        read(tmp_path)
+
+
+# -- growing
+
+
+def test_criteria_levels_and_seeds_grow_and_keep_their_order():
+    old = Config(criterion=("wmv", "emv"), sigma=(25.0,), seed=(0, 1))
+    new = Config(criterion=("loss", "wmv"), sigma=(15.0, 25.0), seed=(1, 2))
+    grown = new.grown(old)
+    assert grown.criterion == ("wmv", "emv", "loss")
+    assert grown.sigma == (25.0, 15.0)
+    assert grown.seed == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "both"),
+    [
+        ({"images": 2}, {"images": 5}, {"images": 5}),
+        ({"images": 5}, {"images": 2}, {"images": 5}),
+        ({"images": 2}, {}, {}),
+        ({}, {"image": ("a",)}, {}),
+        ({"image": ("b",)}, {"image": ("a", "b")}, {"image": ("b", "a")}),
+    ],
+)
+def test_pictures_grow(old, new, both):
+    assert Config(**new).grown(Config(**old)) == Config(**both)
+
+
+def different(value: object) -> object:
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case None:
+            return 64
+        case _:
+            return f"{value}2"
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Config) if f.name not in FREE])
+def test_a_change_of_anything_else_is_refused_and_both_values_are_said(name):
+    old = Config()
+    value = different(getattr(old, name))
+    new = dataclasses.replace(old, **{name: value})
+    with pytest.raises(ConfigError) as error:
+        new.grown(old)
+    sentence = str(error.value)
+    assert sentence.startswith(f"This run has {name} = ")
+    assert str(value) in sentence
+    assert sentence.endswith("Only criterion, image, images, sigma, seed may grow.")
+
+
+@pytest.mark.parametrize("name", set(FREE) - set(GROWS))
+def test_how_it_is_run_may_differ_from_command_to_command(name):
+    old = Config()
+    new = dataclasses.replace(old, **{name: different(getattr(old, name))})
+    assert getattr(new.grown(old), name) == getattr(new, name)
+
+
+@given(configs, configs)
+def test_growing_keeps_all_of_both(a, b):
+    b = dataclasses.replace(a, criterion=b.criterion, sigma=b.sigma, seed=b.seed, images=b.images)
+    grown = b.grown(a)
+    for name in ("criterion", "sigma", "seed"):
+        assert set(getattr(grown, name)) == set(getattr(a, name)) | set(getattr(b, name))
+    assert (grown.images or math.inf) == max(a.images or math.inf, b.images or math.inf)
+    assert grown.grown(grown) == grown
+    assert tomllib.loads(grown.to_toml())["dataset"] == a.dataset
