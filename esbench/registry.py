@@ -146,7 +146,8 @@ class Registry:
         broken = [p for p in self.host.plugins if p.status == "broken"]
         hint = f"'{command}' shows all {len(names)}."
         if broken and kind in HOOKS:
-            hint += f" {len(broken)} plugin(s) could not be loaded: 'esbench plugins' says why."
+            some = "A plugin" if len(broken) == 1 else f"{len(broken)} plugins"
+            hint += f" {some} could not be loaded: 'esbench plugins' says why."
         return NameUnknown(kind, name, names, hint)
 
     def _codec_owners(self) -> None:

@@ -178,5 +178,6 @@ def _union(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _toml(value: Any) -> str:
-    # strings, numbers, booleans and lists of them are written alike in JSON and TOML
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+    # strings, numbers, booleans and lists of them are written alike in JSON and TOML, but for \uD83D\uDE00 and DEL
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")

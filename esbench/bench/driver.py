@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from esbench.bench import grid
 from esbench.bench.config import Config
 from esbench.bench.stamp import command, stamp
 from esbench.bench.store import Run
 from esbench.bench.unit import Job, network, observation, todo, trajectory
 from esbench.criterion import Criterion
+from esbench.errors import ParamError
 from esbench.params import REQUIRED
-from esbench.registry import parameters, registry
+from esbench.registry import Record, parameters, registry
 from esbench.types import Event, Notice, Pictures, Problem, RunFinished, RunStarted, UnitSpec
 
 #: Seconds of work that are announced before it begins.
@@ -127,8 +130,20 @@ def expand(criteria: tuple[str, ...]) -> list[str]:
             names.append(text)
             continue
         usable = (r for r in registry().records["criterion"] if r.status == "ok")
-        names += [r.info.name for r in usable if all(p.default is not REQUIRED for p in parameters(r).values())]
+        names += [r.info.name for r in usable if _by_default(r)]
     return names
+
+
+def _by_default(record: Record) -> bool:
+    """Whether a criterion can do with its defaults; `lam=auto` cannot where there is no calibration."""
+    if any(p.default is REQUIRED for p in parameters(record).values()):
+        return False
+    some = Problem(noisy=Pictures(np.zeros((1, 8, 8, 3), np.uint8))[0], sigma=25.0)
+    try:
+        Criterion(registry().get("criterion", record.info.name), some)
+    except ParamError:
+        return False
+    return True
 
 
 def estimate(left: tuple[Job, ...]) -> float:

@@ -107,7 +107,7 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
                 f"{text!r} was measured by {_maker(was)} in this run, and {_maker(now)} is installed: choose "
                 "another --out."
             )
-    missing = tuple(text for text in job.criteria if text not in done or done[text]["made_by"] != made_by(text))
+    missing = tuple(text for text in job.criteria if text not in done or done[text]["failed"])
     if not result["complete"] and (missing or not job.live):
         return job.criteria  # it ended early: nothing of it can be joined
     return missing
@@ -378,7 +378,7 @@ def _write(
             )
         criteria[c.text] = entry
     for name, picture in pictures.items():
-        unit.write_image(name, Pictures(np.array(picture)[None]).uint8[0])
+        unit.write_image(name, Pictures(np.nan_to_num(np.array(picture))[None]).uint8[0])
     if before is None:
         unit.write_trace(trace.table())
     from esbench.bench.stamp import machine

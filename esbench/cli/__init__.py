@@ -76,7 +76,7 @@ def main() -> None:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" ('{context.command_path} --help' shows what there is)" if context is not None else ""
-        _say(f"{error.format_message()}{hint}")
+        _say(f"{_sentence(error)}{hint}")
         sys.exit(2)
     except EsbenchError as error:
         _say(str(error))
@@ -91,6 +91,14 @@ def main() -> None:
         _say("this is a mistake in esbench or one of its plugins; the lines above and 'esbench env' help to mend it")
         sys.exit(4)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Return click's message; its own guesses at a mistyped option are too free."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        known = [name for p in error.ctx.command.get_params(error.ctx) for name in p.opts]
+        return f"No option {error.option_name!r}. {did_you_mean(error.option_name, known)}".strip()
+    return error.format_message()
 
 
 def _say(sentence: str) -> None:

@@ -11,7 +11,7 @@ from esbench import params
 from esbench.cli.output import json_option, print_json, print_table
 from esbench.errors import EsbenchError, did_you_mean
 from esbench.registry import PLURAL, Record, parameters, registry
-from esbench.types import CriterionInfo
+from esbench.types import CodecInfo, CriterionInfo, DatasetInfo
 
 
 @click.command("list-criteria")
@@ -46,7 +46,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         return
     info = record.info
     click.echo(f"{info.name}: {info.summary}\n")
-    facts = {
+    facts: dict[str, Any] = {
         "kind": record.kind,
         "owner": f"{record.distribution} {record.distribution_version}",
         "version": info.version,
@@ -55,6 +55,10 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     if isinstance(info, CriterionInfo):
         facts["needs"] = ", ".join(info.needs) or "the output alone"
         facts["memory"] = "yes" if isinstance(_target(record), type) else "no: its value depends on one output"
+    if isinstance(info, CodecInfo):
+        facts["lossless"] = "yes" if info.lossless else "no"
+    if isinstance(info, DatasetInfo):
+        facts |= {"pictures": info.images or "not told", "terms": info.licence or "not told"}
     for key, value in facts.items():
         click.echo(f"  {key:10} {value}")
     known = parameters(record)

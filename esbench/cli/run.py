@@ -128,8 +128,9 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
         return
     for unit in planned.units:
         click.echo(f"{unit}{'' if unit in left else '  (done)'}")
+    units = f"{len(planned.units)} unit{'s' if len(planned.units) > 1 else ''}"
     click.echo(
-        f"{len(planned.units)} units, {len(left)} left, {config.iterations} steps each, criteria "
+        f"{units}, {len(left)} left, {config.iterations} steps each, criteria "
         f"{', '.join(planned.criteria)}: about {duration(seconds)}, and the criteria's time on top."
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from esbench import models
@@ -84,14 +84,16 @@ def _features_at_scale(x: torch.Tensor) -> torch.Tensor:
     from esbench.criteria import nss
 
     m = normalised(x)
+
     # neighbours at (row, column) (0, 1), (1, 0), (1, 1), (-1, 1); outside is nothing, which counts in n all the same
-    products = [
-        m[:, :, :-1] * m[:, :, 1:],
-        m[:, :-1, :] * m[:, 1:, :],
-        m[:, :-1, :-1] * m[:, 1:, 1:],
-        m[:, 1:, :-1] * m[:, :-1, 1:],
-    ]
-    shape, left, right = nss.aggd(nss.moments([m, *products]), steps=nss.STEPS - 1)
+    def maps() -> Iterator[torch.Tensor]:
+        yield m
+        yield m[:, :, :-1] * m[:, :, 1:]
+        yield m[:, :-1, :] * m[:, 1:, :]
+        yield m[:, :-1, :-1] * m[:, 1:, 1:]
+        yield m[:, 1:, :-1] * m[:, :-1, 1:]
+
+    shape, left, right = nss.aggd(nss.moments(maps()), steps=nss.STEPS - 1)
     mean_of, scale_of = nss.gammas(shape)
     of_map = torch.stack([shape[:, 0], (left**2 + right**2)[:, 0] / 2], -1)
     of_products = torch.stack([shape, (right - left) * scale_of * mean_of, left**2, right**2], -1)[:, 1:]

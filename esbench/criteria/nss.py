@@ -38,7 +38,8 @@ def batches(frames: Sequence[Frame]) -> Iterator[torch.Tensor]:
     h, w = first.shape[-2:]
     at_once = 1 if first.device.type == "cpu" else max(1, PIXELS_AT_ONCE // (h * w))
     for i in range(0, len(frames), at_once):
-        yield torch.stack([frame.tensor for frame in frames[i : i + at_once]])
+        outputs = [frame.tensor[None] for frame in frames[i : i + at_once]]
+        yield outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def levels(x: torch.Tensor) -> torch.Tensor:
@@ -51,11 +52,11 @@ def grey(x: torch.Tensor) -> torch.Tensor:
 
     Fixed point with 15 bits; every number on the way is an integer below 2^24, so float32 is exact.
     """
-    eight = levels(x)
-    if eight.shape[1] == 1:
-        return eight[:, 0]
-    r, g, b = eight.unbind(1)
-    return (r * 9798).add_(g, alpha=19235).add_(b, alpha=3735).add_(1 << 14).div_(1 << 15).floor_()
+    if x.shape[1] == 1:
+        return levels(x[:, 0])
+    r, g, b = x.unbind(1)  # one at a time: three at once do not stay in the cache
+    luma = levels(r).mul_(9798).add_(levels(g), alpha=19235).add_(levels(b), alpha=3735)
+    return luma.add_(1 << 14).div_(1 << 15).floor_()
 
 
 # -- local mean and variance -------------------------------------------------------------------------------------------
@@ -103,8 +104,8 @@ def cubic(x: torch.Tensor, h: int, w: int) -> torch.Tensor:
     padded = replicate(x, 2)
     across = _cubic_taps(x.shape[-1], w, x.device)
     down = _cubic_taps(x.shape[-2], h, x.device)
-    wide = _total([_pick(padded, -1, where).mul_(weight) for where, weight in across])
-    return _total([_pick(wide, -2, where).mul_(weight[:, None]) for where, weight in reversed(down)])
+    wide = _total(_pick(padded, -1, where) * weight for where, weight in across)
+    return _total(_pick(wide, -2, where) * weight[:, None] for where, weight in reversed(down))
 
 
 Taps: TypeAlias = list[tuple[slice | torch.Tensor, torch.Tensor]]
@@ -132,10 +133,10 @@ def _cubic_taps(size: int, wanted: int, device: torch.device) -> Taps:
 
 
 def _pick(x: torch.Tensor, dim: int, where: slice | torch.Tensor) -> torch.Tensor:
-    """Return a copy of some samples along a dimension."""
+    """Return some samples along a dimension."""
     if isinstance(where, torch.Tensor):
         return x.index_select(dim, where)
-    return (x[..., where] if dim == -1 else x[..., where, :]).clone(memory_format=torch.contiguous_format)
+    return x[..., where] if dim == -1 else x[..., where, :]
 
 
 def _total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
@@ -159,18 +160,19 @@ class Moments(NamedTuple):
     square_right: torch.Tensor
 
 
-def moments(maps: Sequence[torch.Tensor]) -> Moments:
-    """Return the moments of maps (..., H, W), stacked along a new last dimension.
+def moments(maps: Iterable[torch.Tensor]) -> Moments:
+    """Return the moments of maps (..., H, W), stacked along a new last dimension; n is the number of entries of the first.
 
     Rows are summed in float32, which is safe for so few; their sums, and what is subtracted and divided, are float64.
     """
-    left, right, absolute, square_left, square_right = torch.stack([_sums(x) for x in maps], -1)
-    return Moments(maps[0].shape[-1] * maps[0].shape[-2], left, right, absolute, square_left, square_right)
+    sums, n = [], 0
+    for x in maps:  # made one at a time by whoever gives them, so that they pass through the same memory
+        n = n or x.shape[-1] * x.shape[-2]
+        sums.append(_sums(x))
+    return Moments(n, *torch.stack(sums, -1))
 
 
 def _sums(x: torch.Tensor) -> torch.Tensor:
-    positive, sign = x.relu(), x.sign()
-
     def total(x: torch.Tensor) -> torch.Tensor:
         return x.sum(-1).double()
 
@@ -178,7 +180,9 @@ def _sums(x: torch.Tensor) -> torch.Tensor:
         norm: torch.Tensor = torch.linalg.vector_norm(x, dim=-1)
         return norm.double().square()
 
+    sign = x.sign()
     signs, counted = total(sign), squares(sign).round()
+    positive = torch.clamp(x, min=0, out=sign)  # in the memory of the signs
     all_squares, right_squares = squares(x), squares(positive)
     rows = [
         (counted - signs) / 2,
