@@ -80,7 +80,7 @@ def plugin(
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Callable[..., Path]:
-    """Give pictures(*names, size=(24, 28)): a folder of small colour pictures, each with a slope, an edge and a texture."""
+    """Give pictures(*names, size=(24, 28)): a folder of small pictures with a slope, an edge and a texture."""
     import numpy as np
     from PIL import Image
 

@@ -148,12 +148,11 @@ def test_a_picture_that_was_cut_short_or_altered_is_read_or_refused(tmp_path_fac
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
         image = images.read(path)
-    except DataError as error:
-        assert str(error).count("\n") == 0
-    else:
-        assert image.dtype == np.uint8
-        assert image.ndim == 3
-        assert image.shape[2] in (1, 3)
+    except DataError:
+        return
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] in (1, 3)
 
 
 @pytest.mark.parametrize("image", [RGB, RGB[..., :1]])

@@ -65,7 +65,9 @@ def curve(text: str, of: list[np.ndarray], **known) -> list[float | None]:
 # -- the decision
 
 
-@pytest.mark.parametrize("text", [CIFS, "wmv[window=5]", "emv[burn_in=3]", "loss", "fixed[step=20]", "cifs-png[lam=1e5,every=3]"])
+@pytest.mark.parametrize(
+    "text", [CIFS, "wmv[window=5]", "emv[burn_in=3]", "loss", "fixed[step=20]", "cifs-png[lam=1e5,every=3]"]
+)
 @pytest.mark.parametrize("patience", [0, 5, 12])
 def test_it_stops_where_the_rule_stops_on_the_recorded_curve(text, patience):
     of = outputs()
@@ -89,7 +91,9 @@ def test_it_is_certain_as_soon_as_the_patience_is_over_and_nothing_changes_any_m
     assert stopper.best is best
 
 
-@given(st.lists(st.integers(0, 4) | st.just(math.nan), min_size=1, max_size=30), st.integers(0, 6), st.sampled_from([0, 1]))
+@given(
+    st.lists(st.integers(0, 4) | st.just(math.nan), min_size=1, max_size=30), st.integers(0, 6), st.sampled_from([0, 1])
+)
 @settings(deadline=None)
 def test_ties_missing_values_and_min_delta_are_the_rules(values, patience, min_delta):
     stopper = Stopper("loss", patience=patience, min_delta=min_delta)
@@ -284,7 +288,9 @@ def test_lam_auto_grows_with_the_number_of_pixels():
 
 
 def test_lam_auto_without_an_observation_is_refused_at_once():
-    with pytest.raises(UsageError, match=r"cifs-jpeg needs the observation: Stopper\(\.\.\., observation=\.\.\.\), or a"):
+    with pytest.raises(
+        UsageError, match=r"cifs-jpeg needs the observation: Stopper\(\.\.\., observation=\.\.\.\), or a"
+    ):
         Stopper()
     Stopper("cifs-jpeg[lam=0]")
 

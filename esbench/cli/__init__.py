@@ -69,7 +69,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="esbench", standalone_mode=False)
     except (KeyboardInterrupt, click.exceptions.Abort):
         _say("interrupted: what was finished stays, and the same command goes on")
         sys.exit(130)
@@ -81,9 +81,6 @@ def main() -> None:
     except EsbenchError as error:
         _say(str(error))
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of our output has gone, as in `esbench list-criteria | head -1`
-        sys.stderr.close()
-        sys.exit(0)
     except Exception:
         import traceback
 

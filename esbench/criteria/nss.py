@@ -161,7 +161,7 @@ class Moments(NamedTuple):
 
 
 def moments(maps: Iterable[torch.Tensor]) -> Moments:
-    """Return the moments of maps (..., H, W), stacked along a new last dimension; n is the number of entries of the first.
+    """Return the moments of maps (..., H, W), stacked along a new last dimension; n is that of the first.
 
     Rows are summed in float32, which is safe for so few; their sums, and what is subtracted and divided, are float64.
     """

@@ -157,7 +157,9 @@ def test_a_public_data_set_is_found_where_the_environment_says(pictures, monkeyp
     monkeypatch.setenv("ESBENCH_DATA", str(tmp_path))
     monkeypatch.setenv("ESBENCH_CACHE", str(tmp_path / "cache"))
     assert list(open_dataset("kodak24")[1].ids()) == ["kodim01", "kodim02"]
-    with pytest.raises(Missing, match=r"'set9' is not here: put its 9 pictures into '.*cache/data/set9', or set ESBENCH_"):
+    with pytest.raises(
+        Missing, match=r"'set9' is not here: put its 9 pictures into '.*cache/data/set9', or set ESBENCH_"
+    ):
         open_dataset("set9")
 
 

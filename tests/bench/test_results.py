@@ -40,7 +40,9 @@ PSNR = [10.0, 14.0, 20.0, 19.0, 17.0, 15.0]
 AVERAGE = [10.0, 12.0, 15.0, 18.0, 21.0, 20.5]
 
 
-def written(out: Path, curves: dict[str, list[float]], *, config: Config = CONFIG, psnr: list[float] = PSNR, **result) -> Results:
+def written(
+    out: Path, curves: dict[str, list[float]], *, config: Config = CONFIG, psnr: list[float] = PSNR, **result
+) -> Results:
     """Return the results of a run that is written down here, without an optimisation."""
     run = Run(out)
     with run.lock():
@@ -122,7 +124,14 @@ def test_missing_values_never_win(tmp_path):
 
 
 def test_a_unit_that_ended_early_has_no_peak(tmp_path):
-    early = {"complete": False, "peak_step": None, "peak_db": None, "last_db": None, "average_peak_db": None, "steps": 5}
+    early = {
+        "complete": False,
+        "peak_step": None,
+        "peak_db": None,
+        "last_db": None,
+        "average_peak_db": None,
+        "steps": 5,
+    }
     (row,) = written(tmp_path, {"wmv": [9, 8, 1, 2, 2]}, **early).table()
     assert row["stop_step"] == 2
     assert row["ms_per_step"] == 600.0

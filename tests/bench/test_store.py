@@ -163,9 +163,8 @@ def test_a_folder_that_may_not_be_looked_at_is_said(tmp_path, monkeypatch):
 
 def test_only_one_command_at_a_time_may_hold_a_folder(tmp_path):
     run = Run(tmp_path / "r")
-    with run.lock():
-        with pytest.raises(Unavailable, match=r"Another esbench is at work on '.*/r': wait for it, or choose another"):
-            begun(tmp_path / "r")
+    with run.lock(), pytest.raises(Unavailable, match=r"Another esbench is at work on '.*/r': wait for it, or choose"):
+        begun(tmp_path / "r")
     begun(tmp_path / "r")
 
 
@@ -173,7 +172,9 @@ def test_only_one_command_at_a_time_may_hold_a_folder(tmp_path):
 def test_a_record_of_another_format_or_damaged_is_said(tmp_path, text):
     run = begun(tmp_path / "r")
     (run.path / "run.json").write_text(text)
-    with pytest.raises(DataError, match=r"run\.json' (cannot be read: .*|has format .*, this esbench reads format 1)\."):
+    with pytest.raises(
+        DataError, match=r"run\.json' (cannot be read: .*|has format .*, this esbench reads format 1)\."
+    ):
         run.record()
 
 

@@ -1,0 +1,106 @@
+"""What the conformance kit shows to a criterion: an optimisation that nobody had to run, and awkward pictures."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from esbench.datasets.samples import Samples
+from esbench.types import Block, Floats, Frame, Pictures, Problem
+
+#: Height and width of the outputs: two of NIQE's patches, and not a square.
+SIZE = (96, 200)
+
+#: The noise level of the observation, on the 0-255 scale.
+SIGMA = 25.0
+
+#: The loss of a picture that comes from no optimisation.
+LOSS = 0.01
+
+
+def photograph(size: tuple[int, int] = SIZE, *, turned: bool = False) -> Floats:
+    """Return a clean picture (H, W, 3) in [0, 1]: a photograph, continued by its mirror image."""
+    tile = _tile()[::-1, ::-1] if turned else _tile()
+    extra = [(0, max(0, wanted - has)) for wanted, has in zip(size, tile.shape[:2], strict=True)]
+    whole: Floats = np.pad(tile, (*extra, (0, 0)), mode="symmetric")[: size[0], : size[1]]
+    return np.ascontiguousarray(whole)
+
+
+def noise(size: tuple[int, int], *seed: int) -> Floats:
+    """Return white noise (H, W, 3) of standard deviation 1."""
+    return np.random.default_rng(seed).standard_normal((*size, 3), dtype=np.float32)
+
+
+def observation() -> Floats:
+    """Return the photograph with noise."""
+    return (photograph() + np.float32(SIGMA / 255) * noise(SIZE, 0)).clip(0, 1)
+
+
+def problem() -> Problem:
+    """Return the problem whose observation that is."""
+    return Problem(noisy=Pictures(observation()[None])[0], sigma=SIGMA)
+
+
+def optimisation(steps: int, length: int = 1) -> Iterator[Block]:
+    """Give the outputs of an optimisation in blocks: the picture comes first, the noise afterwards, both in unrest."""
+    import torch
+
+    y = torch.from_numpy(observation()).movedim(-1, 0)
+    for first in range(0, steps, length):
+        which = range(first, min(first + length, steps))
+        # copies, because what is shown might be written to
+        x = torch.stack([torch.from_numpy(_output(t)[0]).movedim(-1, 0) for t in which])
+        a = torch.stack([torch.from_numpy(_output(t)[1]).movedim(-1, 0) for t in which])
+        losses, average_losses = ((z - y).square().mean((1, 2, 3)).tolist() for z in (x, a))
+        yield Block(first, losses, average_losses, Pictures(x), Pictures(a))
+
+
+@functools.lru_cache(512)
+def _output(t: int) -> tuple[Floats, Floats]:
+    """Return the output of a step and the exponential average up to it."""
+    for before in range(max(0, t - 100), t):  # so that the recursion below is never deep
+        _output(before)
+    learned, fitted = 1 - 0.9**t, t / (t + 40)
+    clean, noisy = photograph(), observation()
+    picture = 0.5 + learned * (clean - 0.5) + fitted * (noisy - clean)
+    x = (picture + (0.03 * 0.97**t + 0.01) * noise(SIZE, 1, t)).astype(np.float32)
+    return x, x if t == 0 else np.float32(0.99) * _output(t - 1)[1] + np.float32(0.01) * x
+
+
+def unrest(level: float, steps: int, picture: Floats) -> Iterator[Frame]:
+    """Give frames of one picture with fresh noise of a level in each, and one loss in all."""
+    known = problem()
+    for t in range(steps):
+        x = (picture + np.float32(level / 255) * noise(SIZE, 2, t)).clip(0, 1)
+        yield frame(x, t, known)
+
+
+def frame(picture: Floats, step: int = 0, known: Problem | None = None) -> Frame:
+    """Return one picture as a frame whose average is the picture itself; its problem is its own but for the noise."""
+    pictures = Pictures(picture[None])
+    if known is None:
+        noisy = (np.nan_to_num(picture, posinf=1.0) + np.float32(0.1)).clip(0, 1)
+        known = Problem(noisy=Pictures(noisy[None])[0], sigma=SIGMA)
+    average = Frame(pictures, step=step, loss=LOSS, problem=known)
+    return Frame(pictures, step=step, loss=LOSS, problem=known, average=average)
+
+
+def awkward(largest: tuple[int, int]) -> Iterator[tuple[str, Floats]]:
+    """Give pictures that occur sooner or later, each with its name."""
+    for name, level in (("black", 0.0), ("flat", 0.4), ("white", 1.0)):
+        yield name, np.full((*SIZE, 3), level, np.float32)
+    yield "grey (one channel)", photograph()[..., :1].copy()
+    yield "odd-sized (97 x 201)", photograph((97, 201))
+    yield "tiny (2 x 3)", photograph((2, 3))
+    yield f"huge ({largest[0]} x {largest[1]})", photograph(largest)
+    for name, value in (("NaN", np.nan), ("infinite", np.inf)):
+        broken = photograph()
+        broken[3, 5, 0] = value
+        yield f"{name} in a pixel", broken
+
+
+@functools.cache
+def _tile() -> Floats:
+    return Samples().load("hopper").astype(np.float32) / 255

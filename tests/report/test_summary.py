@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from esbench.report.summary import summary
+
+
+def row(**change) -> dict:
+    """Return a row of the results table, as far as a summary looks at it."""
+    return {
+        "dataset": "kodak24",
+        "noise": "gaussian",
+        "sigma": 25.0,
+        "unit": "u",
+        "criterion": "wmv",
+        "iterations": 1000,
+        "stop_step": 400,
+        "fallback": False,
+        "steps_run": 500,
+        "psnr_db": 28.0,
+        "peak_step": 300,
+        "peak_db": 29.0,
+        "gap_db": 1.0,
+        "last_db": 22.0,
+        "criterion_ms_per_step": 0.25,
+    } | change
+
+
+def test_one_unit_is_told_as_it_is():
+    ((heading, table),) = summary([row(), row(criterion="last", stop_step=999, fallback=True, steps_run=1000)])
+    assert heading == "kodak24, gaussian noise of sigma 25, 1 unit: peak 29.00 dB at step 300, last step 22.00 dB"
+    assert table.head == ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", "steps saved", "ms a step")
+    assert table.rows[0] == ("wmv", "400", "28.00", "1.00", "50 %", "0.25")
+    assert table.rows[1][:2] == ("last", "999 (never stopped)")
+
+
+def test_several_units_are_a_median_means_and_deviations():
+    rows = [
+        row(),
+        row(unit="v", psnr_db=26.0, gap_db=3.0, stop_step=100, peak_db=29.0),
+        row(unit="w", psnr_db=27.0, gap_db=2.0, stop_step=999, fallback=True, steps_run=1000),
+    ]
+    ((heading, table),) = summary(rows)
+    assert heading == "kodak24, gaussian noise of sigma 25, 3 units: peak 29.00 ± 0.00 dB, last step 22.00 ± 0.00 dB"
+    assert table.rows == [("wmv", "400 (1 never stopped)", "27.00 ± 0.82", "2.00 ± 0.82", "33 %", "0.25")]
+
+
+def test_each_data_set_and_noise_level_has_a_table_of_its_own():
+    rows = [row(), row(sigma=50.0), row(noise="poisson", sigma=None), row(dataset="set9")]
+    assert [heading.split(":")[0] for heading, _ in summary(rows)] == [
+        "kodak24, gaussian noise of sigma 25, 1 unit",
+        "kodak24, gaussian noise of sigma 50, 1 unit",
+        "kodak24, poisson, 1 unit",
+        "set9, gaussian noise of sigma 25, 1 unit",
+    ]
+
+
+def test_what_ended_early_has_no_peak_and_no_gap():
+    early = {"peak_step": None, "peak_db": None, "gap_db": None, "last_db": None}
+    ((heading, table),) = summary([row(**early)])
+    assert heading.endswith("1 unit, ended early (--live): peak, last and gap are not known")
+    assert table.rows[0][3] == "-"
+
+
+def test_an_empty_run_has_no_table():
+    assert summary([]) == []
