@@ -11,6 +11,9 @@ from esbench.errors import EsbenchError, PluginError
 from esbench.registry import Component, load
 from esbench.types import CriterionInfo, Frame, Need, Problem, Value
 
+#: How the reason begins where a number was NaN or infinite.
+NOT_FINITE = "it gave"
+
 
 class Criterion:
     """One criterion on one optimisation.
@@ -120,7 +123,7 @@ class Criterion:
                 f"{self._whose()} must return a float or None, got a {type(number).__name__} at step {frame.step}."
             )
         if not math.isfinite(number):
-            return Value(None, value.parts, value.reason or f"it gave {float(number)}")
+            return Value(None, value.parts, value.reason or f"{NOT_FINITE} {float(number)}")
         return Value(float(number), value.parts, value.reason)
 
     def _ask(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -5,6 +5,7 @@ import pytest
 
 from esbench.degradations import esbench_degradations
 from esbench.degradations.additive import gaussian
+from esbench.degradations.blind import impulse, jpeg, poisson, speckle
 from esbench.errors import ParamError
 from esbench.plugins import PluginHost
 from esbench.registry import Registry
@@ -79,8 +80,89 @@ def test_the_record_names_the_parameter_that_a_benchmark_sweeps():
     found = Registry(PluginHost({"ESBENCH_PLUGINS": "none"}))
     for info in esbench_degradations():
         component = found.get("degradation", info.name)
-        assert info.parameter in component.values
+        assert info.parameter in component.values or (info.parameter == "" and info.blind)
     assert found.get("degradation", "gaussian").values == {"sigma": 25.0}
     assert found.get("degradation", "gaussian[sigma=50]").text == "gaussian[sigma=50]"
     with pytest.raises(ParamError, match=r"sigma must be at least 0, got -1 \(in 'gaussian\[sigma=-1\]'\)"):
         found.get("degradation", "gaussian[sigma=-1]")
+
+
+# -- other models than additive noise ----------------------------------------------------------------------------------
+
+#: name -> its function, and its levels 2, 3 and 4 in the pictures of ES-WMV
+OTHERS = {
+    "poisson": (poisson, "rate", (25.0, 12.0, 5.0)),
+    "impulse": (impulse, "share", (0.3, 0.5, 0.7)),
+    "speckle": (speckle, "deviation", (0.2, 0.35, 0.45)),
+    "jpeg": (jpeg, "quality", (10, 20, 30)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_first_of_the_published_levels_is_the_default(name):
+    _, parameter, levels = OTHERS[name]
+    component = Registry(PluginHost({"ESBENCH_PLUGINS": "none"})).get("degradation", name)
+    assert component.values == {parameter: levels[0]}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", OTHERS)
+def test_each_keeps_shape_precision_range_and_the_clean_picture(name, channels):
+    function, parameter, levels = OTHERS[name]
+    clean = rng(1).uniform(0, 1, (9, 7, channels)).astype(np.float32)
+    before = clean.copy()
+    for level in levels:
+        degraded = function(clean, rng(), **{parameter: level})
+        assert (degraded.shape, degraded.dtype) == (clean.shape, np.float32)
+        assert 0 <= degraded.min() <= degraded.max() <= 1
+        assert np.array_equal(degraded, function(clean, rng(), **{parameter: level}))
+    assert np.array_equal(clean, before)
+
+
+@pytest.mark.parametrize("rate", [25.0, 12.0, 5.0])
+def test_poisson_counts_have_the_picture_as_mean_and_its_share_of_the_rate_as_variance(rate):
+    clean = np.full((300, 300, 3), 0.3, np.float32)
+    degraded = poisson(clean, rng(), rate=rate)
+    assert np.allclose(degraded * rate, np.rint(degraded * rate), atol=1e-4)
+    if rate > 10:  # almost nothing is clipped
+        assert degraded.mean() == pytest.approx(0.3, rel=0.02)
+        assert degraded.var() == pytest.approx(0.3 / rate, rel=0.03)
+    assert (poisson(np.zeros_like(clean), rng(), rate=rate) == 0).all()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_impulses_hit_their_share_of_the_values_each_channel_by_itself_with_equal_odds(share):
+    degraded = impulse(GREY, rng(), share=share)
+    hit = degraded != 0.5
+    assert hit.mean() == pytest.approx(share, abs=0.01)
+    assert (degraded == 1).mean() == pytest.approx((degraded == 0).mean(), abs=0.01)
+    assert set(np.unique(degraded)) == {0, 0.5, 1}
+    assert abs(np.corrcoef(hit[..., 0].ravel(), hit[..., 1].ravel())[0, 1]) < 0.02
+
+
+def test_no_impulses_and_all_impulses():
+    assert np.array_equal(impulse(GREY, rng(), share=0.0), GREY)
+    assert set(np.unique(impulse(GREY, rng(), share=1.0))) == {0, 1}
+
+
+@pytest.mark.parametrize("level", [0.2, 0.5])
+def test_speckle_is_as_strong_as_the_picture_is_bright(level):
+    degraded = speckle(np.full((200, 200, 3), level, np.float32), rng(), deviation=0.2)
+    assert degraded.std() == pytest.approx(0.2 * level, rel=0.02)
+    assert (speckle(np.zeros((5, 5, 3), np.float32), rng(), deviation=0.4) == 0).all()
+
+
+def test_jpeg_loses_more_at_a_lower_quality_and_draws_nothing():
+    y, x = np.mgrid[:64, :64] / 64
+    clean = np.stack([x, y, (x + y > 1)], -1).astype(np.float32)
+    errors = [float(((jpeg(clean, rng(i), quality=q) - clean) ** 2).mean()) for i, q in enumerate((95, 50, 10))]
+    assert 0 < errors[0] < errors[1] < errors[2]
+    generator = rng(3)
+    jpeg(clean, generator, quality=10)
+    assert generator.random() == rng(3).random()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_no_level_of_these_is_told_to_the_criteria(name):
+    info = next(info for info in esbench_degradations() if info.name == name)
+    assert info.blind

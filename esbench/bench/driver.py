@@ -18,7 +18,7 @@ from esbench.bench.stamp import command, stamp
 from esbench.bench.store import Run
 from esbench.bench.unit import Job, network, observation, todo, trajectory
 from esbench.criterion import Criterion
-from esbench.errors import ParamError
+from esbench.errors import ParamError, Unavailable
 from esbench.params import REQUIRED
 from esbench.registry import Record, parameters, registry
 from esbench.types import Event, Notice, Pictures, Problem, RunFinished, RunStarted, UnitSpec
@@ -141,7 +141,7 @@ def _by_default(record: Record) -> bool:
     some = Problem(noisy=Pictures(np.zeros((1, 8, 8, 3), np.uint8))[0], sigma=25.0)
     try:
         Criterion(registry().get("criterion", record.info.name), some)
-    except ParamError:
+    except (ParamError, Unavailable):  # a model that is not here and cannot be fetched
         return False
     return True
 

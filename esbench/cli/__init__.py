@@ -22,6 +22,8 @@ COMMANDS = {
     "export": ("results", "The results table of a run as CSV, JSON or Parquet."),
     "calibrate": ("calibrate", "Find the lam of a CIFS criterion on clean pictures."),
     "data": ("data", "Data sets: where they are, and whether they are whole."),
+    "check-criterion": ("check", "The conformance kit on one's own criterion."),
+    "new-plugin": ("new", "A plugin that installs, lists and passes its own test, from the template."),
     "env": ("env", "Versions, device and plugins: what an issue report needs."),
 }
 

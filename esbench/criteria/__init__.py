@@ -15,6 +15,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
 
     cifs = {codec.name: Cifs(codec) for codec in codecs.values()}
     niqe = "Mittal et al., Making a completely blind image quality analyzer, IEEE SPL 2013"
+    prior = "Ulyanov et al., Deep image prior, CVPR 2018"
     variance = "Wang et al., Early stopping for deep image prior, TMLR 2023"
     return [
         *(
@@ -70,16 +71,19 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             name="loss",
             summary="the loss itself, which falls for as long as the noise is being fitted",
             target="esbench.criteria.references:loss",
+            reference=prior,
             needs=("loss",),
         ),
         CriterionInfo(
             name="fixed",
             summary="stops at a step that was chosen beforehand",
             target="esbench.criteria.references:fixed",
+            reference=prior,
         ),
         CriterionInfo(
             name="last",
             summary="never stops: the last step",
             target="esbench.criteria.references:last",
+            reference=prior,
         ),
     ]

@@ -34,7 +34,7 @@ class Task(Protocol):
 
 
 class Trajectory:
-    """One optimisation: an iterator of blocks of frames, which can be saved between two blocks and taken up again.
+    """One optimisation: an iterator of blocks of frames.
 
     Args:
         task: gives the loss; `task.y` is the observation, (1, C, H, W) on the device where all of it happens.

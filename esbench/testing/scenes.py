@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 
+from esbench import images
 from esbench.datasets.samples import Samples
 from esbench.types import Block, Floats, Frame, Pictures, Problem
 
+Size: TypeAlias = tuple[int, int]
+
 #: Height and width of the outputs: two of NIQE's patches, and not a square.
 SIZE = (96, 200)
+
+#: The same for a criterion with memory, which is shown many more of them.
+SMALL = (40, 56)
 
 #: The noise level of the observation, on the 0-255 scale.
 SIGMA = 25.0
@@ -20,7 +27,7 @@ SIGMA = 25.0
 LOSS = 0.01
 
 
-def photograph(size: tuple[int, int] = SIZE, *, turned: bool = False) -> Floats:
+def photograph(size: Size = SIZE, *, turned: bool = False) -> Floats:
     """Return a clean picture (H, W, 3) in [0, 1]: a photograph, continued by its mirror image."""
     tile = _tile()[::-1, ::-1] if turned else _tile()
     extra = [(0, max(0, wanted - has)) for wanted, has in zip(size, tile.shape[:2], strict=True)]
@@ -28,52 +35,55 @@ def photograph(size: tuple[int, int] = SIZE, *, turned: bool = False) -> Floats:
     return np.ascontiguousarray(whole)
 
 
-def noise(size: tuple[int, int], *seed: int) -> Floats:
+def noise(size: Size, *seed: int) -> Floats:
     """Return white noise (H, W, 3) of standard deviation 1."""
     return np.random.default_rng(seed).standard_normal((*size, 3), dtype=np.float32)
 
 
-def observation() -> Floats:
+def observation(size: Size = SIZE) -> Floats:
     """Return the photograph with noise."""
-    return (photograph() + np.float32(SIGMA / 255) * noise(SIZE, 0)).clip(0, 1)
+    return (photograph(size) + np.float32(SIGMA / 255) * noise(size, 0)).clip(0, 1)
 
 
-def problem() -> Problem:
+def problem(size: Size = SIZE) -> Problem:
     """Return the problem whose observation that is."""
-    return Problem(noisy=Pictures(observation()[None])[0], sigma=SIGMA)
+    return Problem(noisy=Pictures(observation(size)[None])[0], sigma=SIGMA)
 
 
-def optimisation(steps: int, length: int = 1) -> Iterator[Block]:
+def optimisation(steps: int, length: int = 1, size: Size = SIZE) -> Iterator[Block]:
     """Give the outputs of an optimisation in blocks: the picture comes first, the noise afterwards, both in unrest."""
     import torch
 
-    y = torch.from_numpy(observation()).movedim(-1, 0)
+    y = torch.from_numpy(observation(size)).movedim(-1, 0)
+    average = _output(0, size)
     for first in range(0, steps, length):
         which = range(first, min(first + length, steps))
-        # copies, because what is shown might be written to
-        x = torch.stack([torch.from_numpy(_output(t)[0]).movedim(-1, 0) for t in which])
-        a = torch.stack([torch.from_numpy(_output(t)[1]).movedim(-1, 0) for t in which])
+        outputs, averages = [], []
+        for t in which:
+            average = np.float32(0.99) * average + np.float32(0.01) * _output(t, size)
+            outputs.append(_output(t, size))
+            averages.append(average)
+        x, a = (torch.from_numpy(np.stack(z)).movedim(-1, 1).contiguous() for z in (outputs, averages))
         losses, average_losses = ((z - y).square().mean((1, 2, 3)).tolist() for z in (x, a))
         yield Block(first, losses, average_losses, Pictures(x), Pictures(a))
 
 
 @functools.lru_cache(512)
-def _output(t: int) -> tuple[Floats, Floats]:
-    """Return the output of a step and the exponential average up to it."""
-    for before in range(max(0, t - 100), t):  # so that the recursion below is never deep
-        _output(before)
+def _output(t: int, size: Size) -> Floats:
+    """Return the output of a step."""
     learned, fitted = 1 - 0.9**t, t / (t + 40)
-    clean, noisy = photograph(), observation()
+    clean, noisy = photograph(size), observation(size)
     picture = 0.5 + learned * (clean - 0.5) + fitted * (noisy - clean)
-    x = (picture + (0.03 * 0.97**t + 0.01) * noise(SIZE, 1, t)).astype(np.float32)
-    return x, x if t == 0 else np.float32(0.99) * _output(t - 1)[1] + np.float32(0.01) * x
+    x: Floats = (picture + (0.03 * 0.97**t + 0.01) * noise(size, 1, t)).astype(np.float32)
+    return x
 
 
 def unrest(level: float, steps: int, picture: Floats) -> Iterator[Frame]:
     """Give frames of one picture with fresh noise of a level in each, and one loss in all."""
-    known = problem()
+    size = picture.shape[:2]
+    known = problem(size)
     for t in range(steps):
-        x = (picture + np.float32(level / 255) * noise(SIZE, 2, t)).clip(0, 1)
+        x = (picture + np.float32(level / 255) * noise(size, 2, t)).clip(0, 1)
         yield frame(x, t, known)
 
 
@@ -87,7 +97,7 @@ def frame(picture: Floats, step: int = 0, known: Problem | None = None) -> Frame
     return Frame(pictures, step=step, loss=LOSS, problem=known, average=average)
 
 
-def awkward(largest: tuple[int, int]) -> Iterator[tuple[str, Floats]]:
+def awkward(largest: Size) -> Iterator[tuple[str, Floats]]:
     """Give pictures that occur sooner or later, each with its name."""
     for name, level in (("black", 0.0), ("flat", 0.4), ("white", 1.0)):
         yield name, np.full((*SIZE, 3), level, np.float32)
@@ -103,4 +113,4 @@ def awkward(largest: tuple[int, int]) -> Iterator[tuple[str, Floats]]:
 
 @functools.cache
 def _tile() -> Floats:
-    return Samples().load("hopper").astype(np.float32) / 255
+    return images.unit(Samples().load("hopper"))

@@ -6,7 +6,7 @@ from esbench.report.tables import Table
 def test_columns_are_aligned_and_numbers_stand_to_the_right():
     table = Table(("name", "value", "n"), [("a", 1.5, 10), ("longer", None, 2), ("b", 1234567.0, -3)])
     assert table.text() == (
-        "name    value         n\n"
+        "name          value   n\n"
         "------  -----------  --\n"
         "a               1.5  10\n"
         "longer            -   2\n"

@@ -1,0 +1,32 @@
+"""The conformance kit on one's own criterion."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict
+
+import click
+
+from esbench.cli.output import json_option, print_json, print_table
+
+
+@click.command("check-criterion")
+@click.argument("name")
+@json_option
+@click.pass_context
+def check_criterion_command(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Check what a criterion has to keep to: `name` or `name[key=value]`; exit code 1 where it does not."""
+    from esbench.testing import check_criterion
+
+    findings = check_criterion(name)
+    failed = [finding for finding in findings if finding.status == "failed"]
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+        ctx.exit(1 if failed else 0)
+    print_table(("check", "status", "what came"), [(f.check, f.status, f.came) for f in findings])
+    for finding in findings:
+        if finding.advice:
+            sentence = f"{finding.check}: {finding.tried}: {finding.came}. {finding.advice}"
+            click.echo("\n" + textwrap.fill(sentence, 100, subsequent_indent="  ", break_long_words=False))
+    click.echo(f"\n{name} {f'fails {len(failed)} of {len(findings)} checks' if failed else 'keeps to all of it'}.")
+    ctx.exit(1 if failed else 0)

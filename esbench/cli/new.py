@@ -1,0 +1,25 @@
+"""A plugin from the template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from esbench.errors import UsageError
+from esbench.registry import registry
+from esbench.templates import KINDS, write
+
+
+@click.command("new-plugin")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(KINDS)), default="criterion", show_default=True, help="What it adds.")
+def new_plugin_command(name: str, kind: str) -> None:
+    """Write a plugin `esbench-NAME` into this folder: it installs, lists and passes its own test as it is."""
+    taken = {r.info.name for r in registry().records[kind.partition("-")[0]]}
+    if name.removeprefix("esbench-") in taken:
+        raise UsageError(f"There is a {KINDS[kind].what} {name!r} already: choose another name.")
+    folder, check = write(name, kind, Path.cwd())
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        click.echo(f"  {path.relative_to(folder.parent)}")
+    click.echo(f"\nNext:\n  pip install -e {folder.name}\n  {check}\n  python -m pytest {folder.name}")

@@ -1,0 +1,461 @@
+"""check_criterion: what a criterion has to keep to so that its numbers can be compared with anybody's."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import itertools
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+from esbench.criterion import NOT_FINITE, Criterion
+from esbench.errors import EsbenchError
+from esbench.registry import Component, registry
+from esbench.testing import scenes
+from esbench.types import Block, CriterionInfo, Floats, Frame, Problem, Value
+
+#: A criterion is shown steps until it has given so many values.
+VALUES = 8
+
+#: How many steps at most: a criterion without memory has no reason to wait.
+STEPS, STEPS_WITH_MEMORY = 24, 400
+
+#: Values in blocks may differ by this share of the value: a sum in another order rounds otherwise.
+ROUNDING = 1e-5
+
+#: What must not be imported before a criterion is used, because listing would cost seconds.
+HEAVY = ("torch", "torchvision", "tensorflow", "jax", "scipy", "sklearn", "skimage", "cv2", "matplotlib", "pandas")
+
+#: What the cost of a frame is compared with.
+BESIDE = ("cifs-jpeg[lam=0]", "wmv[window=2]")
+
+#: Height and width of the largest picture; half of it for a criterion with memory, which may keep many of them.
+LARGEST = (1536, 2048)
+
+Status = Literal["ok", "failed", "skipped", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one check.
+
+    Attributes:
+        check: its name.
+        status: ok, failed, skipped where it does not apply, or warning where somebody should look.
+        tried: what was done.
+        came: what came of it.
+        advice: what to do, where it is not ok.
+    """
+
+    check: str
+    status: Status
+    tried: str
+    came: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.check} {self.status}: {self.tried}: {self.came}. {self.advice}".rstrip()
+
+
+def check_criterion(criterion: str | Component) -> list[Finding]:
+    """Return what came of every check of one criterion.
+
+    Args:
+        criterion: `name` or `name[key=value]` of a criterion that is installed, or its component.
+
+    Raises:
+        UsageError: there is no such criterion, or its parameters do not fit.
+        Unavailable: it cannot be used here.
+
+    Example:
+        >>> {finding.status for finding in check_criterion("loss")} <= {"ok", "skipped"}
+        True
+    """
+    component = registry().get("criterion", criterion) if isinstance(criterion, str) else criterion
+    Criterion(component, scenes.problem())  # parameters that do not fit are the caller's mistake, not a finding
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(_findings(component))
+
+
+def _findings(component: Component) -> Iterator[Finding]:
+    yield _record(component)
+    yield _imports(component)
+    first = _attempt(lambda: _run(component))
+    yield _values(component, first)
+    if isinstance(first, Run):
+        yield _input(first)
+        yield _repeated(component, first)
+        yield _clean(component, first)
+        yield _blocks(component, first)
+        yield _state(component, first)
+    yield from _awkward(component)
+    yield _alone(component)
+    if isinstance(first, Run):
+        yield _direction(component, first)
+        yield _cost(component, first)
+
+
+# -- the optimisation --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """What a criterion made of the optimisation: a value a step, the seconds of each, and what it wrote to."""
+
+    values: list[Value | None]
+    seconds: list[float]
+    written: str = ""
+
+    @property
+    def numbers(self) -> list[float | None]:
+        """The numbers alone."""
+        return [None if value is None else value.value for value in self.values]
+
+    @property
+    def has_values(self) -> bool:
+        """Whether there is any."""
+        return any(number is not None for number in self.numbers)
+
+
+def _run(
+    component: Component, steps: int | None = None, length: int = 1, clean: Any = None, size: scenes.Size | None = None
+) -> Run:
+    """Show the optimisation to a new object of the criterion; `clean` only lies about, and is not to be looked for."""
+    size = size or _size(component)
+    criterion = Criterion(component, problem := scenes.problem(size))
+    run = Run([], [])
+    for block in scenes.optimisation(steps or _steps(component), length, size):
+        frames = list(block.frames(problem))
+        before = _copies(block, problem)
+        started = time.perf_counter()
+        run.values += criterion.update_block(frames)
+        run.seconds += [(time.perf_counter() - started) / len(frames)] * len(frames)
+        changed = [name for name, copy in _copies(block, problem).items() if not _same(copy, before[name])]
+        run.written = run.written or ", ".join(changed)
+        if steps is None and sum(number is not None for number in run.numbers) >= VALUES:
+            break
+    return run
+
+
+def _size(component: Component) -> scenes.Size:
+    return scenes.SMALL if isinstance(component.target, type) else scenes.SIZE
+
+
+def _steps(component: Component) -> int:
+    return STEPS_WITH_MEMORY if isinstance(component.target, type) else STEPS
+
+
+def _copies(block: Block, problem: Problem) -> dict[str, Any]:
+    """Return copies of every view that a criterion could write to; the tensors first, which the others are made of."""
+    assert problem.noisy is not None
+    shown: dict[str, Any] = {
+        "the output": block.outputs,
+        "its average": block.averages,
+        "the observation": problem.noisy,
+    }
+    return {
+        f"{name} ({view})": (picture.tensor.clone() if view == "tensor" else getattr(picture, view).copy())
+        for name, picture in shown.items()
+        for view in ("tensor", "float", "uint8")
+    }
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool((a == b).all())
+
+
+def _attempt(function: Callable[[], Any]) -> Any:
+    """Return what a function gives, or the sentence of what it raised; a criterion may even call sys.exit."""
+    try:
+        return function()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        text = str(error) if isinstance(error, EsbenchError) else f"{type(error).__name__}: {error}"
+        return " ".join(text.split()).rstrip(".")
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+
+def _record(component: Component) -> Finding:
+    record, info = component.record, component.info
+    tried = "looked for name, summary, reference and version"
+    whole = f"{info.name} (version {info.version}) of {record.distribution} {record.distribution_version}"
+    if not info.reference:
+        advice = "Say in reference= which paper, equation or address it follows; 'esbench show' prints it."
+        return Finding("record", "warning", tried, f"{whole} has no reference", advice)
+    if not isinstance(info.version, int) or info.version < 1 or not record.distribution_version:
+        return Finding("record", "failed", tried, whole, "Give version= a whole number from 1: values carry it.")
+    return Finding("record", "ok", tried, whole)
+
+
+def _imports(component: Component) -> Finding:
+    tried = "listed the criteria in a new process with this plugin alone"
+    if not _is_installed(component):
+        return Finding("imports", "skipped", tried, "it is not from an installed distribution")
+    answer = _attempt(lambda: _listing(component.record.distribution))
+    if isinstance(answer, str):
+        return Finding("imports", "failed", tried, answer, "'esbench plugins --traceback' shows more.")
+    heavy, ms = answer
+    if heavy:
+        advice = 'Move the code into a module of its own and name it in target="package.module:thing".'
+        return Finding("imports", "failed", tried, f"it imports {', '.join(heavy)} ({ms:.0f} ms)", advice)
+    return Finding("imports", "ok", tried, f"nothing heavy is imported; {ms:.0f} ms")
+
+
+def _is_installed(component: Component) -> bool:
+    try:
+        importlib.metadata.version(component.record.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@functools.cache
+def _listing(distribution: str) -> tuple[tuple[str, ...], float]:
+    """Return what heavy modules a new process has after listing the criteria, and the milliseconds of the listing."""
+    code = (
+        "import json, sys, time; started = time.perf_counter(); import esbench.registry as r; r.registry();"
+        f"print(json.dumps([[m for m in {HEAVY} if m in sys.modules], 1000 * (time.perf_counter() - started)]))"
+    )
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "ESBENCH_PLUGINS": distribution}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
+    heavy, ms = json.loads(done.stdout.splitlines()[-1])
+    return tuple(heavy), ms
+
+
+def _values(component: Component, run: Run | str) -> Finding:
+    tried = f"measured an optimisation of up to {_steps(component)} steps"
+    if isinstance(run, str):
+        return Finding("values", "failed", tried, run, "It must return a number, None or a Value at each step.")
+    if nan := _not_finite(run.values):
+        advice = "Return Value(None, reason=...) where there is no number."
+        return Finding("values", "failed", tried, f"{nan} at step {run.values.index(nan)}", advice)
+    if not run.has_values:
+        reason = next((value.reason for value in run.values if value is not None and value.reason), "no reason given")
+        advice = "The checks of its numbers say nothing; parameters that need fewer steps let them."
+        return Finding("values", "warning", tried, f"no value at any step ({reason})", advice)
+    step = next(i for i, number in enumerate(run.numbers) if number is not None)
+    return Finding("values", "ok", tried, f"the first value is {run.numbers[step]:.6g}, at step {step}")
+
+
+def _not_finite(values: Sequence[Value | None]) -> Value | None:
+    """Return the first value that was NaN or infinite before esbench made it a missing one."""
+    return next((v for v in values if v is not None and v.reason.startswith(f"{NOT_FINITE} ")), None)
+
+
+def _input(run: Run) -> Finding:
+    tried = "compared each output, its average and the observation before and after"
+    if run.written:
+        advice = "Work on a copy: all criteria see the same pictures."
+        return Finding("input", "failed", tried, f"it writes to {run.written}", advice)
+    return Finding("input", "ok", tried, "it leaves them as they were")
+
+
+def _repeated(component: Component, first: Run) -> Finding:
+    tried = "measured the same optimisation twice"
+    advice = "Seed what it draws, or keep no state outside of the object."
+    return _compare("deterministic", tried, first.numbers, _attempt(lambda: _again(component, first)), advice)
+
+
+def _clean(component: Component, first: Run) -> Finding:
+    tried = "measured the same outputs and observation while another clean picture lay in memory"
+    other = scenes.photograph(turned=True)
+    again = _attempt(lambda: _again(component, first, clean=other))
+    return _compare("clean picture", tried, first.numbers, again, "A criterion must not look for the clean picture.")
+
+
+def _blocks(component: Component, first: Run) -> Finding:
+    tried = "measured the steps one by one and in blocks of five"
+    advice = "Its batch function must give what the function gives for each frame alone."
+    again = _attempt(lambda: _again(component, first, length=5))
+    return _compare("blocks", tried, first.numbers, again, advice, ROUNDING)
+
+
+def _again(component: Component, first: Run, length: int = 1, clean: Any = None) -> list[float | None]:
+    return _run(component, len(first.values), length, clean).numbers
+
+
+def _compare(
+    check: str,
+    tried: str,
+    wanted: list[float | None],
+    got: list[float | None] | str,
+    advice: str,
+    rounding: float = 0.0,
+) -> Finding:
+    if isinstance(got, str):
+        return Finding(check, "failed", tried, got, advice)
+    for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
+        if not _equal(a, b, rounding):
+            return Finding(check, "failed", tried, f"step {step} has {_text(a)}, then {_text(b)}", advice)
+    return Finding(check, "ok", tried, f"the same values on {len(wanted)} steps")
+
+
+def _equal(a: float | None, b: float | None, rounding: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=rounding, abs_tol=0.0)
+
+
+def _text(number: float | None) -> str:
+    return "no value" if number is None else f"{number:.9g}"
+
+
+def _state(component: Component, first: Run) -> Finding:
+    size = _size(component)
+    criterion = Criterion(component, problem := scenes.problem(size))
+    n = len(first.values)
+    splits = sorted({1, n // 2, n - 2} & set(range(1, n)))
+    tried = f"saved the state before steps {', '.join(map(str, splits))} and went on from it in a new object"
+    if not criterion.has_memory:
+        return Finding("state", "skipped", "looked for a memory", "it has none")
+    advice = "state_dict() must return copies of all that update() needs, and load_state_dict() put them back."
+
+    def saved() -> dict[int, tuple[dict[str, Any], bytes]]:
+        """Return the state at each split as it was given, while the object goes on, and pickled at once."""
+        states = {}
+        for block in scenes.optimisation(n, size=size):
+            if block.first in splits:
+                state = criterion.state_dict()
+                states[block.first] = (state, pickle.dumps(state))
+            criterion.update_block(list(block.frames(problem)))
+        return states
+
+    states = _attempt(saved)
+    if isinstance(states, str):
+        return Finding("state", "failed", tried, states, advice)
+    for split, (state, pickled) in states.items():
+        for how, given in (("as it is", state), ("through pickle", pickle.loads(pickled))):  # noqa: S301 - our own
+            rest = _attempt(functools.partial(_from_state, component, given, split, n))
+            came = _compare("state", tried, first.numbers[split:], rest, advice)
+            if came.status == "failed":
+                where = came.came if isinstance(rest, str) else f"other values than without the break ({came.came})"
+                return Finding("state", "failed", tried, f"saved before step {split}, {how}: {where}", advice)
+    return Finding("state", "ok", tried, "the values that it would have had, also through pickle")
+
+
+def _from_state(component: Component, state: dict[str, Any], split: int, steps: int) -> list[float | None]:
+    size = _size(component)
+    criterion = Criterion(component, problem := scenes.problem(size))
+    criterion.load_state_dict(state)
+    values: list[Value | None] = []
+    for block in scenes.optimisation(steps, size=size):
+        if block.first >= split:
+            values += criterion.update_block(list(block.frames(problem)))
+    return [None if value is None else value.value for value in values]
+
+
+def _awkward(component: Component) -> Iterator[Finding]:
+    memory = isinstance(component.target, type)
+    h, w = LARGEST
+    for name, picture in scenes.awkward((h // 2, w // 2) if memory else LARGEST):
+        tried = f"measured {'three outputs' if memory else 'an output'}, {name}"
+        values = _attempt(functools.partial(_shown, component, picture, 3 if memory else 1))
+        yield _judged(f"picture: {name.partition(' ')[0]}", tried, values, silent=memory)
+
+
+def _alone(component: Component) -> Finding:
+    tried = "measured one picture by itself, without a loss and an observation"
+    frame = Frame(scenes.frame(scenes.photograph())._pictures)
+    values = _attempt(lambda: [Criterion(component, Problem()).update(frame)])
+    assert isinstance(component.info, CriterionInfo)
+    return _judged("alone", tried, values, silent=bool(component.info.needs) or isinstance(component.target, type))
+
+
+def _shown(component: Component, picture: Floats, steps: int) -> list[Value | None]:
+    frames = [scenes.frame(picture, step) for step in range(steps)]
+    criterion = Criterion(component, frames[0].problem)
+    return [criterion.update(frame) for frame in frames]
+
+
+def _judged(check: str, tried: str, values: list[Value | None] | str, silent: bool) -> Finding:
+    """Return whether values are numbers, or None with a reason; `silent` where no reason is needed."""
+    advice = "Return Value(None, reason=...) where there is no number."
+    if isinstance(values, str):
+        return Finding(check, "failed", tried, values, advice)
+    if nan := _not_finite(values):
+        return Finding(check, "failed", tried, nan.reason, advice)
+    last = values[-1]
+    if last is not None and last.value is not None:
+        return Finding(check, "ok", tried, f"the value {last.value:.6g}")
+    if last is not None and last.reason:
+        return Finding(check, "ok", tried, f"no value: {last.reason}")
+    if silent:
+        return Finding(check, "ok", tried, "no value yet")
+    return Finding(check, "warning", tried, "no value and no reason", advice)
+
+
+def _direction(component: Component, run: Run) -> Finding:
+    levels = (5.0, 25.0, 60.0)
+    tried = f"measured clean pictures with noise of {', '.join(f'{level:g}' for level in levels)}, at one loss"
+    if not run.has_values:
+        return Finding("direction", "skipped", tried, "it has no values")
+    memory = isinstance(component.target, type)
+    steps = len(run.values) if memory else 1
+    pictures = [scenes.photograph(_size(component), turned=turned) for turned in (False, True)]
+    curves = _attempt(lambda: [[_level(component, level, steps, x) for level in levels] for x in pictures])
+    if isinstance(curves, str):
+        return Finding("direction", "failed", tried, curves, "It must return a number, None or a Value.")
+    pairs = [(a, b) for curve in curves for a, b in itertools.pairwise(curve) if None not in (a, b)]
+    came = "; ".join(
+        " < ".join(map(_short, curve)) if _rises(curve) else ", ".join(map(_short, curve)) for curve in curves
+    )
+    if not pairs or all(a == b for a, b in pairs):
+        return Finding("direction", "skipped", tried, f"its values do not depend on them ({came})")
+    if all(a < b for a, b in pairs):
+        return Finding("direction", "ok", tried, f"the noisier, the higher ({came})")
+    if all(a > b for a, b in pairs) and not memory:
+        return Finding(
+            "direction", "failed", tried, f"the noisier, the lower ({came})", "Lower is better: turn its sign."
+        )
+    advice = "Lower is better: see whether that is what it is meant to do."
+    return Finding("direction", "warning", tried, f"not in the order of the noise ({came})", advice)
+
+
+def _level(component: Component, level: float, steps: int, picture: Floats) -> float | None:
+    """Return the mean value on outputs with fresh noise of a level."""
+    criterion: Criterion | None = None
+    numbers = []
+    for frame in scenes.unrest(level, steps, picture):
+        criterion = criterion or Criterion(component, frame.problem)
+        value = criterion.update(frame)
+        if value is not None and value.value is not None:
+            numbers.append(value.value)
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _rises(curve: Sequence[float | None]) -> bool:
+    return None not in curve and all(a < b for a, b in itertools.pairwise(curve))  # type: ignore[operator]
+
+
+def _short(number: float | None) -> str:
+    return "none" if number is None else f"{number:.4g}"
+
+
+def _cost(component: Component, run: Run) -> Finding:
+    h, w = _size(component)
+    tried = f"took the time of each step, of {h} x {w}"
+    beside = ", ".join(f"{text} {ms:.2f}" for text, ms in _beside((h, w)))
+    return Finding("cost", "ok", tried, f"{1000 * median(run.seconds):.2f} ms a step; beside it {beside}")
+
+
+@functools.cache
+def _beside(size: scenes.Size) -> list[tuple[str, float]]:
+    """Return the milliseconds of criteria that come with esbench, on the same pictures."""
+    runs = [(text, _run(registry().get("criterion", text), steps=12, size=size)) for text in BESIDE]
+    return [(text, 1000 * median(run.seconds)) for text, run in runs]
