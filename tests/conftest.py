@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# The tests' networks are tiny: a second thread only waits for the first. Before anything imports torch, and for children.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 PLUGIN_DISTS = Path(__file__).parent / "plugin_dists"
 
 

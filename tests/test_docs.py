@@ -24,6 +24,7 @@ from esbench.cli import cli
 from esbench.criteria.cifs import table
 from esbench.plugins import PluginHost, Status
 from esbench.registry import PLURAL, Record, Registry, parameters
+from esbench.testing import check_criterion
 from esbench.types import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Event, UnitSpec
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +164,22 @@ def test_no_parameter_is_promised_that_does_not_exist():
     for cells in rows(section(page("criteria.md"), "## Parameters")):
         if len(cells) == 5 and cells[0] != "criterion":
             assert cells[1] in known[cells[0]], cells
+
+
+def test_every_degradation_is_explained_with_its_default():
+    found = Registry(PluginHost({"ESBENCH_PLUGINS": "none"})).records["degradation"]
+    written = {cells[0].strip("`"): cells[2] for cells in rows(section(page("benchmark.md"), "## Degradations"))}
+    assert {*written} - {"--noise"} == {record.info.name for record in found}
+    for record in found:
+        for p in parameters(record).values():
+            told = "`--sigma`" if p.name == record.info.parameter else f"`{p.name}`, default {params.plain(p.default)}"
+            assert told in written[record.info.name]
+
+
+def test_every_check_of_the_kit_is_explained():
+    written = {cells[0].strip("`") for cells in rows(section(page("write-a-criterion.md"), "## Check it"))}
+    found = {finding.check.partition(":")[0] for finding in check_criterion("loss")}
+    assert {name.partition(":")[0] for name in written} - {"check"} == found
 
 
 def test_every_trained_model_is_named():
@@ -322,6 +339,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_the_first_plugin_shows_up(installed):
     component = installed().get("criterion", "roughness[strength=0.2]")
     assert (component.text, component.record.distribution) == ("roughness[strength=0.2]", "esbench-roughness")
+
+
+def test_the_first_plugin_keeps_to_what_a_criterion_promises(installed):
+    found = check_criterion(installed().get("criterion", "roughness"))
+    assert [str(finding) for finding in found if finding.status == "failed"] == []
 
 
 def test_the_first_plugin_broken_shows_up_as_broken_with_the_sentence_of_the_docs(installed):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,29 @@ def test_every_kind_passes_its_own_tests(generated):
 def test_every_kind_is_shown_by_the_command_that_it_names(generated):
     for kind in ("dataset", "degradation"):
         assert f"my-{kind}" in python("-m", "esbench", "show", "--kind", kind, f"my-{kind}", path=generated / "site")
+
+
+def test_they_work_together_in_a_run(generated):
+    criteria = ("my-criterion", "my-with-memory[every=2]", "cifs-my-codec[lam=1e6]")
+    options = (
+        "--images 1 --crop 40 --iterations 4 --patience 1 --device cpu --json -q --network skip[channels=2,scales=1]"
+    )
+    words = ["-d", "my-dataset", "--noise", "my-degradation[width=0.3]", *options.split(), "--out", "RUN"]
+    words += [word for name in criteria for word in ("-c", name)]
+    rows = json.loads(python("-m", "esbench", "run", *words, path=generated / "site", here=generated))
+    assert {row["criterion"] for row in rows} == {*criteria[:2], "cifs-my-codec[lam=1000000]"}
+    assert {(row["dataset"], row["image"], row["noise"], row["sigma"]) for row in rows} == {
+        ("my-dataset", "ramp-0", "my-degradation[width=0.3]", None)
+    }
+
+
+def test_the_template_travels_with_the_package():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"][
+        "package-data"
+    ]
+    package = ROOT / "esbench"
+    found = {path for pattern in declared["esbench"] for path in package.glob(pattern)}
+    assert {path for path in (package / "templates/plugin").rglob("*") if path.is_file()} <= found
 
 
 @pytest.mark.parametrize("kind", templates.KINDS)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from esbench.bench import grid
+from esbench.bench.build import network, observation, trajectory
 from esbench.bench.config import Config
 from esbench.bench.stamp import command, stamp
 from esbench.bench.store import Run
-from esbench.bench.unit import Job, network, observation, todo, trajectory
+from esbench.bench.unit import Job, todo
 from esbench.criterion import Criterion
 from esbench.errors import ParamError, Unavailable
 from esbench.params import REQUIRED

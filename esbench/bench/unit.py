@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from esbench import images, metrics, seeds
+from esbench import metrics
 from esbench.bench import grid
+from esbench.bench.build import observation, trajectory
+from esbench.bench.measure import Column, Trace
 from esbench.bench.store import Run, Unit
 from esbench.criterion import Criterion
-from esbench.errors import EsbenchError, PluginError, UnitError, UsageError
-from esbench.params import plain
+from esbench.errors import EsbenchError, UnitError, UsageError
 from esbench.registry import registry
 from esbench.rule import Running
 from esbench.types import (
-    Block,
     Event,
-    Frame,
     Notice,
     Outcome,
     Pictures,
@@ -34,11 +32,6 @@ from esbench.types import (
     UnitSpec,
     UnitStarted,
 )
-
-if TYPE_CHECKING:
-    import torch
-
-    from esbench.dip.loop import Trajectory
 
 #: Seconds between two Progress events.
 PROGRESS_EVERY = 0.25
@@ -123,156 +116,6 @@ def made_by(text: str) -> dict[str, Any]:
 
 def _maker(made: dict[str, Any]) -> str:
     return f"{made['distribution']} {made['distribution_version']} (version {made['version']})".replace("  ", " ")
-
-
-def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Trajectory:
-    """Return the optimisation of a unit, at its first step."""
-    from esbench.dip.loop import Trajectory
-    from esbench.dip.settings import Settings
-
-    settings = Settings(
-        iterations=spec.iterations,
-        learning_rate=spec.learning_rate,
-        depth=spec.depth,
-        input_scale=spec.input_scale,
-        perturbation=spec.perturbation,
-        precision=spec.precision,
-    )
-    y = Pictures(noisy[None]).tensor.to(device)
-    task = registry().get("task", spec.task)
-    f = network(spec, noisy.shape).to(device)
-    return Trajectory(
-        task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image)
-    )
-
-
-def network(spec: UnitSpec, shape: tuple[int, ...]) -> torch.nn.Module:
-    """Return the network of a unit as it is at the first step, for a picture of shape (H, W, C).
-
-    Raises:
-        UsageError: the picture is too small for it.
-    """
-    import torch
-
-    component = registry().get("network", spec.network)
-    with torch.random.fork_rng(devices=[]):  # layers initialise themselves from the global generator
-        torch.manual_seed(seeds.derive(spec.seed, "network", spec.dataset, spec.image))
-        f = component.target(spec.depth, shape[2], **component.values)
-    if min(shape[:2]) < f.smallest():
-        raise UsageError(
-            f"Network {spec.network!r} needs both sides of a picture to be at least {f.smallest()}, got {shape[1]} x "
-            f"{shape[0]} ({spec.image!r}): fewer scales do with less, as in 'skip[scales=3]'."
-        )
-    return f  # type: ignore[no-any-return]
-
-
-def observation(spec: UnitSpec, dataset: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], float | None]:
-    """Return the clean picture, the noisy one, and the noise level as far as it is told."""
-    clean = images.unit(grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop))
-    component = grid.degradation(spec.noise, spec.sigma)
-    level = "" if spec.sigma is None else plain(spec.sigma)
-    rng = np.random.default_rng(seeds.derive(spec.seed, "noise", spec.dataset, spec.image, spec.noise, level))
-    noisy = component.target(clean, rng, **component.values)
-    if not isinstance(noisy, np.ndarray) or noisy.shape != clean.shape or not np.isfinite(noisy).all():
-        record = component.record
-        raise PluginError(
-            f"Degradation {component.text!r} of {record.distribution} {record.distribution_version} must return a "
-            f"finite array of shape {clean.shape}, got {getattr(noisy, 'shape', type(noisy).__name__)}."
-        )
-    return clean, noisy.astype(np.float32), None if getattr(component.info, "blind", False) else spec.sigma
-
-
-@dataclass
-class Column:
-    """A criterion on its way through a unit: its values, its rule, and the output that it would stop at."""
-
-    criterion: Criterion
-    rule: Running
-    values: list[float] = field(default_factory=list)
-    ms: list[float] = field(default_factory=list)
-    parts: dict[str, list[float]] = field(default_factory=dict)
-    missing: int = 0
-    reason: str = ""
-    failed: str = ""
-    output: Any = None  # (H, W, C) in [0, 1]
-
-    def take(self, frames: Sequence[Frame]) -> None:
-        """Measure a block. A criterion that fails costs its own column from there on, and nothing else."""
-        if self.failed:
-            return
-        started = time.perf_counter()
-        try:
-            values = self.criterion.update_block(frames)
-        except PluginError as error:
-            self.failed = str(error)
-            return
-        ms = 1000 * (time.perf_counter() - started) / len(frames)
-        for frame, value in zip(frames, values, strict=True):
-            self.ms.append(ms)
-            if value is not None and value.value is None:
-                self.missing, self.reason = self.missing + 1, value.reason or self.reason
-            for name, part in ({} if value is None else value.parts).items():
-                self.parts.setdefault(name, [math.nan] * len(self.values)).append(float(part))
-            number = None if value is None else value.value
-            self.values.append(math.nan if number is None else number)
-            for name in self.parts:
-                if len(self.parts[name]) < len(self.values):
-                    self.parts[name].append(math.nan)
-            if self.rule.update(number):
-                self.output = frame.float
-
-    def table(self) -> dict[str, Any]:
-        """Return what is written to the disk."""
-        return {
-            "step": np.arange(len(self.values), dtype=np.int32),
-            "value": np.array(self.values),
-            "ms": np.array(self.ms, dtype=np.float32),
-            **{name: np.array(part) for name, part in self.parts.items()},
-        }
-
-
-@dataclass
-class Trace:
-    """The numbers of a unit, and the best and the newest output."""
-
-    clean: Any  # (1, C, H, W) on the device
-    loss: list[float] = field(default_factory=list)
-    average_loss: list[float] = field(default_factory=list)
-    psnr: list[float] = field(default_factory=list)
-    average_psnr: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    peak: Any = None
-    last: Any = None
-
-    def take(self, block: Block, seconds: float) -> None:
-        """Score a block; the one place that sees the clean picture."""
-        psnr = self._score(block.outputs)
-        best = max(range(len(psnr)), key=psnr.__getitem__)
-        if not self.psnr or psnr[best] > max(self.psnr):
-            self.peak = block.outputs[best].float
-        self.last = block.outputs[len(block) - 1]
-        self.psnr += psnr
-        self.average_psnr += self._score(block.averages)
-        self.loss += block.losses
-        self.average_loss += block.average_losses
-        before = self.seconds[-1] if self.seconds else 0.0
-        self.seconds += [before + seconds * (i + 1) / len(block) for i in range(len(block))]
-
-    def _score(self, outputs: Pictures) -> list[float]:
-        error = (outputs.tensor.clamp(0, 1) - self.clean).double().square().mean((1, 2, 3))
-        # an output with NaN is infinitely far away
-        return [-10 * math.log10(e) if e > 0 else math.inf if e == 0 else -math.inf for e in error.tolist()]
-
-    def table(self) -> dict[str, Any]:
-        """Return what is written to the disk."""
-        return {
-            "step": np.arange(len(self.loss), dtype=np.int32),
-            "loss": np.array(self.loss),
-            "psnr_db": np.array(self.psnr),
-            "average_loss": np.array(self.average_loss),
-            "average_psnr_db": np.array(self.average_psnr),
-            "seconds": np.array(self.seconds),
-        }
 
 
 def _run(job: Job, unit: Unit, emit: Callable[[Event], None]) -> None:

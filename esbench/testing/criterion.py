@@ -99,7 +99,7 @@ def _findings(component: Component) -> Iterator[Finding]:
         yield _clean(component, first)
         yield _blocks(component, first)
         yield _state(component, first)
-    yield from _awkward(component)
+    yield from _awkward(component, first)
     yield _alone(component)
     if isinstance(first, Run):
         yield _direction(component, first)
@@ -249,8 +249,13 @@ def _values(component: Component, run: Run | str) -> Finding:
         reason = next((value.reason for value in run.values if value is not None and value.reason), "no reason given")
         advice = "The checks of its numbers say nothing; parameters that need fewer steps let them."
         return Finding("values", "warning", tried, f"no value at any step ({reason})", advice)
-    step = next(i for i, number in enumerate(run.numbers) if number is not None)
+    step = _first_value(run)
     return Finding("values", "ok", tried, f"the first value is {run.numbers[step]:.6g}, at step {step}")
+
+
+def _first_value(run: Run) -> int:
+    """Return the step of the first value; the steps before have none."""
+    return next(i for i, number in enumerate(run.numbers) if number is not None)
 
 
 def _not_finite(values: Sequence[Value | None]) -> Value | None:
@@ -300,6 +305,8 @@ def _compare(
 ) -> Finding:
     if isinstance(got, str):
         return Finding(check, "failed", tried, got, advice)
+    if wanted.count(None) == got.count(None) == len(wanted):
+        return Finding(check, "skipped", tried, "it has no values")
     for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
         if not _equal(a, b, rounding):
             return Finding(check, "failed", tried, f"step {step} has {_text(a)}, then {_text(b)}", advice)
@@ -324,6 +331,8 @@ def _state(component: Component, first: Run) -> Finding:
     tried = f"saved the state before steps {', '.join(map(str, splits))} and went on from it in a new object"
     if not criterion.has_memory:
         return Finding("state", "skipped", "looked for a memory", "it has none")
+    if not first.has_values:
+        return Finding("state", "skipped", tried, "it has no values")
     advice = "state_dict() must return copies of all that update() needs, and load_state_dict() put them back."
 
     def saved() -> dict[int, tuple[dict[str, Any], bytes]]:
@@ -360,12 +369,15 @@ def _from_state(component: Component, state: dict[str, Any], split: int, steps: 
     return [None if value is None else value.value for value in values]
 
 
-def _awkward(component: Component) -> Iterator[Finding]:
+def _awkward(component: Component, first: Run | str) -> Iterator[Finding]:
     memory = isinstance(component.target, type)
     h, w = LARGEST
-    for name, picture in scenes.awkward((h // 2, w // 2) if memory else LARGEST):
-        tried = f"measured {'three outputs' if memory else 'an output'}, {name}"
-        values = _attempt(functools.partial(_shown, component, picture, 3 if memory else 1))
+    # as many outputs as it needs for a value; but a memory of the largest would be large itself
+    enough = _first_value(first) + 1 if isinstance(first, Run) and first.has_values else 1
+    for name, picture in scenes.awkward(_size(component), (h // 2, w // 2) if memory else LARGEST):
+        steps = enough if memory and not name.startswith("huge") else 1
+        tried = f"measured {'an output' if steps == 1 else f'{steps} outputs'}, {name}"
+        values = _attempt(functools.partial(_shown, component, picture, steps))
         yield _judged(f"picture: {name.partition(' ')[0]}", tried, values, silent=memory)
 
 
@@ -449,13 +461,19 @@ def _short(number: float | None) -> str:
 
 def _cost(component: Component, run: Run) -> Finding:
     h, w = _size(component)
-    tried = f"took the time of each step, of {h} x {w}"
+    tried = f"took the time of each value, of {h} x {w} pixels"
     beside = ", ".join(f"{text} {ms:.2f}" for text, ms in _beside((h, w)))
-    return Finding("cost", "ok", tried, f"{1000 * median(run.seconds):.2f} ms a step; beside it {beside}")
+    return Finding("cost", "ok", tried, f"{_ms(run):.2f} ms; beside it {beside}")
 
 
 @functools.cache
 def _beside(size: scenes.Size) -> list[tuple[str, float]]:
     """Return the milliseconds of criteria that come with esbench, on the same pictures."""
     runs = [(text, _run(registry().get("criterion", text), steps=12, size=size)) for text in BESIDE]
-    return [(text, 1000 * median(run.seconds)) for text, run in runs]
+    return [(text, _ms(run)) for text, run in runs]
+
+
+def _ms(run: Run) -> float:
+    """Return the milliseconds of a step with a value, or of any where there is none."""
+    with_value = [s for s, number in zip(run.seconds, run.numbers, strict=True) if number is not None]
+    return 1000 * median(with_value or run.seconds)

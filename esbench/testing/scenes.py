@@ -97,17 +97,18 @@ def frame(picture: Floats, step: int = 0, known: Problem | None = None) -> Frame
     return Frame(pictures, step=step, loss=LOSS, problem=known, average=average)
 
 
-def awkward(largest: Size) -> Iterator[tuple[str, Floats]]:
+def awkward(size: Size, largest: Size) -> Iterator[tuple[str, Floats]]:
     """Give pictures that occur sooner or later, each with its name."""
     for name, level in (("black", 0.0), ("flat", 0.4), ("white", 1.0)):
-        yield name, np.full((*SIZE, 3), level, np.float32)
-    yield "grey (one channel)", photograph()[..., :1].copy()
-    yield "odd-sized (97 x 201)", photograph((97, 201))
+        yield name, np.full((*size, 3), level, np.float32)
+    yield "grey (one channel)", photograph(size)[..., :1].copy()
+    h, w = size[0] + 1, size[1] + 1
+    yield f"odd-sized ({h} x {w})", photograph((h, w))
     yield "tiny (2 x 3)", photograph((2, 3))
     yield f"huge ({largest[0]} x {largest[1]})", photograph(largest)
     for name, value in (("NaN", np.nan), ("infinite", np.inf)):
-        broken = photograph()
-        broken[3, 5, 0] = value
+        broken = photograph(size)
+        broken[1, 2, 0] = value
         yield f"{name} in a pixel", broken
 
 

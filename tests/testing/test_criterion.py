@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from esbench import models
 from esbench.errors import NameUnknown, ParamError
 from esbench.testing import Finding, check_criterion
 from esbench.testing import criterion as kit
@@ -192,6 +193,22 @@ def test_a_state_that_is_not_all_is_found(findings, fault):
     assert (finding.status, came in finding.came) == ("failed", True), finding
 
 
+def test_a_criterion_with_memory_is_shown_awkward_pictures_until_it_has_a_value(findings):
+    good = MEMORY.replace("MEAN", "None if self.mean is None else self.mean.copy()")
+    assert findings(good)["picture: flat"].came == "the value 0"
+    finding = findings(good.replace("return moved", "return moved / float(frame.float.var())"))["picture: black"]
+    assert finding.status == "failed"
+
+
+def test_the_trained_criteria_keep_to_it_too():
+    needed = (models.BRISQUE_MODEL, models.BRISQUE_RANGE)
+    if any(models.find(name) is None for name in needed):
+        pytest.skip(f"{' and '.join(needed)} are not on this machine")
+    found = check_criterion("brisque")
+    assert [str(finding) for finding in found if finding.status == "failed"] == []
+    assert [finding.status for finding in found if finding.check == "direction"] == ["ok"]
+
+
 def test_a_batch_function_that_looks_at_the_other_frames_is_found(plugin):
     head = HEAD.replace('target="esbench_local:mine"', 'target="esbench_local:mine", batch="esbench_local:block"')
     plugin(
@@ -204,7 +221,12 @@ def test_a_batch_function_that_looks_at_the_other_frames_is_found(plugin):
 def test_a_criterion_without_any_value_is_a_warning_and_not_a_failure():
     found = {finding.check: finding for finding in check_criterion("last")}
     assert (found["values"].status, found["values"].came) == ("warning", "no value at any step (it never stops)")
-    assert found["direction"].status == "skipped"
+    assert {found[check].status for check in ("deterministic", "blocks", "direction")} == {"skipped"}
+
+
+def test_a_memory_that_never_has_a_value_is_not_said_to_keep_to_anything(findings):
+    found = findings(MEMORY.replace("MEAN", "None").replace("return moved", "return None"))
+    assert (found["values"].status, found["state"].status) == ("warning", "skipped")
 
 
 def test_no_reference_is_a_warning(plugin):

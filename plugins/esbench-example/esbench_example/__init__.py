@@ -1,4 +1,4 @@
-"""esbench-example: the criterion `example`. What is imported here is imported whenever criteria are listed: keep it light."""
+"""esbench-example: the criterion `example`. Keep what is imported here light."""
 
 from esbench import CriterionInfo, hookimpl
 

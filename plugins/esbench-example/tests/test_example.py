@@ -1,7 +1,6 @@
 from types import SimpleNamespace
 
 import numpy as np
-
 from esbench.testing import check_criterion
 
 from esbench_example.criterion import example
