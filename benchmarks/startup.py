@@ -20,7 +20,7 @@ COMMANDS = {
     "esbench plugins": ["-m", "esbench", "plugins"],
 }
 
-MODULE = '''
+MODULE = """
 from esbench import CriterionInfo, hookimpl
 
 @hookimpl
@@ -29,7 +29,7 @@ def esbench_criteria():
 
 def value(frame, *, strength: float = 1.0) -> float:
     return strength * float(frame.float.mean())
-'''
+"""
 
 
 def install(folder: Path, n: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-# The tests' networks are tiny: a second thread only waits for the first. Before anything imports torch, and for children.
+# The tests' networks are tiny: a second thread only waits for the first. Before torch is imported, and for children.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PLUGIN_DISTS = Path(__file__).parent / "plugin_dists"

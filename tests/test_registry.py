@@ -116,7 +116,7 @@ def test_an_unknown_name_suggests_the_nearest_and_the_command_that_shows_all(mak
 
 
 def test_an_unknown_name_says_when_plugins_could_not_be_loaded(make):
-    with pytest.raises(NameUnknown, match=r"1 plugin\(s\) could not be loaded: 'esbench plugins' says why\.$"):
+    with pytest.raises(NameUnknown, match=r"A plugin could not be loaded: 'esbench plugins' says why\.$"):
         make("import_error").get("criterion", "zzz")
 
 

@@ -7,7 +7,7 @@ any mu = lam / (H W) they give E = mu H W * loss + R again, so that all of them 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,10 +65,10 @@ def search(curves: Sequence[Curve], patience: int) -> Best:
     return Best(best[len(best) // 2], top, peak, (wide[0], wide[-1]), len(curves))
 
 
-def curves(results: Results, criterion: str) -> dict[float, list[Curve]]:
-    """Return the optimisations of a run by noise level; the run must have measured the criterion, with any lam."""
+def curves(results: Results, units: Iterable[str], criterion: str) -> dict[float, list[Curve]]:
+    """Return optimisations of a run by noise level; they must have measured the criterion, with any lam."""
     found: dict[float, list[Curve]] = {}
-    for unit in results.run.units():
+    for unit in map(results.run.unit, units):
         result = unit.result()
         if result is None or not result["complete"] or criterion not in result["criteria"]:
             continue

@@ -68,7 +68,7 @@ def calibrate_command(
     for measured in texts:
         # the key under which a criterion looks its mu up: codec and codec's parameters
         codec = measured.removeprefix("cifs-").replace("lam=0,", "").replace("[lam=0]", "")
-        for sigma, found in sorted(calibrate.curves(results, measured).items()):
+        for sigma, found in sorted(calibrate.curves(results, planned.units, measured).items()):
             best = calibrate.search(found, settings.patience)
             table.setdefault(codec, {})[f"{sigma:g}"] = round(best.mu, 3)
             rows.append(

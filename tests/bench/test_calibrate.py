@@ -85,7 +85,7 @@ def test_the_optimisations_of_a_run_come_by_noise_level(pictures, tmp_path):
     )
     driver.run(config, tmp_path / "r", driver.plan(config, tmp_path / "r"), lambda event: None)
     results = Results(tmp_path / "r")
-    found = calibrate.curves(results, "cifs-jpeg[lam=0]")
+    found = calibrate.curves(results, results.run.record()["plan"], "cifs-jpeg[lam=0]")
     assert {sigma: len(curves) for sigma, curves in found.items()} == {15.0: 2, 25.0: 2}
     unit = results.run.units()[0]
     first = found[unit.spec().sigma][0]

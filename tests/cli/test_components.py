@@ -146,12 +146,12 @@ def test_a_name_of_two_kinds_needs_the_kind(esbench, plugin):
         "import esbench\n"
         "@esbench.hookimpl\n"
         "def esbench_criteria():\n"
-        "    return [esbench.CriterionInfo(name='jpeg', summary='size', target=lambda frame: 1.0)]\n"
+        "    return [esbench.CriterionInfo(name='png', summary='size', target=lambda frame: 1.0)]\n"
     )
-    answer = esbench("show", "jpeg")
+    answer = esbench("show", "png")
     assert (answer.code, answer.out) == (2, "")
-    assert "'jpeg' is a criterion and a codec: say which with --kind." in answer.err
-    assert esbench("show", "jpeg", "--kind", "codec").code == 0
+    assert "'png' is a criterion and a codec: say which with --kind." in answer.err
+    assert esbench("show", "png", "--kind", "codec").code == 0
 
 
 # -- measure
