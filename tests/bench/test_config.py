@@ -43,7 +43,7 @@ def test_flags_go_before_the_file_the_file_before_the_preset_and_that_before_the
     file = written(tmp_path, 'iterations = 7\nnetwork = "skip[scales=2]"\n')
     assert resolve({}) == Config()
     preset = resolve({}, preset="quick")
-    assert (preset.iterations, preset.network) == (2000, "skip[channels=32]")
+    assert (preset.iterations, preset.network) == (1000, "skip[channels=32]")
     assert resolve({}, preset="quick", file=file).iterations == 7
     mixed = resolve({"iterations": 9}, preset="quick", file=file)
     assert (mixed.iterations, mixed.network, mixed.patience) == (9, "skip[scales=2]", 200)

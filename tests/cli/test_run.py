@@ -136,7 +136,7 @@ def test_without_out_the_folder_is_named_by_what_cannot_grow_and_said_first(
 def test_a_preset_says_what_it_scaled_down_and_flags_go_before_it(esbench, pictures, tiny, tmp_path):
     answer = esbench("run", "--preset", "quick", "-d", pictures("a"), *tiny, "--out", tmp_path / "r", "--dry-run")
     assert answer.code == 0
-    assert "preset quick: 96 x 96 pixels, a network of a quarter of the width, a tenth of the steps" in answer.err
+    assert "preset quick: 96 x 96 pixels, a network of a quarter of the width, a twentieth of the steps" in answer.err
     assert "30 steps each, criteria cifs-jpeg, wmv, emv, loss, last" in answer.out
 
 
