@@ -20,6 +20,9 @@ from esbench.rule import first_stop
 #: The values of mu that are tried: a twentieth apart.
 GRID = tuple(float(mu) for mu in 1.05 ** np.arange(0, 220))
 
+#: How many neighbours on each side a value of mu is judged together with: those within a factor of about 1.2.
+MARGIN = 4
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -41,7 +44,7 @@ class Best:
     """What a search found at one noise level.
 
     Attributes:
-        mu: the best lam / (H W): the middle of those that are best.
+        mu: the best lam / (H W), with a margin: the middle of those that are best.
         psnr_db: the mean PSNR that it stops at.
         peak_db: the mean of the peaks.
         width: the range of mu that loses less than 0.1 dB of it.
@@ -56,13 +59,19 @@ class Best:
 
 
 def search(curves: Sequence[Curve], patience: int) -> Best:
-    """Return the mu with the highest mean PSNR at the stop, by the same rule as in a benchmark."""
+    """Return the mu with the highest mean PSNR at the stop, by the same rule as in a benchmark.
+
+    A little above the best mu the curve never turns up and the rule runs to the last step. The mu will be used on
+    pictures that it was not found on, so each is judged by the mean over its neighbours, and keeps away from that edge.
+    """
     means = [statistics.mean(c.stopped_db(mu, patience) for c in curves) for mu in GRID]
-    top = max(means)
-    best = [mu for mu, mean in zip(GRID, means, strict=True) if mean == top]
-    wide = [mu for mu, mean in zip(GRID, means, strict=True) if mean >= top - 0.1]
+    with_margin = [statistics.mean(means[max(0, i - MARGIN) : i + MARGIN + 1]) for i in range(len(GRID))]
+    # sums of the same numbers in another order differ in the last digit
+    best = [i for i, mean in enumerate(with_margin) if mean > max(with_margin) - 1e-9]
+    chosen = best[len(best) // 2]
+    wide = [mu for mu, mean in zip(GRID, means, strict=True) if mean >= max(means) - 0.1]
     peak = statistics.mean(float(c.psnr_db.max()) for c in curves)
-    return Best(best[len(best) // 2], top, peak, (wide[0], wide[-1]), len(curves))
+    return Best(GRID[chosen], means[chosen], peak, (wide[0], wide[-1]), len(curves))
 
 
 def curves(results: Results, units: Iterable[str], criterion: str) -> dict[float, list[Curve]]:

@@ -10,9 +10,10 @@ from esbench.types import Bytes
 
 
 class Samples:
-    """Head and shoulders of Grace Hopper, 96 x 96.
+    """Grace Hopper's glasses, 96 x 96.
 
-    Reduced four times by averaging, which also removes the traces of its own JPEG compression.
+    A part of the photograph as it is: reduced, its details would be finer than those of a photograph, and lam=auto was
+    calibrated on photographs.
     """
 
     def ids(self) -> Sequence[str]:
@@ -22,11 +23,8 @@ class Samples:
     def load(self, id: str) -> Bytes:
         """Return the picture."""
         import matplotlib
-        import numpy as np
 
         if id != "hopper":
             raise NameUnknown("picture", id, self.ids(), "The data set 'samples' has 'hopper'.")
         photograph = images.read(f"{matplotlib.get_data_path()}/sample_data/grace_hopper.jpg")
-        part = photograph[24:408, 64:448].astype(np.float64)
-        reduced: Bytes = np.rint(part.reshape(96, 4, 96, 4, 3).mean((1, 3))).astype(np.uint8)
-        return reduced
+        return photograph[150:246, 180:276].copy()
