@@ -87,7 +87,7 @@ def calibrate_command(
             "command": stamp.command(),
             "esbench": stamp.stamp(),
             "run": json.loads(json.dumps(vars(settings))),
-            "search": "mean PSNR at the stop of the windowed rule, mu on a grid of factor 1.05, with a margin of four neighbours",
+            "search": "mean PSNR at the stop of the windowed rule, mu on a grid of 1.05, averaged over four neighbours",
             "found": rows,
         }
         output.write_text(json.dumps({"origin": origin, "mu": table}, indent=1) + "\n", encoding="utf-8")
