@@ -295,28 +295,31 @@ def _again(component: Component, first: Run, length: int = 1, clean: Any = None)
     return _run(component, len(first.values), length, clean).numbers
 
 
+#: How far two values may be apart, relatively: a sum of float32 depends on how its numbers happen to lie in memory.
+ROUNDING = 1e-6
+
+
 def _compare(
     check: str,
     tried: str,
     wanted: list[float | None],
     got: list[float | None] | str,
     advice: str,
-    rounding: float = 0.0,
 ) -> Finding:
     if isinstance(got, str):
         return Finding(check, "failed", tried, got, advice)
     if wanted.count(None) == got.count(None) == len(wanted):
         return Finding(check, "skipped", tried, "it has no values")
     for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
-        if not _equal(a, b, rounding):
+        if not _equal(a, b):
             return Finding(check, "failed", tried, f"step {step} has {_text(a)}, then {_text(b)}", advice)
     return Finding(check, "ok", tried, f"the same values on {len(wanted)} steps")
 
 
-def _equal(a: float | None, b: float | None, rounding: float) -> bool:
+def _equal(a: float | None, b: float | None) -> bool:
     if a is None or b is None:
         return a is b
-    return math.isclose(a, b, rel_tol=rounding, abs_tol=0.0)
+    return math.isclose(a, b, rel_tol=ROUNDING, abs_tol=0.0)
 
 
 def _text(number: float | None) -> str:
