@@ -305,21 +305,22 @@ def _compare(
     wanted: list[float | None],
     got: list[float | None] | str,
     advice: str,
+    rounding: float = ROUNDING,
 ) -> Finding:
     if isinstance(got, str):
         return Finding(check, "failed", tried, got, advice)
     if wanted.count(None) == got.count(None) == len(wanted):
         return Finding(check, "skipped", tried, "it has no values")
     for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
-        if not _equal(a, b):
+        if not _equal(a, b, rounding):
             return Finding(check, "failed", tried, f"step {step} has {_text(a)}, then {_text(b)}", advice)
     return Finding(check, "ok", tried, f"the same values on {len(wanted)} steps")
 
 
-def _equal(a: float | None, b: float | None) -> bool:
+def _equal(a: float | None, b: float | None, rounding: float) -> bool:
     if a is None or b is None:
         return a is b
-    return math.isclose(a, b, rel_tol=ROUNDING, abs_tol=0.0)
+    return math.isclose(a, b, rel_tol=rounding, abs_tol=0.0)
 
 
 def _text(number: float | None) -> str:
