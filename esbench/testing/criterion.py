@@ -30,7 +30,8 @@ VALUES = 8
 #: How many steps at most: a criterion without memory has no reason to wait.
 STEPS, STEPS_WITH_MEMORY = 24, 400
 
-#: Values in blocks may differ by this share of the value: a sum in another order rounds otherwise.
+#: How far two values may be apart, as a share of the value: a sum of float32 depends on its order, and that on how its
+#: numbers happen to lie in memory.
 ROUNDING = 1e-5
 
 #: What must not be imported before a criterion is used, because listing would cost seconds.
@@ -288,15 +289,11 @@ def _blocks(component: Component, first: Run) -> Finding:
     tried = "measured the steps one by one and in blocks of five"
     advice = "Its batch function must give what the function gives for each frame alone."
     again = _attempt(lambda: _again(component, first, length=5))
-    return _compare("blocks", tried, first.numbers, again, advice, ROUNDING)
+    return _compare("blocks", tried, first.numbers, again, advice)
 
 
 def _again(component: Component, first: Run, length: int = 1, clean: Any = None) -> list[float | None]:
     return _run(component, len(first.values), length, clean).numbers
-
-
-#: How far two values may be apart, relatively: a sum of float32 depends on how its numbers happen to lie in memory.
-ROUNDING = 1e-6
 
 
 def _compare(
@@ -305,22 +302,21 @@ def _compare(
     wanted: list[float | None],
     got: list[float | None] | str,
     advice: str,
-    rounding: float = ROUNDING,
 ) -> Finding:
     if isinstance(got, str):
         return Finding(check, "failed", tried, got, advice)
     if wanted.count(None) == got.count(None) == len(wanted):
         return Finding(check, "skipped", tried, "it has no values")
     for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
-        if not _equal(a, b, rounding):
+        if not _equal(a, b):
             return Finding(check, "failed", tried, f"step {step} has {_text(a)}, then {_text(b)}", advice)
     return Finding(check, "ok", tried, f"the same values on {len(wanted)} steps")
 
 
-def _equal(a: float | None, b: float | None, rounding: float) -> bool:
+def _equal(a: float | None, b: float | None) -> bool:
     if a is None or b is None:
         return a is b
-    return math.isclose(a, b, rel_tol=rounding, abs_tol=0.0)
+    return math.isclose(a, b, rel_tol=ROUNDING, abs_tol=0.0)
 
 
 def _text(number: float | None) -> str:
