@@ -152,7 +152,6 @@ def estimate(left: tuple[Job, ...]) -> float:
 
     Criteria come on top. A step takes time in proportion to the pixels; the few are taken on a small picture.
     """
-    import numpy as np
     import torch
 
     if not left:

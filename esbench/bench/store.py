@@ -77,7 +77,7 @@ class Run:
             record = self.record()
         else:
             record = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
-        record["plan"] += [unit for unit in plan if unit not in set(record["plan"])]
+        record["plan"] = list(dict.fromkeys([*record["plan"], *plan]))
         record["commands"].append(dict(entry))
         with _writing(self.path):
             write(self.path / "run.json", _json(record))

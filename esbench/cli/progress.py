@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from esbench.bench.driver import duration
@@ -91,15 +91,19 @@ class Bars:
 
 @contextmanager
 def display(quiet: bool) -> Iterator[Any]:
-    """Give a listener that shows what happens: bars on a terminal, lines elsewhere, nothing but failures when quiet."""
-    if quiet:
-        yield _failures
-    elif sys.stderr.isatty():
-        bars = Bars()
-        with bars.bars:
-            yield bars
-    else:
-        yield Lines()
+    """Give a listener that shows what happens: bars on a terminal, lines elsewhere, nothing but failures when quiet.
+
+    Meanwhile what a criterion prints goes to stderr: it must not end up in a command's output.
+    """
+    with redirect_stdout(sys.stderr):
+        if quiet:
+            yield _failures
+        elif sys.stderr.isatty():
+            bars = Bars()
+            with bars.bars:
+                yield bars
+        else:
+            yield Lines()
 
 
 def _failures(event: Event) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import sys
 from pathlib import Path
@@ -85,8 +84,7 @@ def run_command(
         return
     failed = 0
     if planned.left:
-        # what a criterion prints must not end up in our output
-        with contextlib.redirect_stdout(sys.stderr), display(quiet) as listen:
+        with display(quiet) as listen:
             failed = driver.run(config, folder, planned, listen)
     failed += _show(folder, planned, as_json, say)
     ctx.exit(1 if failed else 0)
