@@ -29,6 +29,7 @@ __all__ = [
     "Stopper",
     "UnitFailed",
     "UnitFinished",
+    "UnitPaused",
     "UnitStarted",
     "Value",
     "criteria",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         RunStarted,
         UnitFailed,
         UnitFinished,
+        UnitPaused,
         UnitStarted,
         Value,
     )

@@ -107,7 +107,7 @@ class Criterion:
                 result = self._object.update(frame)
             else:
                 result = self.component.target(frame, **self.resolved)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if missing and not isinstance(error, EsbenchError):
                 return Value(None, reason=f"needs the {missing}")
             raise self._blame(error, f" at step {frame.step}") from error
@@ -129,10 +129,10 @@ class Criterion:
     def _ask(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # who calls sys.exit ends its own column, not the run
             raise self._blame(error) from error
 
-    def _blame(self, error: Exception, where: str = "") -> Exception:
+    def _blame(self, error: BaseException, where: str = "") -> BaseException:
         """Return the error under its owner's name; what esbench has to say, and its own mistakes, stay as they are."""
         if isinstance(error, EsbenchError) or self.component.record.distribution == "esbench":
             return error

@@ -13,6 +13,7 @@
     │       ├── Missing                      not found
     │       └── Checksum                     found, but other bytes than promised
     └── UnitError                    1   one optimisation failed; the others go on
+        └── Busy                         another process is at work on it
 
 Each message is one sentence or two: what was wanted, what was given, what to do. The command line shows it without a
 traceback; every other exception is our own mistake and shows everything.
@@ -90,6 +91,10 @@ class UnitError(EsbenchError):
     """One optimisation failed; the others go on."""
 
     exit_code = 1
+
+
+class Busy(UnitError):
+    """Another process is at work on a unit."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

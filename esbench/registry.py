@@ -37,7 +37,7 @@ INTERNAL: dict[str, Iterable[Info]] = {
 
 #: kind -> how many leading arguments of a target are not parameters (the frame; the image; the picture and the
 #: generator).
-LEADING = {"criterion": 1, "codec": 1, "dataset": 0, "degradation": 2, "network": 2, "task": 1, "executor": 2}
+LEADING = {"criterion": 1, "codec": 1, "dataset": 0, "degradation": 2, "network": 2, "task": 1, "executor": 3}
 
 
 @dataclass(frozen=True)
@@ -237,6 +237,14 @@ def registry() -> Registry:
 @functools.cache
 def _registry() -> Registry:
     return Registry(PluginHost())
+
+
+@functools.cache
+def made_by(text: str) -> dict[str, Any]:
+    """Return whose numbers a criterion's are: what is recorded with every value, and must not be mixed."""
+    record = registry().find("criterion", params.split(text)[0])
+    version = record.distribution_version if record.distribution != "esbench" else ""
+    return {"distribution": record.distribution, "distribution_version": version, "version": record.info.version}
 
 
 def _ask(record: Record, function: Callable[[], Any]) -> str:

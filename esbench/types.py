@@ -9,7 +9,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, get_args
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
+
+    from esbench.noise import Noise
 
     Kind = TypeVar("Kind", bound=np.generic)
     Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -231,6 +233,38 @@ class Pictures:
             return np.isfinite(self._source.sum((1, 2, 3))).tolist()  # type: ignore[no-any-return]
 
 
+class Lent(Pictures):
+    """Pictures for a stranger: the read-only views are shared, the tensor is a copy.
+
+    Args:
+        own: the pictures that others see too.
+    """
+
+    def __init__(self, own: Pictures) -> None:
+        super().__init__(own._source)
+        self._own = own
+
+    @cached_property
+    def tensor(self) -> torch.Tensor:
+        """(B, C, H, W), a copy."""
+        return self._own.tensor.clone()
+
+    @property
+    def float(self) -> Floats:
+        """(B, H, W, C) float32 in [0, 1]; read-only."""
+        return self._own.float
+
+    @property
+    def uint8(self) -> Bytes:
+        """(B, H, W, C) uint8, clipped and rounded half to even; read-only."""
+        return self._own.uint8
+
+    @property
+    def finite(self) -> Sequence[bool]:
+        """For each picture, whether it has no NaN and no infinite value."""
+        return self._own.finite
+
+
 class Picture:
     """One picture in three views."""
 
@@ -258,6 +292,17 @@ class Picture:
     def finite(self) -> bool:
         """Whether it has no NaN and no infinite value."""
         return self._pictures.finite[self._index]
+
+    def lent(self) -> Picture:
+        """Return the same picture for a stranger, who may write to its tensor and spoils nothing for others."""
+        return Lent(self._pictures)[self._index]
+
+    def copy(self) -> Floats:
+        """Return (H, W, C) float32 in [0, 1] that is all its own: no view that keeps its whole block."""
+        if self._pictures._is_tensor:
+            own: Floats = Pictures(self.tensor[None]).float[0]
+            return own
+        return self.float.copy()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -306,13 +351,20 @@ class Problem:
     task: str = "denoise"
 
     @cached_property
+    def noise(self) -> Noise | None:
+        """The noise as the noisy picture alone shows it, estimated once; None where there is no picture."""
+        if self.noisy is None:
+            return None
+        from esbench.noise import estimate
+
+        return estimate(self.noisy.float)
+
+    @property
     def noise_level(self) -> float | None:
         """`sigma` where it is known, else an estimate from the noisy picture, else None."""
-        if self.sigma is not None or self.noisy is None:
+        if self.sigma is not None or self.noise is None:
             return self.sigma
-        from esbench.noise import estimate_sigma
-
-        return estimate_sigma(self.noisy.float)
+        return self.noise.sigma
 
 
 @dataclass(frozen=True)
@@ -337,6 +389,10 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.losses)
+
+    def lent(self) -> Block:
+        """Return the same block for a stranger, who may write to its tensors and spoils nothing for others."""
+        return replace(self, outputs=Lent(self.outputs), averages=Lent(self.averages))
 
     def frames(self, problem: Problem) -> Iterator[Frame]:
         """Give the frames in order, each with its averaged frame."""
@@ -403,7 +459,7 @@ class Outcome:
     """What became of one unit."""
 
     unit: str
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "paused"]
     seconds: float
     reason: str = ""
 
@@ -428,10 +484,11 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitStarted(Event):
-    """A unit begins."""
+    """A unit begins, or goes on at a step that an earlier command came to."""
 
     unit: str
     iterations: int
+    step: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -471,12 +528,21 @@ class UnitFailed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnitPaused(Event):
+    """A unit was left at a step, because the budget is spent or somebody asked; the same command goes on there."""
+
+    unit: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFinished(Event):
-    """A run ends: how many of its units are done, and how many failed."""
+    """A run ends: how many of its units are done, how many failed, and how many are left for the same command."""
 
     folder: str
     done: int
     failed: int
+    left: int = 0
 
 
 def _importable(name: str) -> bool:

@@ -43,11 +43,10 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 def fresh_registry() -> Iterator[Callable[[], None]]:
     """Give a function after which the process looks anew at what is installed; so it does after the test."""
     from esbench import registry
-    from esbench.bench import unit
 
     def forget() -> None:
         registry._registry.cache_clear()
-        unit.made_by.cache_clear()
+        registry.made_by.cache_clear()
 
     yield forget
     forget()

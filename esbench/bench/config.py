@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,13 @@ PRESETS = ("paper", "quick")
 
 #: What may grow, or differ, from one command to the next on the same folder. All else is what the run is.
 GROWS = ("criterion", "image", "images", "sigma", "seed")
-FREE = (*GROWS, "live", "executor")
+FREE = (*GROWS, "live", "executor", "time_limit", "checkpoint_every", "budget", "shard", "retry_failed")
+
+#: What belongs to one command, and is not part of what a folder remembers.
+ONCE = ("budget", "shard", "retry_failed")
+
+#: Seconds in the units of a length of time.
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +50,11 @@ class Config:
         precision: auto, float32 or bfloat16.
         executor: where units run.
         live: end a unit as soon as all its criteria have stopped.
+        time_limit: seconds that a call of a plugin's criterion may take, before it is given up.
+        checkpoint_every: seconds between two checkpoints of a unit.
+        budget: the time after which to stop cleanly, as in 9m or 1h30m; None for no limit.
+        shard: i/n, the i-th of n parts of the units; None for all.
+        retry_failed: try again what failed.
     """
 
     criterion: tuple[str, ...] = ("cifs-jpeg", "wmv")
@@ -62,9 +74,15 @@ class Config:
     precision: str = "auto"
     executor: str = "serial"
     live: bool = False
+    time_limit: float = 120.0
+    checkpoint_every: float = 60.0
+    budget: str | None = None
+    shard: str | None = None
+    retry_failed: bool = False
 
     def __post_init__(self) -> None:
-        for name, low in (("images", 1), ("crop", 1), ("iterations", 1), ("patience", 0), ("input_scale", 0)):
+        lowest = {"images": 1, "crop": 1, "iterations": 1, "patience": 0, "input_scale": 0, "time_limit": 0.1}
+        for name, low in (lowest | {"checkpoint_every": 0}).items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 raise ConfigError(f"{name.replace('_', '-')} must be at least {low}, got {value}.")
@@ -76,6 +94,36 @@ class Config:
                 raise ConfigError(f"{name} needs at least one value, got none.")
         if self.images is not None and self.image:
             raise ConfigError("Say either images (how many) or image (which), not both.")
+        _ = self.seconds, self.part  # so that a mistake in them is told at once
+
+    @property
+    def seconds(self) -> float | None:
+        """The budget in seconds, or None.
+
+        Raises:
+            ConfigError: it is no length of time.
+        """
+        if self.budget is None:
+            return None
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", self.budget)
+        if not parts or "".join(a + b for a, b in parts) != self.budget.replace(" ", ""):
+            raise ConfigError(f"budget must be a length of time such as 90s, 9m or 1h30m, got {self.budget!r}.")
+        return sum(float(number) * SECONDS[unit] for number, unit in parts)
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of the units, from 1, of how many.
+
+        Raises:
+            ConfigError: it is no such pair.
+        """
+        if self.shard is None:
+            return 1, 1
+        match = re.fullmatch(r"(\d+)/(\d+)", self.shard)
+        i, n = map(int, match.groups()) if match else (0, 0)
+        if not 1 <= i <= n:
+            raise ConfigError(f"shard must be i/n with i from 1 to n, as in 2/8, got {self.shard!r}.")
+        return i, n
 
     def grown(self, old: Config) -> Config:
         """Return the union with an earlier configuration of the same run.
@@ -104,7 +152,7 @@ class Config:
 
     def to_toml(self) -> str:
         """Return the text that `read` takes."""
-        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in ONCE)
         return "".join(f"{name} = {_toml(value)}\n" for name, value in values if value not in (None, ()))
 
 
@@ -157,7 +205,7 @@ def _cast(key: str, value: Any) -> Any:
             f"There is no configuration key {key!r}. {hint} The keys are: {', '.join(fields)}.".replace("  ", " ")
         )
     default = fields[key].default
-    kind = {"images": int, "crop": int, "image": str}.get(key)
+    kind = {"images": int, "crop": int, "image": str, "budget": str, "shard": str}.get(key)
     if isinstance(default, tuple):
         kind = kind or type(default[0])
         items = value if isinstance(value, list | tuple) else [value]

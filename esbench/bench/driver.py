@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
+import platform
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +19,15 @@ import numpy as np
 from esbench.bench import grid
 from esbench.bench.build import network, observation, trajectory
 from esbench.bench.config import Config
+from esbench.bench.measure import is_stranger
 from esbench.bench.stamp import command, stamp
 from esbench.bench.store import Run
 from esbench.bench.unit import Job, todo
 from esbench.criterion import Criterion
-from esbench.errors import ParamError, Unavailable
+from esbench.errors import DataError, ParamError, Unavailable
 from esbench.params import REQUIRED
 from esbench.registry import Record, parameters, registry
-from esbench.types import Event, Notice, Pictures, Problem, RunFinished, RunStarted, UnitSpec
+from esbench.types import Event, Notice, Outcome, Pictures, Problem, RunFinished, RunStarted, UnitSpec
 
 #: Seconds of work that are announced before it begins.
 LONG = 3600
@@ -30,11 +35,21 @@ LONG = 3600
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command asks for: all units, and the jobs that are left to do."""
+    """What a command asks for.
+
+    Attributes:
+        criteria: canonical texts.
+        jobs: all units of its shard.
+        left: those that are left to do.
+        damaged: units whose result cannot be read, and why.
+        everything: the ids of the units of all shards.
+    """
 
     criteria: tuple[str, ...]
     jobs: tuple[Job, ...]
     left: tuple[Job, ...]
+    damaged: Mapping[str, str]
+    everything: tuple[str, ...]
 
     @property
     def units(self) -> list[str]:
@@ -57,33 +72,65 @@ def plan(config: Config, folder: Path) -> Plan:
     dataset = str(path.resolve()) if path.exists() and config.dataset not in known else config.dataset
     specs = list(grid.units(config))
     device = specs[0].device if config.device == "auto" else config.device
-    jobs = tuple(
-        Job(spec, str(folder.resolve()), dataset, device, criteria, config.patience, config.live) for spec in specs
+    everything = tuple(
+        Job(
+            spec,
+            str(folder.resolve()),
+            dataset,
+            device,
+            criteria,
+            config.patience,
+            config.live,
+            config.time_limit,
+            config.checkpoint_every,
+            retry=config.retry_failed,
+        )
+        for spec in specs
     )
-    left = tuple(job for job in jobs if todo(job, run.unit(grid.unit_id(job.spec))))
+    i, n = config.part
+    jobs = everything[i - 1 :: n]
+    left, damaged = [], {}
+    for job in jobs:
+        unit = run.unit(grid.unit_id(job.spec))
+        try:
+            if todo(job, unit):
+                left.append(job)
+        except DataError as error:
+            damaged[unit.id] = str(error)
     for job in {job.spec.image: job for job in left}.values():
         _check(job)
-    return Plan(criteria, jobs, left)
+    return Plan(criteria, jobs, tuple(left), damaged, tuple(grid.unit_id(job.spec) for job in everything))
 
 
 def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], None]) -> int:
     """Do what is left of a plan and return how many units failed.
+
+    Once the budget is spent, or somebody interrupts, the units at work are left at a checkpoint.
 
     Args:
         config: the configuration.
         folder: of the run.
         planned: from `plan`.
         listen: called with every event, as the plugins are.
+
+    Raises:
+        KeyboardInterrupt: somebody interrupted; everything is on the disk.
     """
 
     def emit(event: Event) -> None:
         listen(event)
         registry().host.emit(event)
 
-    store, failed, units = Run(folder), 0, planned.units
-    with store.lock():
-        entry = {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "command": command()}
-        store.begin(config, units, stamp(), entry)
+    store, units = Run(folder), planned.units
+    outcomes: list[Outcome] = []
+    with store.lock(config.part):
+        entry = {
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "command": command(),
+            "host": platform.node(),
+            "shard": config.shard,
+        }
+        store.begin(config, list(planned.everything), stamp(), entry)
         # another command may have done some of them since they were planned
         left = tuple(job for job in planned.left if todo(job, store.unit(grid.unit_id(job.spec))))
         done = len(units) - len(left)
@@ -91,10 +138,51 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
         if left and (warning := long_work(left)):
             emit(Notice(text=warning))
         executor = registry().get("executor", config.executor)
-        for outcome in executor.target(left, emit, **executor.values):
-            failed += outcome.status == "failed"
-        emit(RunFinished(folder=str(folder), done=len(units) - failed, failed=failed))
+        with Halt(config.seconds, emit) as halt:
+            for outcome in executor.target(left, emit, halt, **executor.values):
+                outcomes.append(outcome)
+        failed = sum(outcome.status == "failed" for outcome in outcomes)
+        ended = sum(outcome.status == "done" for outcome in outcomes)
+        unfinished = len(left) - ended - failed
+        emit(RunFinished(folder=str(folder), done=done + ended, failed=failed, left=unfinished))
+    if halt.interrupted:
+        raise KeyboardInterrupt
     return failed
+
+
+class Halt:
+    """Says when a run is to be left: the budget is spent, or somebody interrupts. A second interrupt ends it at once.
+
+    Args:
+        seconds: the budget, or None.
+        emit: told what is going to happen.
+    """
+
+    def __init__(self, seconds: float | None, emit: Callable[[Event], None]) -> None:
+        self._deadline = math.inf if seconds is None else time.monotonic() + seconds
+        self._emit = emit
+        self.interrupted = False
+
+    def __call__(self) -> bool:
+        """Whether it is time."""
+        return self.interrupted or time.monotonic() >= self._deadline
+
+    def __enter__(self) -> Halt:
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # only there may signals be caught
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, *_: object) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        self._emit(Notice(text="stopping after this step, at a checkpoint; once more stops at once"))
 
 
 def long_work(left: tuple[Job, ...]) -> str:
@@ -184,4 +272,8 @@ def _check(job: Job) -> None:
         network(job.spec, noisy.shape)
     problem = Problem(noisy=Pictures(noisy[None])[0], sigma=sigma, task=job.spec.task)
     for text in job.criteria:
-        Criterion(registry().get("criterion", text), problem)
+        component = registry().get("criterion", text)
+        # a stranger's own code runs where it is watched
+        made_of_codec = bool(getattr(component.info, "codec", ""))
+        if made_of_codec or not is_stranger(component.record):
+            Criterion(component, problem)

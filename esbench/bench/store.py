@@ -9,7 +9,9 @@
         criteria/<name>-<hash>.parquet    step, value, ms, and what the value was made of
         images/*.png            clean, noisy, peak, last, and stop-<criterion>
         result.json             written last and renamed into place: the unit is done
+        checkpoint.pt           only while it is not done: where to go on
         error.txt               the traceback of the last failure
+        lock                    held by the process that is at work on it
 
 Every file is written beside its place and renamed into it, so what is there is whole.
 """
@@ -23,6 +25,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,11 +33,14 @@ from typing import Any
 
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
-from esbench.errors import DataError, Missing, Unavailable, UsageError
+from esbench.errors import Busy, DataError, Missing, Unavailable, UsageError
 from esbench.params import split
 from esbench.types import UnitSpec
 
 FORMAT = 1
+
+#: How often, and how many seconds apart, a unit that another process holds is tried.
+LOCK_TRIES, LOCK_PAUSE = 20, 0.25
 
 
 class Run:
@@ -58,10 +64,9 @@ class Run:
         with _writing(self.path):
             if (self.path / "run.toml").exists():
                 return config.grown(self.config())
-            ours = ("lock", "run.json")  # left by a command that was killed before its first unit
-            if self.path.exists() and any(
-                p.name not in ours and not p.name.startswith(".") for p in self.path.iterdir()
-            ):
+            # left by a command that was killed before its first unit
+            ours = re.compile(r"lock(-\d+-of-\d+)?|run\.lock|run\.json|\..*")
+            if self.path.exists() and not all(ours.fullmatch(p.name) for p in self.path.iterdir()):
                 raise UsageError(f"{str(self.path)!r} is there already and holds no run: choose another --out.")
         return config
 
@@ -72,31 +77,34 @@ class Run:
             ConfigError: the folder holds a run with another configuration.
             Unavailable: the folder cannot be written.
         """
-        config = self.grown(config)
-        if (self.path / "run.toml").exists():
-            record = self.record()
-        else:
-            record = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
-        record["plan"] = list(dict.fromkeys([*record["plan"], *plan]))
-        record["commands"].append(dict(entry))
-        with _writing(self.path):
+        with _writing(self.path), _held(self.path / "run.lock"):  # shards begin at the same time
+            config = self.grown(config)
+            if (self.path / "run.toml").exists():
+                record = self.record()
+            else:
+                record = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
+            record["plan"] = list(dict.fromkeys([*record["plan"], *plan]))
+            record["commands"].append(dict(entry))
             write(self.path / "run.json", _json(record))
             write(self.path / "run.toml", config.to_toml().encode())
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder for one driver.
+    def lock(self, shard: tuple[int, int] = (1, 1)) -> Iterator[None]:
+        """Hold the folder for one driver, or for one driver of each shard.
 
         Raises:
             Unavailable: another has it, or it cannot be written.
         """
-        with _writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / "lock", "w")  # noqa: SIM115 - held for as long as the run goes on
-        with file:
+        i, n = shard
+        with contextlib.ExitStack() as stack:
+            with _writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                with _writing(self.path):
+                    stack.enter_context(_held(self.path / "lock", shared=n > 1, wait=False))
+                    if n > 1:
+                        stack.enter_context(_held(self.path / f"lock-{i}-of-{n}", wait=False))
+            except BlockingIOError:
                 raise Unavailable(
                     f"Another esbench is at work on {str(self.path)!r}: wait for it, or choose another --out."
                 ) from None
@@ -186,6 +194,64 @@ class Unit:
         (self.path / "images").mkdir(exist_ok=True)
         write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the unit for one process.
+
+        Raises:
+            Busy: another is at work on it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            for attempt in range(LOCK_TRIES):  # one that was killed may take a moment to go
+                try:
+                    stack.enter_context(_held(self.path / "lock", wait=False))
+                    break
+                except BlockingIOError:
+                    if attempt == LOCK_TRIES - 1:
+                        raise Busy("Another process is at work on this unit.") from None
+                    time.sleep(LOCK_PAUSE)
+            yield
+
+    def busy(self) -> bool:
+        """Whether a process is at work on the unit."""
+        try:
+            with _held(self.path / "lock", shared=True, wait=False, mode="r"):
+                return False
+        except BlockingIOError:
+            return True
+        except OSError:  # no lock: nobody ever was
+            return False
+
+    def write_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write where to go on."""
+        import torch
+
+        _into(self.path / "checkpoint.pt", lambda part: torch.save(dict(state), part))
+        (self.path / "error.txt").unlink(missing_ok=True)  # it came further than where it failed
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """Return where to go on, or None where nothing was kept.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        import torch
+
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            # a criterion's memory may be any object; a folder of runs is trusted like the code that made it
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+        except Exception as error:
+            raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+        return state
+
+    def drop_checkpoint(self) -> None:
+        """Remove what only an unfinished unit needs."""
+        (self.path / "checkpoint.pt").unlink(missing_ok=True)
+
     def write_trace(self, columns: Mapping[str, Any]) -> None:
         """Write the trace."""
         _write_table(self.path / "trace.parquet", columns, {})
@@ -259,9 +325,23 @@ def _read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], 
 
 
 @contextlib.contextmanager
+def _held(path: Path, *, shared: bool = False, wait: bool = True, mode: str = "a") -> Iterator[None]:
+    """Hold a lock file, released even where the process is killed.
+
+    Raises:
+        BlockingIOError: another process holds it, and we are not to wait.
+    """
+    with open(path, mode) as file:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+@contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
+    except BlockingIOError:  # a lock, which is no trouble of the disk's
+        raise
     except OSError as error:
         raise Unavailable(
             f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another --out."

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from esbench import metrics
-from esbench.bench import grid
+from esbench.bench import checkpoint, grid
 from esbench.bench.build import observation, trajectory
-from esbench.bench.measure import Column, Trace
+from esbench.bench.measure import Column, Inline, Lanes, Trace, Watched
 from esbench.bench.store import Run, Unit
-from esbench.criterion import Criterion
-from esbench.errors import EsbenchError, UnitError, UsageError
-from esbench.registry import registry
+from esbench.errors import Busy, DataError, EsbenchError, UnitError, UsageError
+from esbench.registry import made_by, registry
 from esbench.rule import Running
 from esbench.types import (
     Event,
@@ -29,9 +29,13 @@ from esbench.types import (
     Progress,
     UnitFailed,
     UnitFinished,
+    UnitPaused,
     UnitSpec,
     UnitStarted,
 )
+
+if TYPE_CHECKING:
+    from esbench.dip.loop import Trajectory
 
 #: Seconds between two Progress events.
 PROGRESS_EVERY = 0.25
@@ -52,6 +56,10 @@ class Job:
         criteria: canonical texts.
         patience: of the rule, for the stops whose pictures are kept.
         live: end as soon as all criteria have stopped.
+        time_limit: seconds that a call of a stranger's criterion may take.
+        checkpoint_every: seconds between two checkpoints.
+        struck: the criteria that were given up because they hang or end their process, and why.
+        retry: measure anew what failed before.
     """
 
     spec: UnitSpec
@@ -61,37 +69,70 @@ class Job:
     criteria: tuple[str, ...]
     patience: int
     live: bool = False
+    time_limit: float = 120.0
+    checkpoint_every: float = 60.0
+    struck: Mapping[str, str] = field(default_factory=dict)
+    retry: bool = False
 
 
-def run_unit(job: Job, emit: Callable[[Event], None]) -> Outcome:
-    """Run a unit and leave its numbers on the disk; what fails is said and written down, and the other units go on."""
+def never() -> bool:
+    """Nobody asks a unit to halt."""
+    return False
+
+
+def unwatched(text: str, step: int) -> AbstractContextManager[None]:
+    """Nobody watches who is at work."""
+    return contextlib.nullcontext()
+
+
+def run_unit(
+    job: Job, emit: Callable[[Event], None], halt: Callable[[], bool] = never, watched: Watched = unwatched
+) -> Outcome:
+    """Run a unit and leave its numbers on the disk; what fails is said and written down, and the other units go on.
+
+    Args:
+        job: the unit.
+        emit: called with every event.
+        halt: asked after every block; once it says yes the unit is left at a checkpoint.
+        watched: surrounds the work of strangers' criteria.
+    """
     unit = Run(job.run).unit(grid.unit_id(job.spec))
     started = time.perf_counter()
-    emit(UnitStarted(unit=unit.id, iterations=job.spec.iterations))
     try:
-        _run(job, unit, emit)
+        with unit.lock():
+            paused = _run(job, unit, emit, halt, watched)
     except Exception as error:
-        reason = str(error) if isinstance(error, EsbenchError) else f"{type(error).__name__}: {error}"
-        try:
-            unit.write_error(traceback.format_exc())
-        except OSError as disk:
-            reason += f" (nor could it be written down: {disk})"
-        emit(UnitFailed(unit=unit.id, reason=reason))
-        return Outcome(unit=unit.id, status="failed", seconds=time.perf_counter() - started, reason=reason)
+        return failed(unit, error, time.perf_counter() - started, emit)
     seconds = time.perf_counter() - started
+    if paused is not None:
+        emit(UnitPaused(unit=unit.id, step=paused))
+        return Outcome(unit=unit.id, status="paused", seconds=seconds)
     emit(UnitFinished(unit=unit.id, seconds=seconds))
     return Outcome(unit=unit.id, status="done", seconds=seconds)
 
 
+def failed(unit: Unit, error: Exception, seconds: float, emit: Callable[[Event], None]) -> Outcome:
+    """Say and write down that a unit failed."""
+    reason = str(error) if isinstance(error, EsbenchError) else f"{type(error).__name__}: {error}"
+    if not isinstance(error, Busy):  # it is somebody else's
+        try:
+            unit.write_error("".join(traceback.format_exception(error)))
+        except OSError as disk:
+            reason += f" (nor could it be written down: {disk})"
+    emit(UnitFailed(unit=unit.id, reason=reason))
+    return Outcome(unit=unit.id, status="failed", seconds=seconds, reason=reason)
+
+
 def todo(job: Job, unit: Unit) -> tuple[str, ...]:
-    """Return the criteria for which a unit has to be run: none where it is done.
+    """Return the criteria for which a unit has to be run: none where it is done, or failed and not to be tried again.
 
     Raises:
         UsageError: a criterion was measured by another version of its plugin.
+        DataError: its result cannot be read.
     """
-    result = unit.result()
+    result = _result(job, unit)
     if result is None:
-        return job.criteria
+        return () if unit.error() and not job.retry else job.criteria
     done = result["criteria"]
     for text in job.criteria:
         was, now = done.get(text, {}).get("made_by"), made_by(text)
@@ -100,67 +141,105 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
                 f"{text!r} was measured by {_maker(was)} in this run, and {_maker(now)} is installed: choose "
                 "another --out."
             )
-    missing = tuple(text for text in job.criteria if text not in done or done[text]["failed"])
+    missing = tuple(
+        text
+        for text in job.criteria
+        if text not in done or (done[text]["failed"] and (job.retry or done[text]["made_by"] != made_by(text)))
+    )
     if not result["complete"] and (missing or not job.live):
         return job.criteria  # it ended early: nothing of it can be joined
     return missing
 
 
-@functools.cache
-def made_by(text: str) -> dict[str, Any]:
-    """Return whose numbers a criterion's are: what is recorded with every value, and must not be mixed."""
-    record = registry().get("criterion", text).record
-    version = record.distribution_version if record.distribution != "esbench" else ""
-    return {"distribution": record.distribution, "distribution_version": version, "version": record.info.version}
+def _result(job: Job, unit: Unit) -> dict[str, Any] | None:
+    try:
+        return unit.result()
+    except DataError:
+        if not job.retry:
+            raise
+        return None
 
 
 def _maker(made: dict[str, Any]) -> str:
     return f"{made['distribution']} {made['distribution_version']} (version {made['version']})".replace("  ", " ")
 
 
-def _run(job: Job, unit: Unit, emit: Callable[[Event], None]) -> None:
-    spec, before = job.spec, unit.result()
+def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[], bool], watched: Watched) -> int | None:
+    """Run a unit to its end and return None, or to where it was asked to halt and return the step."""
+    spec, before, texts = job.spec, _result(job, unit), todo(job, unit)
+    if not texts:  # another process has done it since it was planned
+        return None
     live = job.live and not (before is not None and before["complete"])  # what is complete stays so
     clean, noisy, sigma = observation(spec, job.dataset)
     problem = Problem(noisy=Pictures(noisy[None])[0], sigma=sigma, task=spec.task)
-    columns = [Column(_criterion(text, problem, unit, emit), Running(job.patience)) for text in todo(job, unit)]
+    columns = [Column(text, problem, Running(job.patience), watched, failed=job.struck.get(text, "")) for text in texts]
     optimisation = trajectory(spec, noisy, job.device)
-    unit.begin(spec)
-
     trace = Trace(Pictures(clean[None]).tensor.to(optimisation.task.y.device))
-    told = time.perf_counter()
+    unit.begin(spec)
+    resumed = _resume(unit, optimisation, trace, columns, emit)
+    emit(UnitStarted(unit=unit.id, iterations=spec.iterations, step=optimisation.t))
+    if not resumed:
+        _tell_resolved(unit, columns, emit)
+
+    lanes = Inline(columns) if job.device == "cpu" else Lanes(columns)
     blocks = iter(optimisation)
-    while True:
-        started = time.perf_counter()
-        block = next(blocks)
-        trace.take(block, time.perf_counter() - started)
-        frames = list(block.frames(problem))
-        for column in columns:
-            column.take(frames)
-        for step in block.restored:
-            text = f"the loss rose at step {step} ({block.losses[step - block.first]:.3g}): back to an earlier state"
-            emit(Notice(unit=unit.id, text=text))
-        ends = len(trace.loss) == spec.iterations or (live and all(c.rule.stop or c.failed for c in columns))
-        if ends or time.perf_counter() - told >= PROGRESS_EVERY:
-            told = time.perf_counter()
-            emit(_progress(unit, spec, trace, columns))
-        if ends:
-            break
-    complete = len(trace.loss) == spec.iterations
+    told = saved = time.monotonic()
+    try:
+        while True:
+            complete = optimisation.t == spec.iterations
+            if live:
+                lanes.drain()  # so that where it ends does not depend on who is quicker
+            ends = complete or (live and all(c.rule.stop or c.failed for c in columns))
+            now = time.monotonic()
+            if trace.loss and (ends or now - told >= PROGRESS_EVERY):
+                told = now
+                emit(_progress(unit, spec, trace, columns))
+            if ends:
+                break
+            halts = trace.loss and halt()
+            if halts or now - saved >= job.checkpoint_every:
+                saved = now
+                lanes.drain()
+                checkpoint.save(unit, optimisation, trace, columns, resumed)
+                if halts:
+                    return optimisation.t
+            started = time.perf_counter()
+            block = next(blocks)
+            trace.take(block, time.perf_counter() - started)
+            lanes.take(block)
+            for step in block.restored:
+                loss = block.losses[step - block.first]
+                text = f"the loss rose at step {step} ({loss:.3g}): back to an earlier state"
+                emit(Notice(unit=unit.id, text=text))
+        lanes.drain()
+    finally:
+        lanes.close()
     joined = before is not None and before["complete"] and complete
     if joined:
         _agree(trace, unit)
-    _write(job, unit, trace, columns, clean, noisy, before if joined else None, optimisation.restored)
+    _write(job, unit, trace, columns, clean, noisy, before if joined else None, optimisation.restored, resumed)
+    return None
 
 
-def _criterion(text: str, problem: Problem, unit: Unit, emit: Callable[[Event], None]) -> Criterion:
-    """Return a criterion for a unit, and tell what `auto` came to."""
-    criterion = Criterion(registry().get("criterion", text), problem)
-    values = criterion.component.values
-    for key, value in criterion.resolved.items():
-        if value != values[key]:
-            emit(Notice(unit=unit.id, text=f"{text}: {key}={values[key]} is {value:.6g}"))
-    return criterion
+def _resume(
+    unit: Unit, optimisation: Trajectory, trace: Trace, columns: list[Column], emit: Callable[[Event], None]
+) -> list[int]:
+    """Take a unit to its last checkpoint and return the steps at which it went on so far; none where it starts."""
+    try:
+        return checkpoint.load(unit, optimisation, trace, columns)
+    except DataError as error:
+        emit(Notice(unit=unit.id, text=f"begins anew: {error}"))
+        return []
+
+
+def _tell_resolved(unit: Unit, columns: list[Column], emit: Callable[[Event], None]) -> None:
+    """Tell what `auto` came to."""
+    for column in columns:
+        values = registry().get("criterion", column.text).values
+        for key, value in column.resolved.items():
+            if value != values.get(key):
+                number = f"{value:.6g}" if isinstance(value, float) else value
+                emit(Notice(unit=unit.id, text=f"{column.text}: {key}={values.get(key)} is {number}"))
 
 
 def _progress(unit: Unit, spec: UnitSpec, trace: Trace, columns: list[Column]) -> Progress:
@@ -169,8 +248,8 @@ def _progress(unit: Unit, spec: UnitSpec, trace: Trace, columns: list[Column]) -
         step=len(trace.loss),
         iterations=spec.iterations,
         psnr_db=trace.psnr[-1],
-        best={c.criterion.text: c.rule.best_step for c in columns if c.rule.best_step is not None},
-        stopped={c.criterion.text: c.rule.stop.step for c in columns if c.rule.stop is not None},
+        best={c.text: c.rule.best_step for c in columns if c.rule.best_step is not None},
+        stopped={c.text: c.rule.stop.step for c in columns if c.rule.stop is not None},
     )
 
 
@@ -199,14 +278,16 @@ def _write(
     noisy: Any,
     before: dict[str, Any] | None,
     restored: list[int],
+    resumed: list[int],
 ) -> None:
     complete = len(trace.loss) == job.spec.iterations
-    pictures = {"clean": clean, "noisy": noisy, "peak": trace.peak, "last": trace.last.float}
+    pictures = {"clean": clean, "noisy": noisy, "peak": trace.peak, "last": trace.last}
     criteria = dict(before["criteria"]) if before else {}
     for column in columns:
-        c, stop = column.criterion, column.rule.stop
-        output = column.output if stop is not None else trace.last.float
-        entry: dict[str, Any] = {"made_by": made_by(c.text), "resolved": c.resolved, "failed": column.failed}
+        stop = column.rule.stop
+        output = column.output if stop is not None else trace.last
+        made = made_by(column.text)
+        entry: dict[str, Any] = {"made_by": made, "resolved": column.resolved, "failed": column.failed}
         if not column.failed:
             entry |= {
                 "patience": job.patience,
@@ -215,11 +296,10 @@ def _write(
                 "missing": column.missing,
                 "reason": column.reason,
             }
-            pictures[f"stop-{c.text}"] = output
-            unit.write_criterion(
-                c.text, column.table(), entry["made_by"] | {"criterion": c.text, "resolved": c.resolved}
-            )
-        criteria[c.text] = entry
+            pictures[f"stop-{column.text}"] = output
+            owner = made | {"criterion": column.text, "resolved": column.resolved}
+            unit.write_criterion(column.text, column.table(), owner)
+        criteria[column.text] = entry
     for name, picture in pictures.items():
         unit.write_image(name, Pictures(np.nan_to_num(np.array(picture))[None]).uint8[0])
     if before is None:
@@ -236,7 +316,9 @@ def _write(
             "average_peak_db": metrics.finite(max(trace.average_psnr)) if complete else None,
             "seconds": trace.seconds[-1],
             "restored": restored,
+            "resumed": resumed,
             "machine": machine(job.device),
             "criteria": criteria,
         }
     )
+    unit.drop_checkpoint()

@@ -9,7 +9,17 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from esbench.bench.driver import duration
-from esbench.types import Event, Notice, Progress, RunStarted, UnitFailed, UnitFinished, UnitStarted
+from esbench.types import (
+    Event,
+    Notice,
+    Progress,
+    RunFinished,
+    RunStarted,
+    UnitFailed,
+    UnitFinished,
+    UnitPaused,
+    UnitStarted,
+)
 
 #: Seconds between two plain lines about one unit.
 LINE_EVERY = 10.0
@@ -21,6 +31,7 @@ class Lines:
     def __init__(self) -> None:
         self.told: dict[str, float] = {}
         self.started: dict[str, float] = {}
+        self.first: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
         """Print what is worth a line."""
@@ -30,10 +41,12 @@ class Lines:
                 done = f", {event.done} of them done already" if event.done else ""
                 _print(f"{event.folder}: {event.units} unit{'s' if event.units > 1 else ''}{done}")
             case UnitStarted():
-                self.started[event.unit] = self.told[event.unit] = now
+                self.started[event.unit], self.told[event.unit], self.first[event.unit] = now, now, event.step
+                if event.step:
+                    _print(f"{event.unit}: goes on at step {event.step}")
             case Progress() if now - self.told[event.unit] >= LINE_EVERY or event.step == event.iterations:
                 self.told[event.unit] = now
-                rate = event.step / (now - self.started[event.unit])
+                rate = (event.step - self.first[event.unit]) / (now - self.started[event.unit])
                 left = (event.iterations - event.step) / rate
                 _print(
                     f"{event.unit}: step {event.step}/{event.iterations}, {event.psnr_db:.2f} dB, {rate:.1f} steps/s, "
@@ -45,6 +58,10 @@ class Lines:
                 _print(f"{event.unit}: done in {duration(event.seconds)}")
             case UnitFailed():
                 _print(f"{event.unit}: failed: {event.reason}")
+            case UnitPaused():
+                _print(f"{event.unit}: left at step {event.step}")
+            case RunFinished() if event.left:
+                _print(_to_come(event))
 
 
 class Bars:
@@ -66,6 +83,7 @@ class Bars:
         self.run: Any = None
         self.units: dict[str, Any] = {}
         self.started: dict[str, float] = {}
+        self.first: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
         """Move the bars."""
@@ -73,10 +91,13 @@ class Bars:
             case RunStarted():
                 self.run = self.bars.add_task("run", total=event.units, completed=event.done, note="units")
             case UnitStarted():
-                self.units[event.unit] = self.bars.add_task(event.unit, total=event.iterations, note="")
-                self.started[event.unit] = time.monotonic()
+                self.units[event.unit] = self.bars.add_task(
+                    event.unit, total=event.iterations, completed=event.step, note=""
+                )
+                self.started[event.unit], self.first[event.unit] = time.monotonic(), event.step
             case Progress():
-                rate = event.step / (time.monotonic() - self.started[event.unit])
+                seconds = time.monotonic() - self.started[event.unit]
+                rate = (event.step - self.first[event.unit]) / seconds
                 note = f"{rate:.1f} steps/s, {event.psnr_db:.2f} dB; {_where(event)}"
                 self.bars.update(self.units[event.unit], completed=event.step, note=note)
             case Notice():
@@ -84,8 +105,13 @@ class Bars:
             case UnitFinished():
                 self.bars.remove_task(self.units.pop(event.unit))
                 self.bars.advance(self.run)
-            case UnitFailed():
+            case UnitPaused():
                 self.bars.remove_task(self.units.pop(event.unit))
+            case RunFinished() if event.left:
+                self.bars.console.print(_to_come(event), highlight=False)
+            case UnitFailed():
+                if event.unit in self.units:  # it may have failed before it began
+                    self.bars.remove_task(self.units.pop(event.unit))
                 self.bars.console.print(f"{event.unit}: failed: {event.reason}", highlight=False)
 
 
@@ -109,6 +135,11 @@ def display(quiet: bool) -> Iterator[Any]:
 def _failures(event: Event) -> None:
     if isinstance(event, UnitFailed):
         _print(f"{event.unit}: failed: {event.reason}")
+
+
+def _to_come(event: RunFinished) -> str:
+    n = event.left
+    return f"{n} unit{'s' if n > 1 else ''} left: the same command goes on where this one ended"
 
 
 def _where(event: Progress) -> str:

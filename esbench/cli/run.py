@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Of the network. [auto]")
 @click.option("--executor", help="Where units run. [serial]")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the units, for job arrays.")
+@click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
+@click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed before.")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="For one call of a plugin's criterion. [120]")
+@click.option("--checkpoint-every", type=float, metavar="SECONDS", help="Between two checkpoints of a unit. [60]")
 @click.option("--live", is_flag=True, default=None, help="End a unit as soon as all its criteria have stopped.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="The folder of the run.")
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Options from a TOML file.")
@@ -82,11 +87,10 @@ def run_command(
     if dry_run:
         _show_plan(planned, config, as_json)
         return
-    failed = 0
     if planned.left:
         with display(quiet) as listen:
-            failed = driver.run(config, folder, planned, listen)
-    failed += _show(folder, planned, as_json, say)
+            driver.run(config, folder, planned, listen)
+    failed = _show(folder, planned, as_json, say)
     ctx.exit(1 if failed else 0)
 
 
@@ -134,15 +138,20 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
 
 
 def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
-    """Print the rows that were asked for, and return how many columns of them failed."""
+    """Print the rows that were asked for, and return how many units and columns of them failed."""
+    from esbench.bench import grid
     from esbench.bench.results import Results
     from esbench.report.summary import summary
 
     results = Results(folder)
     rows = results.table(units=planned.units, criteria=planned.criteria)
-    failures = [f for f in results.failures(units=planned.units, criteria=planned.criteria) if f[1]]
+    said = {grid.unit_id(job.spec) for job in planned.left}  # as it happened
+    failures = results.failures(units=planned.units, criteria=planned.criteria)
     for unit, criterion, reason in failures:
-        click.echo(f"{unit}: {criterion} failed: {reason}", err=True)
+        if criterion or unit not in said:
+            click.echo(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
+    if any(unit not in said for unit, _, _ in failures):
+        click.echo("What failed before is left alone; --retry-failed tries it again.", err=True)
     if as_json:
         print_json(rows)
     else:
@@ -156,12 +165,13 @@ def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
 
 def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], say: Any) -> None:
     """Draw the pictures and the curves of the first unit."""
-    from esbench.report.figures import curves
+    from esbench.report.figures import curves, save
+    from esbench.report.levels import criteria
     from esbench.report.sheet import contact_sheet
 
     mine = [row for row in rows if row["unit"] == rows[0]["unit"]]
     unit, report = results.run.unit(rows[0]["unit"]), folder / "report"
     report.mkdir(exist_ok=True)
     contact_sheet(unit, mine, report / "pictures.png")
-    curves(unit, mine, report / "curves.png")
+    save(curves(unit, mine, criteria(rows)), report / "curves.png")
     say(f"\npictures: {report / 'pictures.png'}\ncurves:   {report / 'curves.png'}")

@@ -65,6 +65,25 @@ class Trajectory:
                 block = self._steps(min(self.block, self.settings.iterations - self.t))
             yield block
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the coming steps depend on; what the seed gives again is left out."""
+        return self._state() | {
+            "generator": self.generator.get_state(),
+            "average": self.average,
+            "t": self.t,
+            "restored": list(self.restored),
+            "level": self._level,
+            "good": self._good,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another trajectory of the same task, network, settings and seed left off, to the bit."""
+        self.f.load_state_dict(state["f"])
+        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
+        self.generator.set_state(state["generator"])
+        self.average, self.t, self.restored = state["average"], state["t"], list(state["restored"])
+        self._level, self._good = state["level"], state["good"]
+
     def _steps(self, n: int) -> Block:
         state = self._state() if self.t % KEEP_EVERY < self.block else None
         if not self._good:

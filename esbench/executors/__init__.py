@@ -7,7 +7,7 @@ from esbench.types import Info
 INFOS = [
     Info(
         name="serial",
-        summary="one unit after the other, in this process",
+        summary="one unit after the other, on this machine",
         target="esbench.executors.serial:serial",
     ),
 ]

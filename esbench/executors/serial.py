@@ -1,14 +1,18 @@
-"""One unit after the other, in this process."""
+"""One unit after the other, on this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from esbench.bench.unit import Job, run_unit
+from esbench.bench.unit import Job
+from esbench.bench.watch import Watch
 from esbench.types import Event, Outcome
 
 
-def serial(jobs: Iterable[Job], emit: Callable[[Event], None]) -> Iterator[Outcome]:
+def serial(jobs: Iterable[Job], emit: Callable[[Event], None], halt: Callable[[], bool]) -> Iterator[Outcome]:
     """Give the outcome of each unit as it ends."""
-    for job in jobs:
-        yield run_unit(job, emit)
+    with Watch() as watch:
+        for job in jobs:
+            if halt():
+                return
+            yield watch.run(job, emit, halt)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esbench.bench import config as configuration
-from esbench.bench.config import FREE, GROWS, PRESETS, Config, read, resolve
+from esbench.bench.config import FREE, GROWS, ONCE, PRESETS, Config, read, resolve
 from esbench.errors import ConfigError
 
 configs = st.builds(
@@ -161,11 +161,38 @@ def test_a_change_of_anything_else_is_refused_and_both_values_are_said(name):
     assert sentence.endswith("Only criterion, image, images, sigma, seed may grow.")
 
 
-@pytest.mark.parametrize("name", set(FREE) - set(GROWS))
+@pytest.mark.parametrize("name", sorted(set(FREE) - set(GROWS)))
 def test_how_it_is_run_may_differ_from_command_to_command(name):
     old = Config()
-    new = dataclasses.replace(old, **{name: different(getattr(old, name))})
+    value = {"budget": "9m", "shard": "2/8"}.get(name) or different(getattr(old, name))
+    new = dataclasses.replace(old, **{name: value})
     assert getattr(new.grown(old), name) == getattr(new, name)
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_what_belongs_to_one_command_is_not_remembered(name):
+    value = {"budget": "9m", "shard": "2/8", "retry_failed": True}[name]
+    assert name not in tomllib.loads(Config(**{name: value}).to_toml())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("9m", 540), ("1h30m", 5400), ("1h 30m", 5400), ("0.5h", 1800), ("2d", 172800)],
+)
+def test_a_budget_is_a_length_of_time(text, seconds):
+    assert Config(budget=text).seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "9x", "9m!", "-5", "soon", "1.h"])
+def test_what_is_no_length_of_time_is_refused(text):
+    with pytest.raises(ConfigError, match="budget must be a length of time such as 90s, 9m or 1h30m, got "):
+        Config(budget=text)
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/3/5"])
+def test_what_is_no_part_is_refused(text):
+    with pytest.raises(ConfigError, match=r"shard must be i/n with i from 1 to n, as in 2/8, got "):
+        Config(shard=text)
 
 
 @given(configs, configs)

@@ -354,7 +354,9 @@ def test_a_criterion_that_fails_costs_its_own_column_and_nothing_else(config, tm
     ((unit, criterion, reason),) = Results(tmp_path / "with").failures()
     assert (unit, criterion) == (only_unit(tmp_path / "with").id, "fragile")
     assert reason == "Criterion 'fragile' of esbench-local 1.0 raised AssertionError: too far at step 7."
-    assert driver.plan(config, tmp_path / "with").left != ()  # the same command tries it again
+    assert driver.plan(config, tmp_path / "with").left == ()
+    again = dataclasses.replace(config, retry_failed=True)
+    assert driver.plan(again, tmp_path / "with").left != ()
 
 
 def test_a_criterion_that_failed_is_measured_again_by_a_new_version(config, tmp_path, plugin):
@@ -381,7 +383,7 @@ def test_values_of_two_versions_of_a_plugin_are_not_mixed(config, tmp_path, plug
     )
 
 
-def test_a_unit_that_fails_does_not_stop_the_others_and_is_tried_again(config, tmp_path, pictures):
+def test_a_unit_that_fails_does_not_stop_the_others_and_is_tried_again_on_demand(config, tmp_path, pictures):
     config = dataclasses.replace(config, image=())
     planned = driver.plan(config, tmp_path / "r")
     picture = Path(config.dataset) / "a.png"
@@ -397,6 +399,8 @@ def test_a_unit_that_fails_does_not_stop_the_others_and_is_tried_again(config, t
     assert Run(tmp_path / "r").unit(unit).error().startswith("Traceback")
 
     pictures("a")
+    assert driver.plan(config, tmp_path / "r").left == ()
+    config = dataclasses.replace(config, retry_failed=True)
     again = driver.plan(config, tmp_path / "r")
     assert [grid.unit_id(job.spec) for job in again.left] == [unit]
     assert driver.run(config, tmp_path / "r", again, events.append) == 0
@@ -412,7 +416,8 @@ def test_a_mistake_of_our_own_costs_one_unit_and_leaves_its_traceback(config, tm
     assert run(config, tmp_path / "r") == 1
     assert only_unit(tmp_path / "r").error().strip().endswith("ZeroDivisionError: nobody thought of this")
     monkeypatch.undo()
-    assert run(config, tmp_path / "r") == 0
+    assert run(dataclasses.replace(config, retry_failed=True), tmp_path / "r") == 0
+    assert only_unit(tmp_path / "r").error() == ""
 
 
 @pytest.mark.parametrize("bad", [5, 29])

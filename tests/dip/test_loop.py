@@ -272,6 +272,25 @@ def test_the_average_begins_anew_where_it_was_lost():
     assert torch.equal(block.averages.tensor, block.outputs.tensor)
 
 
+@pytest.mark.parametrize("at", [1, 5, 11])
+def test_it_goes_on_from_a_saved_state_to_the_bit(at, tmp_path):
+    whole = unrolled(trajectory())
+    first = trajectory(block=1)
+    blocks = iter(first)
+    for _ in range(at):
+        next(blocks)
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    for _ in blocks:  # what comes after must not reach what was saved
+        pass
+
+    again = trajectory(block=1)
+    again.load_state_dict(torch.load(tmp_path / "state.pt"))
+    rest = list(again)
+    assert [b.losses[0] for b in rest] == whole[0][at:]
+    assert torch.equal(torch.cat([b.outputs.tensor for b in rest]), whole[1][at:])
+    assert torch.equal(torch.cat([b.averages.tensor for b in rest]), whole[2][at:])
+
+
 def test_it_gives_up_after_ten_returns():
     class Hopeless(Denoise):
         def loss(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,64 @@
+"""Checkpoints: a unit that was killed goes on at its last one, and ends with the trace of an undisturbed unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from esbench import __version__
+from esbench.bench import grid
+from esbench.bench.measure import Column, Trace
+from esbench.bench.store import Unit
+from esbench.errors import DataError
+from esbench.registry import made_by
+
+if TYPE_CHECKING:
+    from esbench.dip.loop import Trajectory
+
+
+def save(unit: Unit, optimisation: Trajectory, trace: Trace, columns: Sequence[Column], resumed: list[int]) -> None:
+    """Write down all that the rest of a unit depends on."""
+    state = {column.text: column.state_dict() for column in columns}
+    unit.write_checkpoint(
+        {
+            "of": _of(columns),
+            "optimisation": optimisation.state_dict(),
+            "trace": trace.state_dict(),
+            "columns": state,
+            "resumed": resumed,
+        }
+    )
+
+
+def load(unit: Unit, optimisation: Trajectory, trace: Trace, columns: Sequence[Column]) -> list[int]:
+    """Take a unit to its last checkpoint, if it has one, and return the steps at which it went on so far.
+
+    Raises:
+        DataError: there is one that cannot be used.
+    """
+    state = unit.checkpoint()
+    if state is None:
+        return []
+    was, now = state.get("of"), _of(columns)
+    if was != now:
+        differs = [key for key in now if not isinstance(was, dict) or was.get(key) != now[key]]
+        raise DataError(f"The checkpoint was made with another {' and another '.join(differs)}.")
+    optimisation.load_state_dict(state["optimisation"])
+    trace.load_state_dict(state["trace"])
+    for column in columns:
+        column.load_state_dict(state["columns"][column.text])
+    resumed: list[int] = [*state["resumed"], optimisation.t]
+    return resumed
+
+
+def _of(columns: Sequence[Column]) -> dict[str, Any]:
+    """Return what a checkpoint must have in common with the unit that goes on from it."""
+    import torch
+
+    return {
+        "esbench": __version__,
+        "engine": grid.ENGINE,
+        "torch": torch.__version__,
+        "set of criteria": {column.text: made_by(column.text) for column in columns},
+        "patience": sorted({column.rule.patience for column in columns}),
+    }

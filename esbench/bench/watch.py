@@ -1,0 +1,215 @@
+"""Watching over plugins: a unit that measures somebody's criterion runs in a process of its own.
+
+A criterion that does not return, or ends its process, costs its own column: the process is ended, the column given up,
+and the unit goes on from its checkpoint without it. Strangers are at work one at a time, so it is known which it was:
+before each of their calls the process leaves a note in a page of memory that both sides see, and that outlives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import mmap
+import os
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from esbench.bench import grid
+from esbench.bench.measure import is_stranger
+from esbench.bench.store import Run
+from esbench.bench.unit import Job, failed, never, run_unit
+from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
+from esbench.errors import UnitError
+from esbench.registry import registry
+from esbench.types import Event, Notice, Outcome
+
+#: Seconds between two looks at a process.
+LOOK_EVERY = 0.1
+
+
+class Note:
+    """The page that both sides see: who is at work (an index, -1 for nobody), at which step, since when; and halt.
+
+    Args:
+        file: the number of an open file.
+    """
+
+    FORM = struct.Struct("=qqd?")
+
+    def __init__(self, file: int) -> None:
+        self._page = mmap.mmap(file, self.FORM.size)
+
+    def write(self, who: int, step: int = 0) -> None:
+        """Leave a note."""
+        self._page[: self.FORM.size - 1] = self.FORM.pack(who, step, time.monotonic(), False)[:-1]
+
+    def read(self) -> tuple[int, int, float]:
+        """Return who is at work, at which step, and for how many seconds."""
+        who, step, since, _ = self.FORM.unpack(self._page[:])
+        return who, step, time.monotonic() - since
+
+    @property
+    def halt(self) -> bool:
+        """Whether the unit is to be left at a checkpoint."""
+        return self._page[-1] != 0
+
+    @halt.setter
+    def halt(self, value: bool) -> None:
+        self._page[-1:] = bytes([value])
+
+
+class Watch:
+    """Runs units, one at a time; those with a stranger's criterion in a process that can be ended.
+
+    The process serves one unit after the other: starting it takes seconds.
+    """
+
+    def __init__(self) -> None:
+        self._child: _Child | None = None
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._end()
+
+    def run(self, job: Job, emit: Callable[[Event], None], halt: Callable[[], bool] = never) -> Outcome:
+        """Run a unit as `run_unit` does, whatever plugins do in it."""
+        strangers = [c for c in job.criteria if is_stranger(registry().get("criterion", c).record)]
+        if not strangers:
+            return run_unit(job, emit, halt)
+        started = time.perf_counter()
+        while True:
+            if self._child is None:
+                self._child = _Child()
+            self._child.send(job, strangers)
+            outcome, who, why = self._child.outcome(job, emit, halt)
+            if outcome is not None:
+                return dataclasses.replace(outcome, seconds=time.perf_counter() - started)
+            self._end()
+            unit = Run(job.run).unit(grid.unit_id(job.spec))
+            if who is None:
+                return failed(unit, UnitError(f"Its process {why}."), time.perf_counter() - started, emit)
+            record = registry().get("criterion", who).record
+            reason = f"Criterion {who!r} of {record.distribution} {record.distribution_version} {why}."
+            emit(Notice(unit=unit.id, text=f"{reason} The unit goes on without it."))
+            job = dataclasses.replace(job, struck={**job.struck, who: reason})
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+
+class _Child:
+    """A process that runs units, and what is seen of it from outside."""
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(Note.FORM.size))
+            file.flush()
+            self.note = Note(file.fileno())
+            path = os.pathsep.join(os.getcwd() if p == "" else p for p in sys.path)
+            self.process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "esbench.bench.watch", str(file.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                pass_fds=[file.fileno()],
+                env=os.environ | {"PYTHONPATH": path},
+                start_new_session=True,  # Ctrl-C is for the driver, which asks the unit to halt
+            )
+        self.lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def send(self, job: Job, strangers: list[str]) -> None:
+        """Give it a unit to run."""
+        assert self.process.stdin is not None
+        self.strangers = strangers
+        self.note.halt = False
+        self.note.write(-1)
+        with contextlib.suppress(BrokenPipeError):  # it has ended: `outcome` will see
+            self.process.stdin.write(json.dumps({"job": job_to_json(job), "strangers": strangers}) + "\n")
+            self.process.stdin.flush()
+
+    def outcome(
+        self, job: Job, emit: Callable[[Event], None], halt: Callable[[], bool]
+    ) -> tuple[Outcome | None, str | None, str]:
+        """Return what became of the unit; or None, who is to blame for that if anybody, and what happened."""
+        while True:
+            self.note.halt = halt()
+            who, step, seconds = self.note.read()
+            if who >= 0 and seconds > job.time_limit:
+                self.process.kill()
+                return None, self.strangers[who], f"did not return within {job.time_limit:g} s at step {step}"
+            try:
+                line = self.lines.get(timeout=LOOK_EVERY)
+            except queue.Empty:
+                continue
+            if line is None:
+                code = self.process.wait()
+                ended = f"ended with {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                who, step, _ = self.note.read()
+                if who < 0:
+                    return None, None, f"{ended}, in none of the plugins' calls"
+                return None, self.strangers[who], f"{ended.replace('ended', 'ended its process')} at step {step}"
+            message = json.loads(line)
+            if "outcome" in message:
+                return outcome_from_json(message["outcome"]), None, ""
+            emit(event_from_json(message))
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with contextlib.suppress(ValueError):  # closed
+            for line in self.process.stdout:
+                self.lines.put(line)
+        self.lines.put(None)
+
+
+def serve(note: Note) -> None:
+    """Run the units that come in on standard input, and tell on standard output what happens."""
+    with os.fdopen(os.dup(1), "w", buffering=1) as out:
+        os.dup2(2, 1)  # what a plugin prints must not get between the messages
+        jobs: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+        while True:
+            message = json.loads(jobs.get())
+            strangers: list[str] = message["strangers"]
+
+            @contextlib.contextmanager
+            def watched(text: str, step: int, strangers: list[str] = strangers) -> Iterator[None]:
+                note.write(strangers.index(text), step)
+                try:
+                    yield
+                finally:
+                    note.write(-1)
+
+            def tell(event: Event) -> None:
+                out.write(json.dumps(event_to_json(event)) + "\n")
+
+            outcome = run_unit(job_from_json(message["job"]), tell, lambda: note.halt, watched)
+            out.write(json.dumps({"outcome": dataclasses.asdict(outcome)}) + "\n")
+
+
+def _listen(jobs: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        jobs.put(line)
+    os._exit(0)  # the driver is gone
+
+
+if __name__ == "__main__":
+    serve(Note(int(sys.argv[1])))

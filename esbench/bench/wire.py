@@ -1,0 +1,37 @@
+"""What crosses from one process to another: jobs, events and outcomes as plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from esbench import types
+from esbench.bench.unit import Job
+from esbench.types import Event, Outcome, UnitSpec
+
+
+def job_to_json(job: Job) -> dict[str, Any]:
+    """Return a job in plain values."""
+    return dataclasses.asdict(job)
+
+
+def job_from_json(value: dict[str, Any]) -> Job:
+    """Return the job that `job_to_json` was given."""
+    return Job(**value | {"spec": UnitSpec(**value["spec"]), "criteria": tuple(value["criteria"])})
+
+
+def event_to_json(event: Event) -> dict[str, Any]:
+    """Return an event in plain values."""
+    return {"event": type(event).__name__} | dataclasses.asdict(event)
+
+
+def event_from_json(value: dict[str, Any]) -> Event:
+    """Return the event that `event_to_json` was given."""
+    kind = getattr(types, value["event"])
+    event: Event = kind(**{key: item for key, item in value.items() if key != "event"})
+    return event
+
+
+def outcome_from_json(value: dict[str, Any]) -> Outcome:
+    """Return an outcome from its plain values."""
+    return Outcome(**value)
