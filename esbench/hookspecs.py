@@ -126,5 +126,6 @@ def esbench_event(event: Event) -> None:
         ```
 
     Args:
-        event: RunStarted, UnitStarted, Progress, Notice, UnitFinished, UnitFailed or RunFinished; more kinds may come.
+        event: RunStarted, UnitStarted, Progress, Notice, UnitFinished, UnitFailed, UnitPaused or RunFinished; more
+            kinds may come.
     """

@@ -276,6 +276,24 @@ class Unit:
         write(self.path / "error.txt", text.encode())
 
 
+def status(unit: Unit) -> dict[str, Any]:
+    """Return how far a unit is: done, failed, running, paused or missing, with the reason of what failed."""
+    found: dict[str, Any] = {"unit": unit.id, "status": "missing", "reason": "", "criteria": {}}
+    try:
+        result = unit.result()
+    except DataError as error:
+        return found | {"status": "failed", "reason": str(error)}
+    if result is not None:
+        return found | {"status": "done", "criteria": {c: entry["failed"] for c, entry in result["criteria"].items()}}
+    if not unit.path.exists():
+        return found
+    if unit.busy():
+        return found | {"status": "running"}
+    if error := unit.error():
+        return found | {"status": "failed", "reason": error.strip().splitlines()[-1]}
+    return found | {"status": "paused" if (unit.path / "spec.json").exists() else "missing"}
+
+
 def slug(text: str) -> str:
     """Return a file name for a canonical text: the bare name, or name and hash where it has parameters."""
     name, given = split(text)

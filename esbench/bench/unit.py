@@ -182,7 +182,7 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
         _tell_resolved(unit, columns, emit)
 
     lanes = Inline(columns) if job.device == "cpu" else Lanes(columns)
-    blocks = iter(optimisation)
+    blocks, begun = iter(optimisation), optimisation.t
     told = saved = time.monotonic()
     try:
         while True:
@@ -196,11 +196,14 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
                 emit(_progress(unit, spec, trace, columns))
             if ends:
                 break
-            halts = trace.loss and halt()
+            halts = optimisation.t > begun and halt()  # one step at least, or a small budget would never end
             if halts or now - saved >= job.checkpoint_every:
                 saved = now
                 lanes.drain()
-                checkpoint.save(unit, optimisation, trace, columns, resumed)
+                try:
+                    checkpoint.save(unit, optimisation, trace, columns, resumed)
+                except OSError as error:  # a full disk may have room again by the time that it matters
+                    emit(Notice(unit=unit.id, text=f"no checkpoint at step {optimisation.t}: {error}"))
                 if halts:
                     return optimisation.t
             started = time.perf_counter()

@@ -10,4 +10,10 @@ INFOS = [
         summary="one unit after the other, on this machine",
         target="esbench.executors.serial:serial",
     ),
+    Info(
+        name="dask",
+        summary="several at a time: on workers of this machine, or on a Dask cluster by its address",
+        target="esbench.executors.dask:dask",
+        requires=("distributed",),
+    ),
 ]

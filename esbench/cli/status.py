@@ -1,0 +1,40 @@
+"""How far a run is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from esbench.cli.output import json_option, print_json, print_table
+
+
+@click.command("status")
+@click.argument("run", type=click.Path())
+@json_option
+def status_command(run: str, as_json: bool) -> None:
+    """How many units of a run are done, failed, running, paused and missing, and which.
+
+    A unit is running while a process is at work on it, paused where it was left at a checkpoint or cut short, and
+    missing where it was never begun. With --json: one record for each unit.
+    """
+    from esbench.bench.store import Run
+    from esbench.bench.store import status as of
+
+    folder = Run(run)
+    folder.config()  # says so where there is no run
+    records = [of(unit) for unit in folder.units()]
+    if as_json:
+        print_json(records)
+        return
+    states = ("done", "failed", "running", "paused", "missing")
+    counts = {state: sum(r["status"] == state for r in records) for state in states}
+    click.echo(f"{run}: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
+    rows: list[tuple[Any, ...]] = [(r["unit"], r["status"], r["reason"]) for r in records if r["status"] != "done"]
+    partly = [
+        (r["unit"], "done, but", "; ".join(f"{c}: {why}" for c, why in r["criteria"].items() if why)) for r in records
+    ]
+    rows += [row for row in partly if row[2]]
+    if rows:
+        click.echo()
+        print_table(("unit", "status", "reason"), rows)

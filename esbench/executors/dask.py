@@ -1,0 +1,225 @@
+"""Several units at a time: on workers of this machine, or on any Dask cluster that is told by its address.
+
+Jobs, events and outcomes cross the wire as plain JSON. The folder of the run must be the same path everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from esbench import __version__
+from esbench.bench import grid
+from esbench.bench.store import Run
+from esbench.bench.unit import Job, failed
+from esbench.bench.watch import Watch
+from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
+from esbench.errors import Unavailable, UnitError
+from esbench.registry import registry
+from esbench.types import Event, Outcome, Range
+
+#: Units that are handed out ahead for each thread of a worker, so that none waits for the driver.
+AHEAD = 2
+
+#: Seconds between two looks at what came back, and between two looks of a worker whether it is to halt.
+LOOK_EVERY, HALT_EVERY = 0.1, 1.0
+
+#: Seconds to wait for a scheduler to answer.
+CONNECT = 10
+
+
+def dask(
+    jobs: Iterable[Job],
+    emit: Callable[[Event], None],
+    halt: Callable[[], bool],
+    *,
+    workers: Annotated[int, Range(0)] = 0,
+    slots_per_gpu: Annotated[int, Range(1)] = 1,
+    address: str = "",
+) -> Iterator[Outcome]:
+    """Give the outcome of each unit as it ends.
+
+    Args:
+        jobs: the units.
+        emit: called with every event.
+        halt: says when to leave the units at a checkpoint.
+        workers: how many on this machine; 0 for one a slot of each GPU, or one for four cores where there is none.
+        slots_per_gpu: units at a time on each GPU.
+        address: of a scheduler that is there already, as in tcp://host:8786; the others are then not used.
+    """
+    # which GPU it is, is the worker's business
+    theirs = (dataclasses.replace(job, device=job.device.partition(":")[0]) for job in jobs)
+    with _client(workers, slots_per_gpu, address) as client:
+        yield from dispatch(client, theirs, emit, halt, work)
+
+
+def dispatch(
+    client: Any,
+    jobs: Iterable[Job],
+    emit: Callable[[Event], None],
+    halt: Callable[[], bool],
+    work: Callable[[dict[str, Any], dict[str, Any], str], dict[str, Any]],
+) -> Iterator[Outcome]:
+    """Hand out jobs to the workers of a cluster, a few ahead of what they have in hand, and give what comes back."""
+    from distributed import Event as Flag
+    from distributed import KilledWorker
+
+    name, mine = f"esbench-{uuid.uuid4().hex[:8]}", installed()
+    flag = Flag(name, client=client)
+    client.subscribe_topic(name, lambda message: emit(event_from_json(message[1]["esbench"])))
+    waiting = iter(jobs)
+    back: queue.Queue[Any] = queue.Queue()
+    out: dict[Any, Job] = {}
+    halted = False
+    try:
+        while True:
+            if not halted and (halted := halt()):
+                flag.set()
+            room = AHEAD * max(1, sum(client.nthreads().values())) - len(out)
+            for job in () if halted else _first(room, waiting):
+                future = client.submit(work, job_to_json(job), mine, name, pure=False)
+                out[future] = job
+                future.add_done_callback(back.put)
+            if not out:
+                return
+            try:
+                future = back.get(timeout=LOOK_EVERY)
+            except queue.Empty:
+                continue
+            job = out.pop(future)
+            try:
+                answer = future.result()
+            except KilledWorker:
+                unit = Run(job.run).unit(grid.unit_id(job.spec))
+                yield failed(unit, UnitError("The worker that ran it was lost again and again."), 0.0, emit)
+                continue
+            if "refused" in answer:
+                raise Unavailable(answer["refused"])
+            yield outcome_from_json(answer["outcome"])
+    finally:
+        client.cancel(list(out))
+        client.unsubscribe_topic(name)
+
+
+def work(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
+    """Run a unit on a worker.
+
+    Args:
+        job: the unit, in plain values.
+        wanted: what the driver has installed.
+        name: of the run, under which events are sent and the sign to halt is seen.
+    """
+    from distributed import Event as Flag
+    from distributed import get_worker
+
+    worker = get_worker()
+    if lacking := _lacking(job, wanted, str(worker.address)):
+        return {"refused": lacking}
+    flag, seen, looked = Flag(name), False, 0.0
+
+    def halt() -> bool:
+        nonlocal seen, looked
+        if not seen and time.monotonic() - looked >= HALT_EVERY:
+            seen, looked = flag.is_set(), time.monotonic()
+        return seen
+
+    def emit(event: Event) -> None:
+        worker.log_event(name, {"esbench": event_to_json(event)})
+
+    unit = job_from_json(job)
+    if halt():
+        return {"outcome": dataclasses.asdict(Outcome(unit=grid.unit_id(unit.spec), status="paused", seconds=0.0))}
+    if not hasattr(_HERE, "watch"):
+        _HERE.watch = Watch()  # a worker with several threads has one for each
+    return {"outcome": dataclasses.asdict(_HERE.watch.run(unit, emit, halt))}
+
+
+_HERE = threading.local()
+
+
+def installed() -> dict[str, Any]:
+    """Return what must be the same on both sides: esbench, torch and the plugins, with their versions."""
+    import torch
+
+    plugins = {p.distribution: p.version for p in registry().host.plugins if not p.built_in}
+    return {"esbench": __version__, "torch": torch.__version__.partition("+")[0], **plugins}
+
+
+def _lacking(job: dict[str, Any], wanted: dict[str, Any], where: str) -> str:
+    """Return why a worker cannot run a unit, or an empty string."""
+    mine = installed()
+    for name in sorted({*wanted, *mine}):
+        if wanted.get(name) != mine.get(name):
+            theirs, ours = mine.get(name) or f"no {name}", wanted.get(name) or f"no {name}"
+            return (
+                f"Worker {where} has {name} {theirs}, this command {ours}: install the same versions on both."
+            ).replace(f"{name} no {name}", f"no {name}")
+    if not Path(job["run"]).is_dir():
+        return f"Worker {where} does not see {job['run']!r}: --out must be a folder that is the same path everywhere."
+    return ""
+
+
+def _first(n: int, jobs: Iterator[Job]) -> Iterator[Job]:
+    for _ in range(n):
+        job = next(jobs, None)
+        if job is None:
+            return
+        yield job
+
+
+@contextlib.contextmanager
+def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
+    """Give a client of a cluster: the one at the address, or one made of processes of this machine."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise Unavailable("Executor 'dask' needs distributed: pip install 'esbench[dask]'.") from error
+
+    if address:
+        try:
+            client = distributed.Client(address, timeout=CONNECT)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise Unavailable(f"No Dask scheduler answers at {address!r}: {error}.") from error
+        with client:
+            yield client
+        return
+    slots = _slots(workers, slots_per_gpu)
+    spec = {
+        i: {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": env, "memory_limit": 0}}
+        for i, env in enumerate(slots)
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"port": 0, "dashboard": False, "host": "127.0.0.1"}}
+    with (
+        distributed.SpecCluster(spec, scheduler, silence_logs=50) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def _slots(workers: int, slots_per_gpu: int) -> list[dict[str, str]]:
+    """Return the environment of each worker of this machine: its GPU, or its share of the threads."""
+    import torch
+
+    gpus = _visible() if torch.cuda.is_available() else []
+    if gpus:
+        n = workers or len(gpus) * slots_per_gpu
+        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(n)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n = workers or max(1, cores // 4)
+    return [{"OMP_NUM_THREADS": str(max(1, cores // n))}] * n
+
+
+def _visible() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return given.split(",") if given else [str(i) for i in range(torch.cuda.device_count())]

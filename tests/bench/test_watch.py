@@ -1,0 +1,227 @@
+"""What a plugin's criterion may do wrong in a run, and what it costs: its own column, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from esbench.bench import driver
+from esbench.bench.config import Config
+from esbench.bench.results import Results
+from esbench.bench.store import Run
+from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json
+from esbench.types import Event, Notice, Progress, UnitPaused, UnitStarted
+
+TIMES = ("ms_per_step", "criterion_ms_per_step")
+
+HEAD = """
+import ctypes, math, os, signal, sys, time
+import numpy as np
+import torch
+import esbench
+
+def info(target):
+    return esbench.CriterionInfo(name=target.__name__.replace("_", "-"), summary="may go wrong", target=target)
+
+@esbench.hookimpl
+def esbench_criteria():
+    return [info(target) for name, target in sorted(globals().items()) if name.startswith("does_")]
+"""
+
+FUNCTION = """
+def does_{name}(frame):
+    if frame.step == 37:
+        {what}
+    return float(abs(frame.step - 20))
+"""
+
+#: what a criterion does at step 37 -> what is said of it
+FAULTS = {
+    "raise": ("raise RuntimeError('too far')", "raised RuntimeError: too far at step 37."),
+    "leave": ("sys.exit('that is all')", "raised SystemExit: that is all at step 37."),
+    "say": ("return 'low'", "must return a float or None, got a str at step 37."),
+    "give": ("return torch.ones(3)", "must return a float or None, got a Tensor at step 37."),
+    "array": ("return np.ones(1)", "must return a float or None, got a ndarray at step 37."),
+    "uint8": ("frame.uint8[:] = 0", "raised ValueError: assignment destination is read-only at step 37."),
+    "float": ("frame.float[:] = 0", "raised ValueError: assignment destination is read-only at step 37."),
+    "hang": ("ctypes.CDLL(None).sleep(600)", "did not return within 3 s at step 37."),
+    "loop": ("while True: pass", "did not return within 3 s at step 37."),
+    "exit": ("os._exit(3)", "ended its process with exit code 3 at step 37."),
+    "crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "ended its process with SIGSEGV at step 37."),
+}
+
+#: what a criterion does at step 37 -> why there is no value
+MISSING = {
+    "nan": ("return math.nan", "it gave nan"),
+    "none": ("return None", ""),
+    "reason": ("return esbench.Value(None, reason='too dark')", "too dark"),
+}
+
+#: what a criterion writes to, at every step
+WRITES = ("frame.tensor", "frame.average.tensor", "frame.problem.noisy.tensor")
+
+
+def code(does: dict[str, tuple[str, str]]) -> str:
+    return HEAD + "".join(FUNCTION.format(name=name, what=what) for name, (what, _) in does.items())
+
+
+MEMORY = """
+import os
+import esbench
+
+@esbench.hookimpl
+def esbench_criteria():
+    return [
+        esbench.CriterionInfo(name="faulty", summary="counts, and ends its process", target=Faulty),
+        esbench.CriterionInfo(name="counts", summary="counts", target=Counts),
+    ]
+
+class Counts:
+    def __init__(self):
+        self.n = 0
+
+    def update(self, frame):
+        self.n += 1
+        return float(abs(self.n - 30))
+
+    def state_dict(self):
+        return {"n": self.n}
+
+    def load_state_dict(self, state):
+        self.n = state["n"]
+
+class Faulty(Counts):
+    def update(self, frame):
+        if frame.step == 37:
+            os.kill(os.getpid(), 9)
+        return super().update(frame)
+"""
+
+
+@pytest.fixture
+def config(pictures) -> Config:
+    return Config(
+        dataset=str(pictures("a")),
+        criterion=("wmv[window=5]", "loss", "cifs-jpeg[on=average]"),
+        network="skip[channels=4,scales=2]",
+        iterations=60,
+        patience=8,
+        device="cpu",
+        time_limit=3.0,
+        checkpoint_every=0.2,
+    )
+
+
+def run(config: Config, out: Path) -> list[Event]:
+    events: list[Event] = []
+    assert driver.run(config, out, driver.plan(config, out), events.append) == 0
+    return events
+
+
+def rows(out: Path) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in Results(out).table()]
+
+
+def test_what_goes_wrong_costs_its_own_column_and_the_others_have_the_values_they_would_have_had(
+    config, tmp_path, plugin
+):
+    """All of them in one unit: each that ends the process costs a start of another."""
+    run(config, tmp_path / "without")
+    plugin(code(FAULTS))
+    faulty = tuple(f"does-{name}" for name in FAULTS)
+    run(dataclasses.replace(config, criterion=(*faulty, *config.criterion)), tmp_path / "with")
+    assert rows(tmp_path / "with") == rows(tmp_path / "without")
+    assert {criterion: why for _, criterion, why in Results(tmp_path / "with").failures()} == {
+        f"does-{name}": f"Criterion 'does-{name}' of esbench-local 1.0 {why}" for name, (_, why) in FAULTS.items()
+    }
+
+
+def test_no_value_is_a_missing_value_and_what_a_stranger_writes_no_other_sees(config, tmp_path, plugin):
+    run(config, tmp_path / "without")
+    writes = {f"write{i}": (f"pass\n    {view}.zero_()", "") for i, view in enumerate(WRITES)}
+    plugin(code(MISSING | writes))
+    strangers = tuple(f"does-{name}" for name in MISSING | writes)
+    run(dataclasses.replace(config, criterion=(*strangers, *config.criterion)), tmp_path / "with")
+    assert Results(tmp_path / "with").failures() == []
+    found = {row["criterion"]: row for row in rows(tmp_path / "with")}
+    assert [found[text] for text in config.criterion] == rows(tmp_path / "without")
+    entries = Run(tmp_path / "with").units()[0].result()["criteria"]
+    for name, (_, reason) in MISSING.items():
+        assert (entries[f"does-{name}"]["missing"], entries[f"does-{name}"]["reason"]) == (1, reason)
+    assert {found[text]["stop_step"] for text in strangers} == {20}
+
+
+def test_another_stranger_goes_on_with_its_memory(config, tmp_path, plugin):
+    plugin(MEMORY)
+    config = dataclasses.replace(config, criterion=("counts", "faulty", "emv"))
+    events = run(config, tmp_path / "r")
+    begun = [e.step for e in events if isinstance(e, UnitStarted)]
+    assert begun[0] == 0 < begun[1] <= 37
+    (told,) = (e.text for e in events if isinstance(e, Notice) and "faulty" in e.text)
+    assert told.endswith("ended its process with SIGKILL at step 37. The unit goes on without it.")
+    values = Run(tmp_path / "r").units()[0].criterion("counts")[0]["value"]
+    assert values.tolist() == [abs(n - 30) for n in range(1, 61)]
+
+
+def test_a_process_serves_one_unit_after_the_other_and_is_asked_to_halt(config, tmp_path, plugin):
+    plugin(MEMORY)
+    config = dataclasses.replace(config, criterion=("counts",), sigma=(15.0, 25.0), iterations=40)
+    run(config, tmp_path / "r")
+    assert [r["stop_step"] for r in rows(tmp_path / "r")] == [29, 29]
+
+    long, events = dataclasses.replace(config, iterations=100_000), []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Progress) and not any(isinstance(e, Notice) for e in events):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(long, tmp_path / "long", driver.plan(long, tmp_path / "long"), listen)
+    (paused,) = (e for e in events if isinstance(e, UnitPaused))
+    assert paused.step > 0
+    assert events[-1].left == 2
+    assert Run(tmp_path / "long").unit(paused.unit).checkpoint()["optimisation"]["t"] == paused.step
+
+
+def test_a_process_that_dies_by_itself_costs_the_unit_alone(config, tmp_path, plugin):
+    dies = "import threading, time\n\ndef die():\n    time.sleep(0.3)\n    os._exit(7)\n"
+    waits = "threading.Thread(target=die, daemon=True).start()"
+    plugin(dies + code({"end": (waits, "")}).replace("import ctypes", "import threading, ctypes"))
+    config = dataclasses.replace(config, criterion=("does-end", "emv"), iterations=100_000)
+    events: list[Event] = []
+    assert driver.run(config, tmp_path / "r", driver.plan(config, tmp_path / "r"), events.append) == 1
+    ((_, criterion, why),) = Results(tmp_path / "r").failures()
+    assert "ended with exit code 7, in none of the plugins' calls" in why or criterion == "does-end"
+
+
+def test_without_the_driver_the_process_goes_too(config, tmp_path, plugin):
+    site = plugin(MEMORY)
+    command = [sys.executable, "-m", "esbench", "run", "-c", "counts", "-d", config.dataset, "--iterations", "1000000"]
+    command += ["--network", config.network, "--device", "cpu", "--out", str(tmp_path / "r"), "-q"]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(site)})
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "r").glob("units/*/spec.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (unit,) = Run(tmp_path / "r").units()
+    assert unit.busy()
+    process.kill()
+    process.wait()
+    while unit.busy() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not unit.busy()
+
+
+def test_what_crosses_the_wire_comes_out_as_it_went_in(config, tmp_path):
+    (job,) = driver.plan(dataclasses.replace(config, criterion=("emv", "loss")), tmp_path / "r").jobs
+    job = dataclasses.replace(job, struck={"emv": "because"})
+    assert job_from_json(job_to_json(job)) == job
+    event = Progress(unit="u", step=3, iterations=9, psnr_db=20.5, best={"loss": 3}, stopped={})
+    assert event_from_json(event_to_json(event)) == event

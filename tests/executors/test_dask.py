@@ -1,0 +1,144 @@
+"""Units on Dask workers: real processes on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("distributed")
+
+from esbench.bench import driver
+from esbench.bench.config import Config
+from esbench.bench.results import Results
+from esbench.bench.store import Run
+from esbench.bench.wire import job_to_json
+from esbench.errors import Unavailable
+from esbench.executors.dask import installed, work
+from esbench.types import Event, Progress, UnitFinished, UnitPaused, UnitStarted
+
+TIMES = ("ms_per_step", "criterion_ms_per_step")
+
+
+@pytest.fixture
+def config(pictures) -> Config:
+    return Config(
+        dataset=str(pictures("a", "b")),
+        criterion=("emv", "loss"),
+        sigma=(15.0, 25.0),
+        network="skip[channels=4,scales=2]",
+        iterations=12,
+        patience=5,
+        device="cpu",
+        executor="dask[workers=2]",
+    )
+
+
+def run(config: Config, out: Path, events: list[Event] | None = None) -> int:
+    planned = driver.plan(config, out)
+    return driver.run(config, out, planned, (events if events is not None else []).append)
+
+
+def rows(out: Path) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in Results(out).table()]
+
+
+def test_two_workers_give_the_numbers_of_one_process(config, tmp_path):
+    events: list[Event] = []
+    assert run(config, tmp_path / "dask", events) == 0
+    assert run(dataclasses.replace(config, executor="serial"), tmp_path / "serial") == 0
+    assert rows(tmp_path / "dask") == rows(tmp_path / "serial")
+    for kind in (UnitStarted, UnitFinished):
+        assert sorted(e.unit for e in events if isinstance(e, kind)) == sorted(
+            u.id for u in Run(tmp_path / "dask").units()
+        )
+    assert any(isinstance(e, Progress) for e in events)
+    assert driver.plan(config, tmp_path / "dask").left == ()
+
+
+def test_a_killed_worker_costs_nothing_and_a_halt_reaches_all(config, tmp_path, plugin):
+    """One run for both: starting workers takes seconds."""
+    plugin(
+        "import os, pathlib, esbench\n"
+        "@esbench.hookimpl\n"
+        "def esbench_criteria():\n"
+        "    return [esbench.CriterionInfo(name='pid', summary='its process', target=pid)]\n"
+        "def pid(frame):\n"
+        "    pathlib.Path(os.environ['PIDS'], str(os.getppid())).touch()\n"
+        "    return float(frame.step)\n"
+    )
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    os.environ["PIDS"] = str(pids)
+    config = dataclasses.replace(config, criterion=("pid", "emv"), iterations=100, sigma=(25.0,), checkpoint_every=0.2)
+
+    def kill_one() -> None:
+        while not list(pids.iterdir()):
+            time.sleep(0.02)
+        os.kill(int(next(pids.iterdir()).name), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    events: list[Event] = []
+    try:
+        assert run(config, tmp_path / "r", events) == 0
+    finally:
+        killer.join()
+        del os.environ["PIDS"]
+    assert len([e for e in events if isinstance(e, UnitFinished)]) == 2
+    assert len(list(pids.iterdir())) == 3  # two workers, and the one that took the place of the killed
+    run(dataclasses.replace(config, criterion=("emv",), executor="serial"), tmp_path / "serial")
+    assert [r for r in rows(tmp_path / "r") if r["criterion"] == "emv"] == rows(tmp_path / "serial")
+
+
+def test_an_interrupt_reaches_the_workers(config, tmp_path):
+    config = dataclasses.replace(config, iterations=1_000_000)
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress) and not any(isinstance(e, Progress) for e in events):
+            os.kill(os.getpid(), signal.SIGINT)
+        events.append(event)
+
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(config, tmp_path / "r", driver.plan(config, tmp_path / "r"), listen)
+    paused = [e for e in events if isinstance(e, UnitPaused)]
+    assert paused
+    for event in paused:
+        assert Run(tmp_path / "r").unit(event.unit).checkpoint()["optimisation"]["t"] == event.step
+    assert events[-1].left == 4
+
+
+def test_where_no_scheduler_answers_it_is_said(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("esbench.executors.dask.CONNECT", 1)
+    with pytest.raises(Unavailable, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
+        run(dataclasses.replace(config, executor="dask[address=tcp://127.0.0.1:1]"), tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"esbench": "0.0.1"}, "has esbench [0-9.a-z]+, this command 0.0.1: install the same versions on both."),
+        ({"esbench-foo": "1.0"}, "has no esbench-foo, this command 1.0: install the same versions on both."),
+    ],
+)
+def test_workers_with_other_versions_are_refused(config, tmp_path, change, sentence):
+    from distributed import Client, LocalCluster
+
+    (job, *_) = driver.plan(config, tmp_path / "r").jobs
+    same_path = "does not see .*: --out must be a folder that is the same path everywhere."
+    one = {"n_workers": 1, "processes": False, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**one) as cluster, Client(cluster) as client:
+        for wanted, folder, expected in (
+            (installed() | change, tmp_path, sentence),
+            (installed(), tmp_path / "nowhere", same_path),
+        ):
+            asked = job_to_json(dataclasses.replace(job, run=str(folder)))
+            answer = client.submit(work, asked, wanted, "run", pure=False).result(timeout=30)
+            assert re.search(expected, answer["refused"])
