@@ -1,9 +1,39 @@
-"""Where esbench keeps what it did not bring along."""
+"""Where esbench keeps what it did not bring along, and how it gets there."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from esbench.errors import Checksum, DataError, Missing
+
+#: Seconds to wait for a connection, and for the next piece of an answer.
+TIMEOUT = (3, 30)
+
+#: Seconds before a transfer that broke off, or a server that is busy, is tried again.
+PAUSES = (0.5, 2.0)
+
+#: The longest pause that a server is granted where it names one.
+PATIENCE = 30.0
+
+#: A server that could not be reached is not called again for so many seconds: its other files would wait as long.
+REST = 10.0
+
+BUSY = (429, 500, 502, 503, 504)
+
+_planning: ContextVar[bool] = ContextVar("planning", default=False)
+_resting: dict[str, float] = {}  # server -> until when
+
+
+class Unreachable(Missing):
+    """Nobody gave a file, for reasons that are not the file's: no connection, a broken one, a busy server."""
 
 
 def cache(*parts: str) -> Path:
@@ -12,3 +42,144 @@ def cache(*parts: str) -> Path:
 
     root = os.environ.get("ESBENCH_CACHE") or platformdirs.user_cache_dir("esbench")
     return Path(root).joinpath(*parts)
+
+
+@contextlib.contextmanager
+def planning(alone: bool = True) -> Iterator[None]:
+    """Fetch nothing meanwhile: a plan does not wait for a network."""
+    before = _planning.set(alone)
+    try:
+        yield
+    finally:
+        _planning.reset(before)
+
+
+def fetches() -> bool:
+    """Return whether what is missing may be fetched now."""
+    return not _planning.get()
+
+
+def download(
+    addresses: Sequence[str],
+    target: Path,
+    whole: Callable[[Path], bool],
+    heard: Callable[[str], None] = lambda server: None,
+) -> Path:
+    """Fetch a file from the first address that gives it whole, and return where it lies.
+
+    Whoever looks meanwhile sees all of it or nothing.
+
+    Args:
+        addresses: where it can be had, tried in order.
+        target: where it shall lie.
+        whole: whether a file on the disk is what was published.
+        heard: called with the name of a server that begins to answer.
+
+    Raises:
+        Missing: no address has it; the message is a clause with the reasons.
+        Unreachable: one might have it another time.
+        Checksum: what came is not what was published.
+        DataError: it cannot be written.
+    """
+    failures: list[Missing | Checksum] = []
+    for address in addresses:
+        server = urlsplit(address).netloc
+        try:
+            content = _content(address, server, heard)
+        except Missing as error:
+            failures.append(error)
+            continue
+        if _put(content, target, whole):
+            return target
+        failures.append(Checksum(f"{server} gives other bytes than were published"))
+    kinds = {type(error) for error in failures}
+    kind = next((k for k in (Unreachable, Checksum) if k in kinds), Missing)
+    raise kind("; ".join(map(str, failures)))
+
+
+def _content(address: str, server: str, heard: Callable[[str], None]) -> bytes:
+    """Return what an address answers; it is small enough for the memory.
+
+    Raises:
+        Missing: nothing; the message is a clause that says why.
+    """
+    import pooch
+    import requests
+
+    if _resting.get(server, 0) > time.monotonic():
+        raise Unreachable(f"{server} cannot be reached")
+    fetch = pooch.HTTPDownloader(progressbar=_Ear(lambda: heard(server)), chunk_size=2**12, timeout=TIMEOUT)
+    for pause in (*PAUSES, None):
+        content = io.BytesIO()
+        try:
+            fetch(address, content, None)
+            return content.getvalue()
+        except requests.RequestException as error:
+            failure, wait = _verdict(error, server)
+            if pause is None or wait is None:
+                raise failure from error
+            time.sleep(max(pause, wait))
+    raise AssertionError("the last try returns or raises")
+
+
+def _verdict(error: Exception, server: str) -> tuple[Missing, float | None]:
+    """Return what is said of a download that failed, and after how many seconds the next may not; None for never."""
+    import requests
+    from urllib3.exceptions import MaxRetryError, ReadTimeoutError
+
+    if isinstance(error, requests.HTTPError) and (answer := error.response) is not None:
+        code = answer.status_code
+        text = f"{server} answers {code} {answer.reason}".rstrip()
+        if code not in BUSY:
+            return Missing(text), None
+        asked = answer.headers.get("Retry-After", "")
+        wait = float(asked) if asked.isdigit() else 0.0
+        return Unreachable(text), wait if wait <= PATIENCE else None
+    if isinstance(error, requests.exceptions.SSLError):
+        return Unreachable(f"the certificate of {server} is not accepted"), None
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError):  # there never was a connection
+        _resting[server] = time.monotonic() + REST
+        return Unreachable(f"{server} cannot be reached"), None
+    if isinstance(error, requests.ReadTimeout) or isinstance(cause, ReadTimeoutError):
+        return Unreachable(f"{server} stopped answering"), None
+    return Unreachable(f"the connection to {server} broke off"), 0.0
+
+
+class _Ear:
+    """What pooch takes for a progress bar; it only hears that an answer has begun."""
+
+    total = 0
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        self.heard = heard
+
+    def update(self, size: int) -> None:
+        self.heard()
+
+    def reset(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _put(content: bytes, target: Path, whole: Callable[[Path], bool]) -> bool:
+    """Write a file under another name, look whether it is whole, and give it its name only then."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(part, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if not whole(part):
+                return False
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{str(target)!r} cannot be written: {reason}. Set ESBENCH_CACHE to another folder.") from error
+    return True

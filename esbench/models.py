@@ -9,16 +9,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import tempfile
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from esbench.cache import cache
-from esbench.errors import Checksum, DataError, Missing, NameUnknown
-
-SECONDS = 30  # without an answer, then the download has failed
+from esbench.cache import cache, fetches
+from esbench.cache import download as fetched
+from esbench.errors import Checksum, Missing, NameUnknown
 
 
 @dataclass(frozen=True)
@@ -85,13 +82,15 @@ MODELS = {
 
 
 def path(name: str) -> Path:
-    """Return where a model's file lies, downloaded into the cache if it is nowhere yet.
+    """Return where a model's file lies, downloaded into the cache if it is nowhere yet; of a plan, where it will lie.
 
     Raises:
         Missing: it is nowhere, and could not be downloaded; the sentence has the command that mends it.
         Checksum: what came has other bytes than were published.
     """
-    return find(name) or download(name)
+    if (found := find(name)) is not None:
+        return found
+    return download(name) if fetches() else cache("models", name)
 
 
 def find(name: str) -> Path | None:
@@ -124,25 +123,12 @@ def download(name: str) -> Path:
     """
     model, target = _model(name), cache("models", name)
     try:
-        with urllib.request.urlopen(model.url, timeout=SECONDS) as answer:  # noqa: S310 - https, all of them
-            content: bytes = answer.read()
-    except OSError as error:
+        return fetched((model.url,), target, lambda path: _sha256(path.read_bytes()) == model.sha256)
+    except (Missing, Checksum) as error:
         command = model.command or f"curl -fL --create-dirs -o '{target}' {model.url}"
-        reason = getattr(error, "reason", error)
-        raise Missing(f"{name} is not on this machine and could not be fetched ({reason}). Run: {command}") from error
-    if (found := _sha256(content)) != model.sha256:
-        raise Checksum(f"{model.url} gave other bytes than were published: SHA-256 {found}, expected {model.sha256}.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # a name of its own, then a rename: whoever reads meanwhile sees the whole file or none
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f"{name}.", delete=False) as file:
-            file.write(content)
-        os.replace(file.name, target)
-    except OSError as error:
-        raise DataError(
-            f"{name} could not be written to {str(target.parent)!r}: {error}. Set ESBENCH_CACHE."
+        raise type(error)(
+            f"{name} is not on this machine and could not be fetched ({error}). Run: {command}"
         ) from error
-    return target
 
 
 def _model(name: str) -> Model:

@@ -6,13 +6,18 @@ import importlib
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 # The tests' networks are tiny: a second thread only waits for the first. Before torch is imported, and for children.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test reaches the web: who tries finds a door that is shut. The servers of the tests are on 127.0.0.1.
+os.environ.update({"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"})
 
 PLUGIN_DISTS = Path(__file__).parent / "plugin_dists"
 
@@ -97,3 +102,63 @@ def pictures(tmp_path: Path) -> Callable[..., Path]:
         return where
 
     return pictures
+
+
+class Server(ThreadingHTTPServer):
+    """A web server on 127.0.0.1 that can be told how to fail.
+
+    Attributes:
+        files: what lies at a path.
+        faults: how the next answers at a path go wrong: a status, "dropped", "truncated", "wrong" or "stalled".
+        asked: the paths that were asked for.
+        gate: where every answer begins.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.files: dict[str, bytes] = {}
+        self.faults: dict[str, list[str | int]] = {}
+        self.asked: list[str] = []
+        self.gate: Callable[[], object] = bool
+        self.closing = threading.Event()
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server: Server = self.server
+        server.asked.append(self.path)
+        server.gate()
+        fault = (server.faults.get(self.path) or [""]).pop(0)
+        content = server.files.get(self.path)
+        if isinstance(fault, int) or content is None:
+            self.send_response(fault or 404)
+            self.send_header("Content-Length", "0")
+            if fault == 429:
+                self.send_header("Retry-After", "3600")
+            self.end_headers()
+        elif fault != "dropped":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            half = len(content) // 2
+            self.wfile.write(content[:half])
+            if fault == "stalled":
+                server.closing.wait()
+            if fault not in ("truncated", "stalled"):
+                self.wfile.write(bytes(len(content) - half) if fault == "wrong" else content[half:])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server of one test."""
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.closing.set()
+        server.shutdown()

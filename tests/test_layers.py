@@ -204,6 +204,7 @@ def test_results_and_reports_do_not_import_torch_at_all():
         (("click",), ("cli",)),
         (("rich",), ("cli", "report")),
         (("dask", "distributed"), ("executors",)),
+        (("pooch", "requests"), ("cache",)),
     ],
     ids=lambda x: "-".join(x),
 )

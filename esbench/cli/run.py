@@ -69,6 +69,7 @@ def run_command(
     seeds may be added later.
     """
     from esbench.bench import driver
+    from esbench.cache import planning
 
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     config = configuration.resolve(given, preset, file)
@@ -78,7 +79,8 @@ def run_command(
         if not quiet:
             click.echo(text, err=True)
 
-    planned = driver.plan(config, folder)
+    with planning(dry_run):
+        planned = driver.plan(config, folder)
     if out is None:
         say(f"run: {folder}")
     if preset is not None:
@@ -87,10 +89,11 @@ def run_command(
     if dry_run:
         _show_plan(planned, config, as_json)
         return
+    failed = 0
     if planned.left:
         with display(quiet) as listen:
-            driver.run(config, folder, planned, listen)
-    failed = _show(folder, planned, as_json, say)
+            failed = driver.run(config, folder, planned, listen)
+    failed += _show(folder, planned, as_json, say)
     ctx.exit(1 if failed else 0)
 
 
@@ -138,7 +141,7 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
 
 
 def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
-    """Print the rows that were asked for, and return how many units and columns of them failed."""
+    """Print the rows that were asked for, and return how many units and columns failed that were not said before."""
     from esbench.bench import grid
     from esbench.bench.results import Results
     from esbench.report.summary import summary
@@ -146,10 +149,13 @@ def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
     results = Results(folder)
     rows = results.table(units=planned.units, criteria=planned.criteria)
     said = {grid.unit_id(job.spec) for job in planned.left}  # as it happened
-    failures = results.failures(units=planned.units, criteria=planned.criteria)
+    failures = [
+        (unit, criterion, reason)
+        for unit, criterion, reason in results.failures(units=planned.units, criteria=planned.criteria)
+        if criterion or unit not in said
+    ]
     for unit, criterion, reason in failures:
-        if criterion or unit not in said:
-            click.echo(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
+        click.echo(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
     if any(unit not in said for unit, _, _ in failures):
         click.echo("What failed before is left alone; --retry-failed tries it again.", err=True)
     if as_json:
@@ -171,7 +177,11 @@ def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], say: Any) -> N
 
     mine = [row for row in rows if row["unit"] == rows[0]["unit"]]
     unit, report = results.run.unit(rows[0]["unit"]), folder / "report"
-    report.mkdir(exist_ok=True)
-    contact_sheet(unit, mine, report / "pictures.png")
-    save(curves(unit, mine, criteria(rows)), report / "curves.png")
+    try:
+        report.mkdir(exist_ok=True)
+        contact_sheet(unit, mine, report / "pictures.png")
+        save(curves(unit, mine, criteria(rows)), report / "curves.png")
+    except OSError as error:  # the table is there; a full disk costs no more than the pictures
+        click.echo(f"No pictures could be written: {error}", err=True)
+        return
     say(f"\npictures: {report / 'pictures.png'}\ncurves:   {report / 'curves.png'}")

@@ -10,7 +10,7 @@ BERKELEY = "non-commercial research and education"
 
 @hookimpl
 def esbench_datasets() -> list[DatasetInfo]:
-    """`samples`, which is always there, and the public data sets, found under ESBENCH_DATA or in the cache."""
+    """`samples`, which is always there, and the public ones: under ESBENCH_DATA, in the cache, or fetched."""
     named = "esbench.datasets.named"
     return [
         DatasetInfo(
@@ -37,7 +37,7 @@ def esbench_datasets() -> list[DatasetInfo]:
             target=f"{named}:cbsd68",
             reference="Martin et al., A database of human segmented natural images, ICCV 2001",
             images=68,
-            megabytes=18.3,
+            megabytes=5.1,
             licence=BERKELEY,
         ),
         DatasetInfo(

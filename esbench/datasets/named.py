@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from esbench import images
-from esbench.errors import DataError, Missing, NameUnknown
+from esbench.cache import cache, fetches
+from esbench.datasets.remote import checksums, compare, fetch, lying, remotes
+from esbench.errors import Missing, NameUnknown
 from esbench.types import Bytes
 
 
@@ -48,27 +46,39 @@ class Folder:
         return images.read(self.files[id])
 
 
-def places(name: str) -> list[Path]:
-    """Return where a data set is looked for, in order."""
-    from esbench.cache import cache
+def find(name: str) -> Folder | None:
+    """Return a public data set from where it lies, or None; nothing is fetched.
 
+    A folder in ESBENCH_DATA is its owner's, and may have some of the pictures only; in the cache all must be there.
+    """
     data = os.environ.get("ESBENCH_DATA")
-    return [*([Path(data) / name] if data else []), cache("data") / name]
+    if data and lying(place := Path(data, name)):
+        return Folder(place)
+    place = cache("data", name)
+    return None if remotes()[name].missing(place) else Folder(place)
 
 
 def named(name: str) -> Folder:
-    """Return a public data set from where it lies.
+    """Return a public data set from where it lies, fetched into the cache if it is nowhere yet.
 
     Raises:
-        Missing: it is in none of the places.
+        DataError: it is nowhere, and could not be fetched.
     """
-    for place in places(name):
-        if place.is_dir() and images.files(place):
-            return Folder(place)
-    n, where = len(checksums()[name]), places(name)[-1]
-    raise Missing(
-        f"Data set {name!r} is not here: put its {n} pictures into {str(where)!r}, or set ESBENCH_DATA to a folder "
-        f"that has {name}/ in it."
+    if (found := find(name)) is not None:
+        return found
+    remote, place = remotes()[name], cache("data", name)
+    if not fetches():
+        raise absent(name)
+    fetch(remote, place)
+    return Folder(place)
+
+
+def absent(name: str) -> Missing:
+    """Return what is said of a data set that is nowhere, or not whole, and is not to be fetched now."""
+    remote = remotes()[name]
+    return Missing(
+        f"Data set {name!r} is {remote.state(cache('data', name))}: 'esbench data fetch {name}' brings it "
+        f"({remote.megabytes} MB), or set ESBENCH_DATA to a folder that has {name}/ in it."
     )
 
 
@@ -78,27 +88,10 @@ bsd400 = functools.partial(named, "bsd400")
 set9 = functools.partial(named, "set9")
 
 
-def checksums() -> dict[str, dict[str, Any]]:
-    """Return for each public data set, by file name, the SHA-256 of the file and of its decoded RGB pixels."""
-    text = resources.files("esbench.datasets").joinpath("checksums.json").read_text(encoding="utf-8")
-    return json.loads(text)  # type: ignore[no-any-return]
-
-
-def verify(name: str) -> Iterator[tuple[str, str]]:
-    """Give for each picture of a public data set its file name and "ok", "missing", "other pixels" or "same pixels".
-
-    The pixels count: a copy that was compressed again without loss is as good.
-    """
-    folder = named(name).path
-    for file, (sha, pixels) in sorted(checksums()[name].items()):
+def verify(name: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Give for each picture of a public data set its file in a folder, whatever its suffix, and what `compare` says."""
+    there = lying(folder)
+    for file, (sha256, pixels) in sorted(checksums()[name].items()):
         path = folder / file
-        if not path.exists():
-            yield file, "missing"
-        elif hashlib.sha256(path.read_bytes()).hexdigest() == sha:
-            yield file, "ok"
-        else:
-            try:
-                same = hashlib.sha256(images.read(path).tobytes()).hexdigest() == pixels
-            except DataError:
-                same = False
-            yield file, "same pixels" if same else "other pixels"
+        path = path if path.exists() else there.get(path.stem, path)
+        yield path.name, compare(path, sha256, pixels)

@@ -158,7 +158,7 @@ def test_a_public_data_set_is_found_where_the_environment_says(pictures, monkeyp
     monkeypatch.setenv("ESBENCH_CACHE", str(tmp_path / "cache"))
     assert list(open_dataset("kodak24")[1].ids()) == ["kodim01", "kodim02"]
     with pytest.raises(
-        Missing, match=r"'set9' is not here: put its 9 pictures into '.*cache/data/set9', or set ESBENCH_"
+        Missing, match=r"'set9' is not here: it could not be fetched \(.* 'esbench data fetch set9' .* set ESBENCH_DATA"
     ):
         open_dataset("set9")
 

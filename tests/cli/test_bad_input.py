@@ -67,7 +67,7 @@ CASES = {
     "data set not here": (
         (*RUN, "-c", "loss", "-d", "kodak24"),
         3,
-        "Data set 'kodak24' is not here: put its 24 pictures",
+        "Data set 'kodak24' is not here: it could not be fetched (r0k.us cannot be reached",
     ),
     "empty folder": ((*RUN, "-c", "loss", "-d", "empty"), 3, "'empty' has no picture in it"),
     "folder of other files": ((*RUN, "-c", "loss", "-d", "notes"), 3, "'notes' has no picture in it"),
@@ -159,7 +159,7 @@ CASES = {
     "calibrate what has no lam": (
         ("calibrate", "-c", "wmv", "-d", "good", "--out", "c"),
         2,
-        "No parameter 'lam' (in 'wmv[lam=0]'). It has: every, on, window.",
+        "calibrate finds lam of a CIFS, such as cifs-jpeg; 'wmv' is none.",
     ),
 }
 
