@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import math
@@ -9,7 +10,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,12 @@ class Plan:
         criteria: canonical texts.
         jobs: all units of its shard.
         left: those that are left to do.
-        damaged: units whose result cannot be read, and why.
         everything: the ids of the units of all shards.
     """
 
     criteria: tuple[str, ...]
     jobs: tuple[Job, ...]
     left: tuple[Job, ...]
-    damaged: Mapping[str, str]
     everything: tuple[str, ...]
 
     @property
@@ -89,17 +88,14 @@ def plan(config: Config, folder: Path) -> Plan:
     )
     i, n = config.part
     jobs = everything[i - 1 :: n]
-    left, damaged = [], {}
+    left = []
     for job in jobs:
-        unit = run.unit(grid.unit_id(job.spec))
-        try:
-            if todo(job, unit):
+        with contextlib.suppress(DataError):  # a unit that was damaged has failed, and waits for --retry-failed
+            if todo(job, run.unit(grid.unit_id(job.spec))):
                 left.append(job)
-        except DataError as error:
-            damaged[unit.id] = str(error)
     for job in {job.spec.image: job for job in left}.values():
         _check(job)
-    return Plan(criteria, jobs, tuple(left), damaged, tuple(grid.unit_id(job.spec) for job in everything))
+    return Plan(criteria, jobs, tuple(left), tuple(grid.unit_id(job.spec) for job in everything))
 
 
 def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], None]) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from esbench.bench.replay import Wanted, found, stop_of, wanted
 from esbench.bench.store import Run, Unit
-from esbench.metrics import finite
-from esbench.rule import first_stop
+from esbench.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,20 @@ TYPES: dict[str, type] = {
 COLUMNS = tuple(TYPES)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """The rule of a row: its two parameters."""
+
+    patience: int
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.patience < 0:
+            raise UsageError(f"patience must be at least 0, got {self.patience}.")
+        if not 0 <= self.min_delta < math.inf:
+            raise UsageError(f"min_delta must be a number at least 0, got {self.min_delta}.")
+
+
 class Results:
     """The results of a run.
 
@@ -70,6 +86,15 @@ class Results:
         self.run = Run(run)
         self.config = self.run.config()
 
+    def __repr__(self) -> str:
+        return f"Results({str(self.run.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """Return the tables that `esbench run` prints, for a notebook."""
+        from esbench.report.summary import notebook
+
+        return notebook(str(self.run.path), self.table())
+
     def table(
         self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
@@ -79,8 +104,73 @@ class Results:
             units: the ids of the units; None for all.
             criteria: canonical texts of the criteria; None for all that were measured.
         """
-        found = self.run.units() if units is None else [self.run.unit(id) for id in units]
-        return [row for unit in found for row in self._rows(unit, criteria)]
+        asked = None if criteria is None else [Wanted(text) for text in criteria]
+        return list(self._rows(self._done(units), asked, Rule(self.config.patience)))
+
+    def replay(
+        self, *, patience: int | None = None, min_delta: float = 0.0, criteria: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the rows of `table` as another rule, or other parameters of the criteria, would have had them.
+
+        Nothing is optimised again: the stops are decided from the traces. What can be had from them is every criterion
+        that was measured, CIFS with another `lam` that is a number, and a criterion without memory with a coarser
+        `every`. `ssim` is None where no criterion stopped at that step when the unit was run. A stop that is not
+        decided yet where a unit ended early (`--live`) has no row.
+
+        Args:
+            patience: S of the rule; None for that of the run.
+            min_delta: by more than this must a value be lower than the best so far to undercut it.
+            criteria: with their new parameters; None for all that were measured.
+
+        Example:
+            ```python
+            results = esbench.Results("RUN")
+            rows = results.replay(patience=3, criteria=["cifs-jpeg[lam=1e6]"])
+            ```
+
+        Raises:
+            UsageError: a criterion cannot be had from what was measured, or a number does not fit.
+        """
+        rule = Rule(self.config.patience if patience is None else patience, float(min_delta))
+        done = list(self._done(None))
+        measured = list(dict.fromkeys(text for _, result in done for text in _measured(result)))
+        asked = None if criteria is None else self._asked(dict.fromkeys(criteria), measured)
+        rows = list(self._rows(done, asked, rule))
+        decided = {row["criterion"] for row in rows}
+        undecided = [text for text in (measured if asked is None else [c.text for c in asked]) if text not in decided]
+        if measured and undecided and not (rows and asked is None):
+            raise UsageError(
+                f"No unit of {str(self.run.path)!r} is long enough to decide {undecided[0]!r} with patience "
+                f"{rule.patience}: they ended early (--live)."
+            )
+        return rows
+
+    def compare(self, other: Results | None = None, *, criteria: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return what changes from these results to others, unit by unit of the same picture, noise level and seed.
+
+        Each record is one measure (`psnr_db`, `gap_db`, `average_psnr_db` or `stop_step`) of a pair of criteria: the
+        mean of the differences, second minus first, and an interval that holds it with 95 % confidence. It comes from
+        a bootstrap over pictures: all seeds and noise levels of a picture are drawn together, since they are not
+        independent. `docs/results.md` explains every key.
+
+        Args:
+            other: the second run; None for this one, with two criteria.
+            criteria: one for both sides, or one for each, as `replay` takes them; none for all that both measured, or
+                for the only one of each side.
+
+        Example:
+            ```python
+            results = esbench.Results("RUN")
+            for record in results.compare(criteria=["loss", "cifs-jpeg"]):
+                print(record["measure"], record["difference"], record["low"], record["high"])
+            ```
+
+        Raises:
+            UsageError: nothing can be paired.
+        """
+        from esbench.bench.compare import compare
+
+        return compare(self, other, criteria)
 
     def export(self, kind: str) -> bytes:
         """Return the table as a file: `csv`, `json` or `parquet`."""
@@ -105,10 +195,13 @@ class Results:
     def failures(
         self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None
     ) -> list[tuple[str, str, str]]:
-        """Return unit, criterion (empty for the unit itself) and reason of everything that failed."""
+        """Return unit, criterion (empty for the unit itself) and reason of everything that failed or was damaged."""
         found = self.run.units() if units is None else [self.run.unit(id) for id in units]
         failed = []
         for unit in found:
+            if damage := unit.damage():
+                failed.append((unit.id, "", damage))
+                continue
             result = unit.result()
             if result is None:
                 if error := unit.error():
@@ -125,52 +218,98 @@ class Results:
 
         return pd.DataFrame(self.table(), columns=list(COLUMNS))
 
-    def _rows(self, unit: Unit, criteria: Sequence[str] | None) -> list[dict[str, Any]]:
-        result = unit.result()
-        if result is None:
-            return []
-        spec = unit.spec()
-        trace = unit.trace(["psnr_db", "average_psnr_db"])
-        psnr, average = trace["psnr_db"], trace["average_psnr_db"]
-        rows = []
-        for text in result["criteria"] if criteria is None else criteria:
-            entry = result["criteria"].get(text)
-            if entry is None or entry["failed"]:
-                continue
-            columns, _ = unit.criterion(text, ["value", "ms"])
-            stop = first_stop(columns["value"].tolist(), self.config.patience)
-            kept = entry["patience"] == self.config.patience and entry["stop_step"] == stop.step
-            row = {
-                "dataset": spec.dataset,
-                "image": spec.image,
-                "task": spec.task,
-                "noise": spec.noise,
-                "sigma": spec.sigma,
-                "seed": spec.seed,
-                "network": spec.network,
-                "iterations": spec.iterations,
-                "criterion": text,
-                "patience": self.config.patience,
-                "min_delta": 0.0,
-                "stop_step": stop.step,
-                "fallback": stop.fallback,
-                "steps_run": stop.decided_at + 1,
-                "psnr_db": finite(psnr[stop.step]),
-                "ssim": entry["ssim"] if kept else None,
-                "peak_step": result["peak_step"],
-                "peak_db": result["peak_db"],
-                "gap_db": _gap(result["peak_db"], psnr[stop.step]),
-                "last_db": result["last_db"],
-                "average_psnr_db": finite(average[stop.step]),
-                "average_peak_db": result["average_peak_db"],
-                "average_gap_db": _gap(result["average_peak_db"], average[stop.step]),
-                "ms_per_step": 1000 * result["seconds"] / result["steps"],
-                "criterion_ms_per_step": math.fsum(columns["ms"]) / len(columns["ms"]),
-                "unit": unit.id,
-            }
-            rows.append(row)
-        return rows
+    def _done(self, units: Iterable[str] | None) -> Iterator[tuple[Unit, dict[str, Any]]]:
+        """Give the units that are done, each with its result."""
+        for unit in self.run.units() if units is None else map(self.run.unit, units):
+            if not unit.damage() and (result := unit.result()) is not None:
+                yield unit, result
+
+    def _asked(self, texts: Iterable[str], measured: Sequence[str]) -> list[Wanted]:
+        """Return the criteria that somebody typed; what was measured need not be installed here.
+
+        Raises:
+            UsageError: one cannot be had from what was measured.
+        """
+        asked = [Wanted(text) if text in measured else wanted(text) for text in texts]
+        for criterion in asked:
+            if measured and criterion.source(measured) is None:
+                raise UsageError(
+                    f"{criterion.text!r} was not measured in {str(self.run.path)!r} and does not follow from what was: "
+                    "only the lam of CIFS, to a number, and every, to a multiple, can change without another "
+                    f"optimisation. Measured: {', '.join(measured)}."
+                )
+        return asked
+
+    def _rows(
+        self, done: Iterable[tuple[Unit, dict[str, Any]]], asked: Sequence[Wanted] | None, rule: Rule
+    ) -> Iterator[dict[str, Any]]:
+        for unit, result in done:
+            measured, spec = _measured(result), unit.spec()
+            ssim = {entry["stop_step"]: entry["ssim"] for entry in measured.values()}
+            trace = _trace(unit)
+            for criterion in map(Wanted, measured) if asked is None else asked:
+                source = criterion.source(measured)
+                if source is None:
+                    continue
+                stop = _stop(unit, criterion, source, measured[source], rule, trace)
+                if stop["fallback"] and not result["complete"]:
+                    continue  # it ended before the rule did
+                row = {
+                    "dataset": spec.dataset,
+                    "image": spec.image,
+                    "task": spec.task,
+                    "noise": spec.noise,
+                    "sigma": spec.sigma,
+                    "seed": spec.seed,
+                    "network": spec.network,
+                    "iterations": spec.iterations,
+                    "criterion": criterion.text,
+                    "patience": rule.patience,
+                    "min_delta": rule.min_delta,
+                    "stop_step": stop["stop_step"],
+                    "fallback": stop["fallback"],
+                    "steps_run": stop["steps_run"],
+                    "psnr_db": stop["psnr_db"],
+                    "ssim": ssim.get(stop["stop_step"]),
+                    "peak_step": result["peak_step"],
+                    "peak_db": result["peak_db"],
+                    "gap_db": _gap(result["peak_db"], stop["psnr_db"]),
+                    "last_db": result["last_db"],
+                    "average_psnr_db": stop["average_psnr_db"],
+                    "average_peak_db": result["average_peak_db"],
+                    "average_gap_db": _gap(result["average_peak_db"], stop["average_psnr_db"]),
+                    "ms_per_step": 1000 * result["seconds"] / result["steps"],
+                    "criterion_ms_per_step": stop["criterion_ms_per_step"],
+                    "unit": unit.id,
+                }
+                yield row
 
 
-def _gap(peak: float | None, value: float) -> float | None:
-    return None if peak is None else finite(peak - value)
+def _measured(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the criteria of a unit that did not fail, by canonical text."""
+    return {text: entry for text, entry in result["criteria"].items() if not entry["failed"]}
+
+
+def _trace(unit: Unit) -> Callable[..., dict[str, Any]]:
+    """Return a function that gives columns of a unit's trace, read once."""
+    return functools.cache(lambda *names: unit.trace(list(names)))
+
+
+def _stop(
+    unit: Unit,
+    criterion: Wanted,
+    source: str,
+    entry: dict[str, Any],
+    rule: Rule,
+    trace: Callable[..., dict[str, Any]],
+) -> dict[str, Any]:
+    """Return what a row says of the stop: as it was written down with the result, or decided from the curves."""
+    if source == criterion.text and "steps_run" in entry and rule == Rule(entry["patience"]):
+        return entry
+    values, ms = criterion.column(unit, source, trace)
+    stop, score = stop_of(values, rule.patience, rule.min_delta), trace("psnr_db", "average_psnr_db")
+    return found(stop, score["psnr_db"], score["average_psnr_db"], ms)
+
+
+def _gap(peak: float | None, value: float | None) -> float | None:
+    return None if peak is None or value is None else peak - value

@@ -167,6 +167,26 @@ class Unit:
         except (OSError, ValueError) as error:
             raise DataError(f"{str(self.path / 'result.json')!r} cannot be read: {error}.") from error
 
+    def damage(self) -> str:
+        """Return why what a finished unit left cannot be read, or an empty string; looks at the ends of its files."""
+        try:
+            result = self.result()
+            if result is None:
+                return ""
+            self.spec()
+            tables = [c for c, entry in result["criteria"].items() if not entry["failed"]]
+            for path in (self.path / "trace.parquet", *map(self.criterion_path, tables)):
+                with open(path, "rb") as file:
+                    begins = file.read(4)
+                    file.seek(-4, os.SEEK_END)
+                    if (begins, file.read(4)) != (b"PAR1", b"PAR1"):
+                        return f"{str(path)!r} cannot be read: it is cut off."
+        except DataError as error:
+            return str(error)
+        except (OSError, KeyError, AttributeError, TypeError) as error:
+            return f"{str(self.path)!r} cannot be read: {error}."
+        return ""
+
     def error(self) -> str:
         """Return the traceback of the last failure, or an empty string."""
         path = self.path / "error.txt"
@@ -279,11 +299,9 @@ class Unit:
 def status(unit: Unit) -> dict[str, Any]:
     """Return how far a unit is: done, failed, running, paused or missing, with the reason of what failed."""
     found: dict[str, Any] = {"unit": unit.id, "status": "missing", "reason": "", "criteria": {}}
-    try:
-        result = unit.result()
-    except DataError as error:
-        return found | {"status": "failed", "reason": str(error)}
-    if result is not None:
+    if damage := unit.damage():
+        return found | {"status": "failed", "reason": damage}
+    if (result := unit.result()) is not None:
         return found | {"status": "done", "criteria": {c: entry["failed"] for c, entry in result["criteria"].items()}}
     if not unit.path.exists():
         return found

@@ -16,10 +16,11 @@ from esbench import metrics
 from esbench.bench import checkpoint, grid
 from esbench.bench.build import observation, trajectory
 from esbench.bench.measure import Column, Inline, Lanes, Trace, Watched
+from esbench.bench.replay import found
 from esbench.bench.store import Run, Unit
 from esbench.errors import Busy, DataError, EsbenchError, UnitError, UsageError
 from esbench.registry import made_by, registry
-from esbench.rule import Running
+from esbench.rule import Running, Stop
 from esbench.types import (
     Event,
     Notice,
@@ -152,12 +153,11 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
 
 
 def _result(job: Job, unit: Unit) -> dict[str, Any] | None:
-    try:
-        return unit.result()
-    except DataError:
+    if damage := unit.damage():
         if not job.retry:
-            raise
+            raise DataError(damage)
         return None
+    return unit.result()
 
 
 def _maker(made: dict[str, Any]) -> str:
@@ -287,14 +287,15 @@ def _write(
     pictures = {"clean": clean, "noisy": noisy, "peak": trace.peak, "last": trace.last}
     criteria = dict(before["criteria"]) if before else {}
     for column in columns:
-        stop = column.rule.stop
-        output = column.output if stop is not None else trace.last
+        steps = len(trace.loss)
+        stop = column.rule.stop or Stop(steps - 1, None, decided_at=steps - 1, fallback=True)
+        output = trace.last if stop.fallback else column.output
         made = made_by(column.text)
         entry: dict[str, Any] = {"made_by": made, "resolved": column.resolved, "failed": column.failed}
         if not column.failed:
             entry |= {
                 "patience": job.patience,
-                "stop_step": stop.step if stop is not None else len(trace.loss) - 1,
+                **found(stop, trace.psnr, trace.average_psnr, column.ms),
                 "ssim": metrics.finite(metrics.ssim(output, clean)) if min(clean.shape[:2]) >= 11 else None,
                 "missing": column.missing,
                 "reason": column.reason,

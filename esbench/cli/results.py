@@ -2,9 +2,83 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from esbench.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from esbench.bench.config import Config
+    from esbench.bench.results import Results
+
+
+@click.command("replay")
+@click.argument("run", type=click.Path())
+@click.option("-c", "--criterion", multiple=True, help="With other parameters; repeatable. [all that were measured]")
+@click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [as the run had it]")
+@click.option(
+    "--min-delta",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="By more than this must a value be lower to undercut.",
+)
+@json_option
+def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, min_delta: float, as_json: bool) -> None:
+    """Decide the stops of a run again, by another rule or with another lam, from what it wrote down.
+
+    Nothing is optimised: it takes seconds and needs neither torch nor a GPU. Criteria that were measured need no more
+    than their name. CIFS can have another lam, as in -c 'cifs-jpeg[lam=1e6]', and a criterion without memory a coarser
+    every.
+    """
+    from esbench.bench.results import Results
+    from esbench.report.summary import summary
+
+    results = Results(run)
+    rows = results.replay(patience=patience, min_delta=min_delta, criteria=criterion or None)
+    for line in _left_out(results, rows):
+        click.echo(line, err=True)
+    if as_json:
+        print_json(rows)
+        return
+    for i, (heading, table) in enumerate(summary(rows)):
+        rule = f", min_delta {min_delta:g}" if min_delta else ""
+        said = f"patience {rows[0]['patience']}{rule}\n\n" if i == 0 else "\n"
+        click.echo(f"{said}{heading}\n\n{table.text()}")
+
+
+@click.command("compare")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN [RUN]")
+@click.option("-c", "--criterion", multiple=True, help="One for both sides, or first one and then the other's.")
+@json_option
+def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: bool) -> None:
+    """Compare two runs, or two criteria of one run, pair by pair.
+
+    A pair has the same picture, noise level and seed. What is printed is the mean of the differences, second minus
+    first, and where it lies with 95 % confidence: a bootstrap over pictures, in which all seeds and levels of a picture
+    stay together. Without -c all criteria are compared that both runs measured.
+    """
+    from esbench.bench.results import Results
+    from esbench.report.summary import differences
+
+    if len(runs) > 2:
+        raise click.UsageError(f"One run or two are compared, got {len(runs)}.")
+    first, second = Results(runs[0]), Results(runs[1]) if len(runs) == 2 else None
+    records = first.compare(second, criteria=criterion)
+    if as_json:
+        print_json(records)
+        return
+    click.echo(f"first:  {runs[0]}\nsecond: {runs[-1]}")
+    if second is not None and (differs := _differences(first.config, second.config)):
+        click.echo(f"The runs differ in {differs}.")
+    for heading, table in differences(records):
+        click.echo(f"\n{heading}\n\n{table.text()}")
+    for line in _unpaired(records):
+        click.echo(f"\n{line}")
 
 
 @click.command("export")
@@ -16,7 +90,10 @@ def export_command(run: str, kind: str, output: str | None) -> None:
     from esbench.bench.results import Results
     from esbench.errors import Unavailable
 
-    data = Results(run).export(kind)
+    results = Results(run)
+    data = results.export(kind)
+    for unit, criterion, reason in results.failures():
+        click.echo(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
     if output is None:
         sys.stdout.buffer.write(data)
         return
@@ -25,3 +102,41 @@ def export_command(run: str, kind: str, output: str | None) -> None:
             file.write(data)
     except OSError as error:
         raise Unavailable(f"{output!r} cannot be written: {error.strerror}.") from error
+
+
+def _left_out(results: Results, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return sentences about what has no rows: what failed, and criteria with fewer rows than there are units."""
+    failures = results.failures()
+    said = [f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}" for unit, criterion, reason in failures]
+    if not rows:
+        return [*said, f"No unit of {str(results.run.path)!r} is done yet."]
+    failed = {unit for unit, criterion, _ in failures if not criterion}
+    done = sum(unit.result() is not None for unit in results.run.units() if unit.id not in failed)
+    texts = [row["criterion"] for row in rows]
+    return said + [
+        f"{text}: {n} of {done} units; on the others it was not measured, failed, or is not decided (--live)."
+        for text in dict.fromkeys(texts)
+        if (n := texts.count(text)) < done
+    ]
+
+
+def _differences(first: Config, second: Config) -> str:
+    """Return the settings in which two runs differ, of those that cannot differ within one."""
+    from esbench.bench.config import FREE
+
+    names = [field.name for field in dataclasses.fields(first) if field.name not in FREE]
+    pairs = [(name, getattr(first, name), getattr(second, name)) for name in names]
+    return ", ".join(f"{name} ({was}, {now})" for name, was, now in pairs if was != now)
+
+
+def _unpaired(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Return sentences about what has no partner, one for all criteria of which it is as many."""
+    criteria: dict[tuple[int, int], dict[str, None]] = {}
+    for r in records:
+        texts = dict.fromkeys((r["first_criterion"], r["second_criterion"]))
+        criteria.setdefault((r["first_unpaired"], r["second_unpaired"]), {}).update(texts)
+    return [
+        f"Not paired: {a} of the first, {b} of the second ({', '.join(texts)})."
+        for (a, b), texts in criteria.items()
+        if a or b
+    ]

@@ -1,12 +1,19 @@
-"""The results of a run as tables: a line a criterion, over all its units."""
+"""The results of a run as tables: a line a criterion, over all its units; and of two runs, a line a measure."""
 
 from __future__ import annotations
 
+import html
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from esbench.report.tables import Table
+
+#: Of the tables in a notebook.
+STYLE = (
+    ".esbench :is(td, th) { padding: 0.2em 0.8em; text-align: left; } "
+    ".esbench .number { text-align: right; white-space: nowrap; }"
+)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Table]]:
@@ -17,11 +24,64 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Table]]:
     return [(_heading(group), _criteria(group)) for group in groups.values()]
 
 
+def notebook(name: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Return the same tables as a piece of HTML that needs nothing else, for a notebook."""
+    tables = [f"<p>{html.escape(heading)}</p>\n{table.html()}" for heading, table in summary(rows)]
+    name = f"<p><b>{html.escape(name)}</b>{'' if rows else ': no unit is done yet'}</p>"
+    return "\n".join(['<div class="esbench">', f"<style>{STYLE}</style>", name, *tables, "</div>"])
+
+
+#: measure of a comparison -> its line, and how its numbers are written.
+LINES = {
+    "psnr_db": ("PSNR (dB)", ".2f"),
+    "gap_db": ("gap to peak (dB)", ".2f"),
+    "average_psnr_db": ("average PSNR (dB)", ".2f"),
+    "stop_step": ("stop step", ".0f"),
+}
+
+
+def differences(records: Sequence[dict[str, Any]]) -> list[tuple[str, Table]]:
+    """Return a heading and a table for each pair of criteria of a comparison: a line a measure and noise level."""
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        pairs.setdefault((record["first_criterion"], record["second_criterion"]), []).append(record)
+    head = ("", "sigma", "first", "second", "second - first", "95 % interval", "pairs", "better", "worse", "same")
+    return [
+        (
+            _pair(group[0]),
+            Table(head, [_change(record) for name in LINES for record in group if record["measure"] == name]),
+        )
+        for group in pairs.values()
+    ]
+
+
+def _pair(record: dict[str, Any]) -> str:
+    first, second = record["first_criterion"], record["second_criterion"]
+    what = first if first == second else f"{first} (first) and {second} (second)"
+    pairs, pictures = _count(record["pairs"], "pair"), _count(record["images"], "picture")
+    return f"{what}: {record['dataset']}, {_noise(record)}, {pairs} of {pictures}"
+
+
+def _change(record: dict[str, Any]) -> tuple[Any, ...]:
+    name, form = LINES[record["measure"]]
+    sigma = "all" if record["levels"] > 1 else record["sigma"]
+
+    def shown(key: str, sign: str = "") -> str | None:
+        return None if record[key] is None else format(record[key], f"{sign}{form}")
+
+    between = None if record["low"] is None else f"{shown('low', '+')} to {shown('high', '+')}"
+    means = (shown("first_mean"), shown("second_mean"), shown("difference", "+"), between)
+    return (name, sigma, *means, record["pairs"], record["wins"], record["losses"], record["ties"])
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
 def _heading(rows: Sequence[dict[str, Any]]) -> str:
     first, units = rows[0], {row["unit"]: row for row in rows}
-    noise = first["noise"] if first["sigma"] is None else f"{first['noise']} noise of sigma {first['sigma']:g}"
-    what = f"{first['dataset']}, {noise}, {len(units)} unit{'s' if len(units) > 1 else ''}"
-    if any(row["peak_db"] is None for row in units.values()):
+    what = f"{first['dataset']}, {_noise(first)}, {_count(len(units), 'unit')}"
+    if any(row["peak_step"] is None for row in units.values()):
         return f"{what}, ended early (--live): peak, last and gap are not known"
     peak = _mean([row["peak_db"] for row in units.values()])
     last = _mean([row["last_db"] for row in units.values()])
@@ -29,12 +89,19 @@ def _heading(rows: Sequence[dict[str, Any]]) -> str:
     return f"{what}: peak {peak} dB{where}, last step {last} dB"
 
 
+def _noise(row: dict[str, Any]) -> str:
+    return str(row["noise"]) if row["sigma"] is None else f"{row['noise']} noise of sigma {row['sigma']:g}"
+
+
 def _criteria(rows: Sequence[dict[str, Any]]) -> Table:
     by_criterion: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_criterion.setdefault(row["criterion"], []).append(row)
     head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", "steps saved", "ms a step")
-    return Table(head, [(name, *_line(group)) for name, group in by_criterion.items()])
+    table = Table(head, [(name, *_line(group)) for name, group in by_criterion.items()])
+    if len(by_criterion) == 1:  # the best of one is none
+        return table
+    return table.best("PSNR at stop (dB)", max).best("gap to peak (dB)", min)
 
 
 def _line(rows: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -42,17 +109,20 @@ def _line(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     stop = f"{statistics.median(row['stop_step'] for row in rows):g}"
     if never:
         stop += " (never stopped)" if never == len(rows) else f" ({never} never stopped)"
-    gaps = [row["gap_db"] for row in rows]
     saved = statistics.mean(1 - row["steps_run"] / row["iterations"] for row in rows)
     return (
         stop,
         _mean([row["psnr_db"] for row in rows]),
-        "-" if None in gaps else _mean(gaps),
+        _mean([row["gap_db"] for row in rows]),
         f"{100 * saved:.0f} %",
         f"{statistics.mean(row['criterion_ms_per_step'] for row in rows):.2f}",
     )
 
 
-def _mean(values: list[float]) -> str:
-    mean = f"{statistics.mean(values):.2f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.pstdev(values):.2f}"
+def _mean(values: list[float | None]) -> str:
+    """Return mean and standard deviation in words; a dash where one of them is not a number."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "-"
+    mean = f"{statistics.mean(known):.2f}"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.pstdev(known):.2f}"

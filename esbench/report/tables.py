@@ -1,28 +1,132 @@
-"""Tables: rows and columns, and how they are printed."""
+"""Tables: rows and columns, and how they are written: for a terminal, Markdown, LaTeX, HTML and CSV."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import html
+import io
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+#: What LaTeX takes for more than a character.
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"\textbar{}",
+    "[": r"{[}",  # after the end of a row it would be its argument
+    "*": r"{*}",
+    "±": r"$\pm$",
+    "…": r"\ldots{}",
+    "λ": r"$\lambda$",
+    "σ": r"$\sigma$",
+}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns with a head, cells as they are shown or numbers."""
+    """Columns with a head, cells as they are shown or numbers.
+
+    Attributes:
+        head: the names of the columns.
+        rows: the cells; None is shown as a dash.
+        bold: which of them, as (row, column), are in bold where that can be shown.
+    """
 
     head: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+    bold: Collection[tuple[int, int]] = frozenset()
+
+    def best(
+        self, column: str, choose: Callable[[Iterable[float]], float], rows: Collection[int] | None = None
+    ) -> Table:
+        """Return the table with the best of a column in bold, and what is shown as the same number.
+
+        Args:
+            column: its name.
+            choose: `min` or `max`.
+            rows: those that take part; None for all.
+        """
+        i = self.head.index(column)
+        shown = [_number(_cell(row[i])) for row in self.rows]
+        numbers = {r: n for r, n in enumerate(shown) if n is not None and (rows is None or r in rows)}
+        if not numbers:
+            return self
+        best = choose(numbers.values())
+        bold = {(r, i) for r, n in numbers.items() if n == best}
+        return dataclasses.replace(self, bold=frozenset(self.bold) | bold)
 
     def text(self) -> str:
         """Return aligned columns; columns of numbers are set to the right."""
-        cells = [[_cell(value) for value in row] for row in self.rows]
+        cells, right = self._cells(), self._right()
         widths = [max(map(len, column)) for column in zip(self.head, *cells, strict=True)]
-        right = [bool(self.rows) and all(_numeric(row[i]) for row in cells) for i in range(len(self.head))]
         lines = [self.head, tuple("-" * width for width in widths), *cells]
         return "\n".join(
             "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
             for line in lines
         )
+
+    def markdown(self) -> str:
+        """Return a table as GitHub and most others read it."""
+        rule = ["---:" if right else "---" for right in self._right()]
+        cells = [[_markdown(cell) for cell in row] for row in self._cells()]
+        lines = [[_markdown(name) for name in self.head], rule, *self._marked(cells, "**{}**")]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def latex(self) -> str:
+        r"""Return a `tabular`, for `\usepackage{booktabs}`."""
+        right = self._right()
+        cells = [[_latex(cell, r) for cell, r in zip(row, right, strict=True)] for row in self._cells()]
+        head, *rows = (
+            f"{' & '.join(line)} \\\\"
+            for line in [[_latex(name) for name in self.head], *self._marked(cells, r"\textbf{{{}}}")]
+        )
+        columns = "".join("r" if r else "l" for r in right)
+        begin, end = f"\\begin{{tabular}}{{{columns}}}", "\\end{tabular}"
+        return "\n".join([begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end])
+
+    def html(self) -> str:
+        """Return a `<table>`; cells of columns of numbers have the class `number`."""
+        cells = [[html.escape(cell) for cell in row] for row in self._cells()]
+        names = [html.escape(name) for name in self.head]
+        lines = [("th", names), *(("td", row) for row in self._marked(cells, "<b>{}</b>"))]
+        kinds = [' class="number"' if right else "" for right in self._right()]
+        head, *rows = (
+            f"<tr>{''.join(f'<{tag}{k}>{c}</{tag}>' for k, c in zip(kinds, line, strict=True))}</tr>"
+            for tag, line in lines
+        )
+        return "\n".join(["<table>", "<thead>", head, "</thead>", "<tbody>", *rows, "</tbody>", "</table>"])
+
+    def csv(self) -> str:
+        """Return comma-separated values; numbers with all their digits, None as nothing."""
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows([self.head, *self.rows])
+        return text.getvalue()
+
+    def _cells(self) -> list[list[str]]:
+        return [[_cell(value) for value in row] for row in self.rows]
+
+    def _right(self) -> list[bool]:
+        cells = self._cells()
+        return [bool(cells) and all(_numeric(row[i]) for row in cells) for i in range(len(self.head))]
+
+    def _marked(self, cells: list[list[str]], pattern: str) -> list[list[str]]:
+        return [
+            [pattern.format(cell) if (r, i) in self.bold else cell for i, cell in enumerate(row)]
+            for r, row in enumerate(cells)
+        ]
 
 
 def _cell(value: Any) -> str:
@@ -33,3 +137,18 @@ def _cell(value: Any) -> str:
 
 def _numeric(cell: str) -> bool:
     return cell[:1] in "-+0123456789" and not any(letter.isalpha() for letter in cell.replace("e", ""))
+
+
+def _number(cell: str) -> float | None:
+    """Return the number that a cell begins with: 27.0 of `27.00 ± 0.82`."""
+    found = re.match(r"[-+]?\d+(\.\d*)?(e[-+]?\d+)?", cell)
+    return float(found[0]) if found else None
+
+
+def _markdown(cell: str) -> str:
+    return re.sub(r"([\\|*_`<])", r"\\\1", " ".join(cell.split()))
+
+
+def _latex(cell: str, numeric: bool = False) -> str:
+    text = "".join(LATEX.get(character, character) for character in " ".join(cell.split()))
+    return re.sub(r"^-(?=[\d.])", "$-$", text) if numeric else text

@@ -1,0 +1,32 @@
+"""The report of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("report")
+@click.argument("run", type=click.Path())
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to. [RUN/report]")
+def report_command(run: str, out: Path | None) -> None:
+    """Write the report of a run: one HTML file that opens without a network, figures and tables.
+
+    The figures are SVG, PDF and PNG, the tables Markdown, LaTeX and CSV. The paths are printed, the page first. A run
+    that is not finished is reported as far as it is.
+    """
+    from esbench.bench.results import Results
+    from esbench.errors import Unavailable
+    from esbench.report.files import report
+
+    results, folder = Results(run), out if out is not None else Path(run) / "report"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = report(results, folder)
+    except OSError as error:
+        raise Unavailable(
+            f"{str(folder)!r} cannot be written: {error.strerror or error}. Choose another --out."
+        ) from error
+    for path in paths:
+        click.echo(str(path))

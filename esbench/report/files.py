@@ -1,0 +1,55 @@
+"""The files of a report: the page, the figures, the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from esbench.bench.results import Results
+from esbench.bench.store import write
+from esbench.report import embed, figures, html
+from esbench.report.levels import VIEWS, comparison, criteria, numbers
+
+#: In a run of more units than this only the first has its curves in files of their own; the page has those of many.
+FEW = 4
+
+
+def report(results: Results, folder: Path) -> list[Path]:
+    """Write the report of a run into a folder, and return its files, the page first.
+
+    Args:
+        results: the run.
+        folder: where to; it is there.
+    """
+    rows: list[dict[str, Any]] = results.table()
+    paths = [folder / "index.html"]
+    write(paths[0], html.page(results, rows).encode("utf-8", "replace"))
+    if rows:
+        paths += _figures(results, rows, folder) + _tables(rows, folder)
+    return paths
+
+
+def _figures(results: Results, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+    known = [row for row in rows if row["gap_db"] is not None]
+    drawn = {"gap": figures.gap(known), "cost": figures.cost(known)} if known else {}
+    by_unit, names = embed.units_of(rows), criteria(rows)
+    for id in list(by_unit)[: FEW if len(by_unit) <= FEW else 1]:
+        drawn[f"curves-{id}"] = figures.curves(results.run.unit(id), by_unit[id], names)
+    return [
+        figures.save(figure, folder / f"{name}.{kind}") for name, figure in drawn.items() for kind in figures.FORMATS
+    ]
+
+
+def _tables(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+    paths = []
+    for view in VIEWS:
+        table = comparison(rows, view)
+        for kind, text in (
+            ("md", table.markdown()),
+            ("tex", table.latex()),
+            ("csv", numbers(rows, view).csv()),
+        ):
+            paths.append(folder / f"{view.name}.{kind}")
+            write(paths[-1], f"{text.rstrip()}\n".encode("utf-8", "replace"))
+    return paths

@@ -1,0 +1,180 @@
+"""What the disk may do to a run: one clear sentence, the other units go on, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from esbench.bench import driver
+from esbench.bench.config import Config
+from esbench.bench.results import Results
+from esbench.bench.store import Run, status
+from esbench.errors import Unavailable
+from esbench.types import Event, Notice, UnitFailed
+
+TIMES = ("ms_per_step", "criterion_ms_per_step")
+
+
+@pytest.fixture
+def config(pictures) -> Config:
+    return Config(
+        dataset=str(pictures("a", "b", "c")),
+        criterion=("emv", "loss"),
+        network="skip[channels=4,scales=2]",
+        iterations=20,
+        patience=5,
+        device="cpu",
+    )
+
+
+def run(config: Config, out: Path) -> tuple[int, list[Event]]:
+    events: list[Event] = []
+    return driver.run(config, out, driver.plan(config, out), events.append), events
+
+
+def rows(out: Path) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in Results(out).table()]
+
+
+def damage(path: Path) -> None:
+    """Cut a file in half."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("file", ["trace.parquet", "criteria/emv.parquet", "result.json", "spec.json"])
+def test_a_file_that_was_cut_costs_its_unit_and_is_mended_on_demand(config, tmp_path, file, esbench_command):
+    out = tmp_path / "r"
+    assert run(config, out)[0] == 0
+    whole = rows(out)
+    unit = Run(out).units()[1]
+    damage(unit.path / file)
+
+    answer = esbench_command(config, out)
+    assert answer.returncode == 1
+    (line,) = (line for line in answer.stderr.splitlines() if unit.id in line)
+    assert f"{Path(file).name}' cannot be read: " in line
+    assert "--retry-failed tries it again" in answer.stderr
+    assert unit.id not in {row["unit"] for row in rows(out)}
+    assert rows(out) == [row for row in whole if row["unit"] != unit.id]
+
+    again = dataclasses.replace(config, retry_failed=True)
+    assert run(again, out)[0] == 0
+    assert rows(out) == whole
+
+
+@pytest.fixture
+def esbench_command():
+    """Give a function that runs the command line of a configuration on a folder, in a process of its own."""
+
+    def command(config: Config, out: Path, **how) -> subprocess.CompletedProcess:
+        file = out.parent / "config.toml"
+        file.write_text(config.to_toml())
+        return subprocess.run(
+            [sys.executable, "-m", "esbench", "run", "--config", str(file), "--out", str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
+            **how,
+        )
+
+    return command
+
+
+def test_a_disk_that_is_full_costs_the_units_that_need_it_and_they_are_done_when_there_is_room(
+    config, tmp_path, esbench_command
+):
+    out = tmp_path / "r"
+    first = dataclasses.replace(config, image=("a",))
+    assert run(first, out)[0] == 0
+    before = {p: p.read_bytes() for p in out.glob("units/*/**/*") if p.is_file()}
+
+    def full() -> None:  # the same error that a full disk gives, for every file above this size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+
+    answer = esbench_command(dataclasses.replace(config, image=("a", "b")), out, preexec_fn=full)
+    assert answer.returncode in (1, 3)
+    assert "File too large" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert {p: p.read_bytes() for p in before} == before
+    assert not list(out.rglob(".*.????????*"))  # no half-written file is left
+
+    again = dataclasses.replace(config, image=("a", "b"), retry_failed=True)
+    assert run(again, out)[0] == 0
+    assert {row["image"] for row in rows(out)} == {"a", "b"}
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_and_the_unit_goes_on(config, tmp_path, monkeypatch):
+    def full(unit, state):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("esbench.bench.store.Unit.write_checkpoint", full)
+    failed, events = run(dataclasses.replace(config, checkpoint_every=0.0, image=("a",)), tmp_path / "r")
+    assert failed == 0
+    notices = [e.text for e in events if isinstance(e, Notice)]
+    assert "no checkpoint at step 1: [Errno 28] No space left on device" in notices
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_is_said_at_once(config, tmp_path):
+    (tmp_path / "r").mkdir(mode=0o555)
+    with pytest.raises(Unavailable, match=r"cannot be written: Permission denied\. Choose another --out"):
+        run(config, tmp_path / "r")
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(config, tmp_path):
+    (tmp_path / "r").write_text("mine")
+    with pytest.raises(Unavailable, match=r"cannot be written: Not a directory\. Choose another --out"):
+        run(config, tmp_path / "r")
+    assert (tmp_path / "r").read_text() == "mine"
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(config, tmp_path, monkeypatch):
+    run(config, tmp_path / "forward")
+    now = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: float(next(now)))
+    assert run(config, tmp_path / "backward")[0] == 0
+    assert rows(tmp_path / "backward") == rows(tmp_path / "forward")
+    for unit in Run(tmp_path / "backward").units():
+        assert (unit.trace(["seconds"])["seconds"] >= 0).all()
+
+
+def test_a_unit_that_another_process_holds_is_left_to_it(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("esbench.bench.store.LOCK_TRIES", 1)
+    planned = driver.plan(config, tmp_path / "r")
+    run(dataclasses.replace(config, budget="0s"), tmp_path / "r")
+    held = Run(tmp_path / "r").unit(planned.units[0])
+    with held.lock():
+        assert status(held)["status"] == "running"
+        failed, events = run(config, tmp_path / "r")
+        assert failed == 1
+    (event,) = (e for e in events if isinstance(e, UnitFailed))
+    assert event.reason == "Another process is at work on this unit."
+    assert held.error() == ""  # nothing is wrong with it
+    assert run(config, tmp_path / "r")[0] == 0
+    assert [status(unit)["status"] for unit in Run(tmp_path / "r").units()] == ["done"] * 3
+
+
+def test_status_tells_every_state(config, tmp_path, monkeypatch):
+    out = tmp_path / "r"
+    run(dataclasses.replace(config, image=("a",)), out)
+    planned = driver.plan(dataclasses.replace(config, budget="0s"), out)
+    driver.run(dataclasses.replace(config, budget="0s"), out, planned, lambda event: None)
+    done, paused, missing = Run(out).units()
+    paused.begin(planned.jobs[1].spec)
+    assert [status(unit)["status"] for unit in (done, paused, missing)] == ["done", "paused", "missing"]
+    missing.write_error("Traceback\nRuntimeError: no")
+    assert status(missing) | {"criteria": {}} == {
+        "unit": missing.id,
+        "status": "failed",
+        "reason": "RuntimeError: no",
+        "criteria": {},
+    }
+    damage(done.path / "result.json")
+    assert status(done)["status"] == "failed"
