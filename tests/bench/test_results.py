@@ -11,7 +11,7 @@ import pytest
 from esbench.bench.config import Config
 from esbench.bench.results import COLUMNS, TYPES, Results
 from esbench.bench.store import Run
-from esbench.errors import DataError, Missing
+from esbench.errors import Missing
 from esbench.types import UnitSpec
 
 CONFIG = Config(criterion=("wmv",), iterations=6, patience=2)
@@ -184,14 +184,17 @@ def test_a_run_without_units_is_a_data_frame_of_the_same_columns(tmp_path):
     assert list(Results(tmp_path).to_pandas().columns) == list(COLUMNS)
 
 
-def test_a_folder_without_a_run_and_a_damaged_table_are_said(tmp_path):
+def test_a_folder_without_a_run_is_said(tmp_path):
     with pytest.raises(Missing, match="holds no run of esbench"):
         Results(tmp_path)
+
+
+def test_a_unit_with_a_damaged_table_has_no_rows_and_is_listed_with_what_failed(tmp_path):
     results = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0]})
     path = results.run.unit("u").criterion_path("wmv")
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(DataError, match=r"wmv\.parquet' cannot be read"):
-        results.table()
+    assert results.table() == []
+    assert results.failures() == [("u", "", f"{str(path)!r} cannot be read: it is cut off.")]
 
 
 def test_the_patience_is_that_of_the_run(tmp_path):
@@ -199,3 +202,12 @@ def test_the_patience_is_that_of_the_run(tmp_path):
     (row,) = written(tmp_path, {"wmv": [9, 5, 6, 4, 7, 7]}, config=config).table()
     assert row["fallback"] is True
     assert row["patience"] == 4
+
+
+def test_it_shows_itself_by_its_folder_and_in_a_notebook_by_its_tables(tmp_path):
+    results = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0], "last": [math.nan] * 6})
+    assert repr(results) == f"Results({str(tmp_path)!r})"
+    page = results._repr_html_()
+    assert "<p>d, gaussian noise of sigma 25, 1 unit: peak 20.00 dB at step 2, last step 15.00 dB</p>" in page
+    assert '<tr><td>wmv</td><td>2</td><td class="number"><b>20.00</b></td>' in page
+    assert "<td>5 (never stopped)</td>" in page
