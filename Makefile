@@ -10,7 +10,7 @@ demo: $(VENV)/.user  ## a first look: a small picture, a few criteria, about two
 	$(BIN)/esbench run --preset quick
 
 test: $(VENV)/.developer  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.developer  ## style and types
 	$(BIN)/ruff check .

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from esbench import __version__
 from esbench.bench import grid
 from esbench.bench.build import network, observation, trajectory
 from esbench.bench.config import Config
 from esbench.bench.measure import is_stranger
-from esbench.bench.stamp import command, stamp
+from esbench.bench.stamp import command, commit, stamp
 from esbench.bench.store import Run
 from esbench.bench.unit import Job, todo
 from esbench.criterion import Criterion
@@ -123,6 +124,8 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
         entry = {
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "command": command(),
+            "esbench": __version__,
+            "commit": commit(),
             "host": platform.node(),
             "shard": config.shard,
         }

@@ -13,27 +13,15 @@ from typing import Any
 from esbench import __version__
 from esbench.registry import registry
 
-PACKAGES = (
-    "torch",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "imagecodecs",
-    "pluggy",
-    "click",
-    "pyarrow",
-    "matplotlib",
-)
-
 
 def stamp() -> dict[str, Any]:
-    """Return esbench's version and commit, Python, the packages that numbers depend on, and the plugins."""
+    """Return esbench's version and commit, Python, every package that is installed, and the plugins."""
     return {
         "esbench": __version__,
         "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": packages(),
         "plugins": [
             {"name": p.name, "distribution": p.distribution, "version": p.version, "status": p.status}
             for p in registry().host.plugins
@@ -49,7 +37,7 @@ def machine(device: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"host": platform.node(), "device": device, "torch": torch.__version__}
     if device.startswith("cuda"):
         index = torch.device(device).index or 0
-        facts |= {"gpu": torch.cuda.get_device_name(index), "cuda": torch.version.cuda}
+        facts |= {"gpu": torch.cuda.get_device_name(index), "cuda": torch.version.cuda, "driver": _driver()}
     else:
         facts |= {"processor": _processor(), "threads": torch.get_num_threads()}
     return facts
@@ -73,11 +61,18 @@ def commit() -> str:
     return head.stdout.strip() + ("+dirty" if changed.stdout.strip() else "")
 
 
-def _version(name: str) -> str | None:
+def packages() -> dict[str, str]:
+    """Return the version of every distribution that is installed."""
+    found = {d.name: d.version for d in importlib.metadata.distributions() if d.name}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _driver() -> str:
+    """Return the version of NVIDIA's driver, as the kernel tells it."""
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        return Path("/proc/driver/nvidia/version").read_text().splitlines()[0].removeprefix("NVRM version: ")
+    except OSError:
+        return ""
 
 
 def _processor() -> str:

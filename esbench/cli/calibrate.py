@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from esbench.cli.output import json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from esbench.bench.config import Config
+
+#: What the rows of a search are, in the order of the columns that are printed.
+HEAD = {
+    "codec": "codec",
+    "sigma": "sigma",
+    "mu": "mu = lam / (H W)",
+    "psnr_db": "PSNR at stop (dB)",
+    "gap_db": "gap to peak (dB)",
+    "best_mu": "best mu",
+    "best_psnr_db": "its PSNR (dB)",
+    "within_0.1_db": "within 0.1 dB of it",
+    "pictures": "pictures",
+}
+
+#: What an objective takes the PSNR at.
+WHERE = {"windowed": "at the stop of the benchmark's rule", "global": "at the step with the smallest E of all"}
 
 
 @click.command("calibrate")
@@ -29,6 +50,13 @@ from esbench.cli.output import json_option, print_json, print_table
 @click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [1000]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option(
+    "--objective",
+    type=click.Choice(list(WHERE)),
+    default="windowed",
+    show_default=True,
+    help="The PSNR at the stop of the benchmark's rule, or at the smallest E of all steps, as in the paper.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     default="esbench-runs/calibration",
@@ -38,73 +66,120 @@ from esbench.cli.output import json_option, print_json, print_table
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the table as JSON, with its origin."
 )
+@click.option(
+    "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the PSNR against mu: .svg, .pdf or .png."
+)
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.pass_context
 def calibrate_command(
-    criterion: tuple[str, ...], out: Path, output: Path | None, as_json: bool, quiet: bool, **flags: Any
+    ctx: click.Context,
+    /,
+    criterion: tuple[str, ...],
+    objective: Any,
+    out: Path,
+    output: Path | None,
+    figure: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
 ) -> None:
     """Find lam for CIFS on clean pictures, by noise level.
 
     The optimisations are an ordinary run, which goes on where it was; the search over its traces takes seconds. What is
-    found is mu = lam / (H W), which does not depend on the size of the pictures: it maximises the mean PSNR at the
-    stop, by the same rule as in a benchmark.
+    found is mu = lam / (H W), which does not depend on the size of the pictures: the one with the highest mean PSNR at
+    the stop, with a margin to where the rule never stops.
     """
-    from esbench.bench import calibrate, config, driver, stamp
+    from esbench.bench import calibrate, config, driver
     from esbench.bench.results import Results
     from esbench.cli.progress import display
-    from esbench.registry import registry
+    from esbench.errors import UsageError
 
-    texts = {registry().get("criterion", calibrate.without_lam(text)).text: text for text in criterion}
+    codecs = dict(map(calibrate.measured, criterion))
     given = {key: value for key, value in flags.items() if value not in (None, ())}
-    settings = config.resolve(given | {"criterion": tuple(texts)})
-    planned = driver.plan(settings, out)
+    settings = config.resolve(given | {"criterion": tuple(codecs)})
+    if objective == "windowed" and settings.patience >= settings.iterations:
+        raise UsageError(
+            f"patience must be less than the {settings.iterations} iterations for the rule to stop at all, got "
+            f"{settings.patience}."
+        )
+    _check_suffix(figure)
+    planned, failed = driver.plan(settings, out), 0
     if planned.left:
         with display(quiet) as listen:
-            driver.run(settings, out, planned, listen)
+            failed = driver.run(settings, out, planned, listen)
 
     results = Results(out)
-    rows: list[dict[str, Any]] = []
-    table: dict[str, dict[str, float]] = {}
-    for measured in texts:
-        # the key under which a criterion looks its mu up: codec and codec's parameters
-        codec = measured.removeprefix("cifs-").replace("lam=0,", "").replace("[lam=0]", "")
-        for sigma, found in sorted(calibrate.curves(results, planned.units, measured).items()):
-            best = calibrate.search(found, settings.patience)
-            table.setdefault(codec, {})[f"{sigma:g}"] = round(best.mu, 3)
-            rows.append(
-                {
-                    "codec": codec,
-                    "sigma": sigma,
-                    "mu": round(best.mu, 3),
-                    "within_0.1_db": [round(mu, 3) for mu in best.width],
-                    "psnr_db": round(best.psnr_db, 3),
-                    "gap_db": round(best.peak_db - best.psnr_db, 3),
-                    "pictures": best.pictures,
-                }
-            )
+    rows = [
+        {"codec": codec, "sigma": sigma, "objective": objective}
+        | calibrate.calibrate(found, objective, settings.patience)
+        for text, codec in codecs.items()
+        for sigma, found in sorted(calibrate.curves(results, planned.units, text).items())
+    ]
+    for row in rows:
+        if row["mu"] is None:
+            text = "every lam stops at the same step, there is none to be found"
+            click.echo(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
     if output is not None:
-        origin = {
+        with _writing(output):
+            output.write_text(json.dumps(_table(rows, settings, objective), indent=1) + "\n", encoding="utf-8")
+    if figure is not None:
+        _draw(rows, figure)
+    if as_json:
+        print_json(rows)
+    else:
+        cells = [tuple(_cell(row[key]) for key in HEAD) for row in rows]
+        print_table(tuple(HEAD.values()), cells)
+    ctx.exit(1 if failed else 0)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    low, high = value
+    return f"{low:g} and more" if high is None else f"{low:g} to {high:g}"
+
+
+def _table(rows: list[dict[str, Any]], settings: Config, objective: str) -> dict[str, Any]:
+    """Return the table that `lam=auto` looks into, with where it comes from."""
+    from esbench.bench import calibrate, stamp
+
+    mu: dict[str, dict[str, float]] = {}
+    for row in [row for row in rows if row["mu"] is not None]:
+        mu.setdefault(row["codec"], {})[f"{row['sigma']:g}"] = row["mu"]
+    return {
+        "origin": {
             "command": stamp.command(),
             "esbench": stamp.stamp(),
             "run": json.loads(json.dumps(vars(settings))),
-            "search": "mean PSNR at the stop of the windowed rule, mu on a grid of 1.05, averaged over four neighbours",
+            "search": f"mean PSNR {WHERE[objective]}, every mu, averaged over those within a factor {calibrate.MARGIN}",
             "found": rows,
-        }
-        output.write_text(json.dumps({"origin": origin, "mu": table}, indent=1) + "\n", encoding="utf-8")
-    if as_json:
-        print_json(rows)
-        return
-    head = ("codec", "sigma", "mu = lam / (H W)", "within 0.1 dB", "PSNR at stop (dB)", "gap to peak (dB)", "pictures")
-    cells = [
-        (
-            r["codec"],
-            r["sigma"],
-            r["mu"],
-            "{} to {}".format(*r["within_0.1_db"]),
-            r["psnr_db"],
-            r["gap_db"],
-            r["pictures"],
-        )
-        for r in rows
-    ]
-    print_table(head, cells)
+        },
+        "mu": mu,
+    }
+
+
+def _check_suffix(figure: Path | None) -> None:
+    from esbench.errors import UsageError
+    from esbench.report.figures import FORMATS
+
+    if figure is not None and figure.suffix[1:] not in FORMATS:
+        raise UsageError(f"--figure must end in {', '.join(f'.{kind}' for kind in FORMATS)}, got {str(figure)!r}.")
+
+
+def _draw(rows: list[dict[str, Any]], path: Path) -> None:
+    from esbench.report.figures import save
+    from esbench.report.paper_figures import calibration
+
+    with _writing(path):
+        save(calibration(rows), path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    from esbench.errors import Unavailable
+
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{str(path)!r} cannot be written: {error.strerror}.") from error

@@ -57,8 +57,13 @@ class Cifs:
             sigma = problem.noise_level
             assert sigma is not None
             h, w = problem.noisy.size
-            lam = mu(self.codec.name, self._text(options), sigma) * h * w
+            lam = mu(self.codec.name, self.codec_text(options), sigma) * h * w
         return {"lam": lam, **options}
+
+    def codec_text(self, values: Mapping[str, Any]) -> str:
+        """Return the canonical text of the codec with its share of the parameters: the key of the calibrated table."""
+        options = {key: value for key, value in values.items() if key in self._codec_parameters}
+        return params.canonical(self.codec.name, options, self._codec_parameters)
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -93,9 +98,6 @@ class Cifs:
     @functools.cached_property
     def _codec_parameters(self) -> dict[str, params.Param]:
         return params.parameters(self._encode, skip=1)
-
-    def _text(self, options: Mapping[str, Any]) -> str:
-        return params.canonical(self.codec.name, options, self._codec_parameters)
 
 
 def mu(codec: str, text: str, sigma: float) -> float:

@@ -122,6 +122,7 @@ def gaps(records: Sequence[Row]) -> Figure:
             axes.plot(*zip(*theirs, strict=True), **look | PAPER)
     axes.plot([], [], color="0.4", marker="o", label="the paper", **PAPER)
     axes.set_ylim(0, None)
+    axes.set_xticks(sorted({record["sigma"] for record in records}))
     axes.set_xlabel("sigma")
     axes.set_ylabel("gap to the peak (dB)")
     axes.set_title(records[0]["dataset"], fontsize=10)
@@ -165,6 +166,7 @@ def stops(curve: Mapping[str, Any], rows: Sequence[Row]) -> Figure:
         curve: step, loss and psnr_db, and the values of each criterion by its text.
         rows: of the results table.
     """
+    noisy = -10 * np.log10(curve["loss"])
     figure = _figure(11, 2.9)
     panels = figure.subplots(1, len(rows), squeeze=False, sharey=True)[0]
     for i, (axes, row) in enumerate(zip(panels, rows, strict=True)):
@@ -177,14 +179,17 @@ def stops(curve: Mapping[str, Any], rows: Sequence[Row]) -> Figure:
             beside.set_ylim(*value_range(values))
             beside.tick_params(labelsize=7, labelcolor=COLOURS[0])
             beside.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
-        axes.plot(step, -10 * np.log10(curve["loss"]), color=COLOURS[2], lw=0.8, label="PSNR to the noisy picture")
+            beside.yaxis.get_offset_text().set(size=7, color=COLOURS[0])
+        axes.plot(step, noisy, color=COLOURS[2], lw=0.8, label="PSNR to the noisy picture")
         axes.plot(step, curve["psnr_db"], color=COLOURS[1], lw=0.8, label="PSNR to the clean picture")
         axes.axvline(row["stop_step"], color="#B2182B", lw=1.6, label="the stop")
         if (theirs := paper_stop(row)) is not None:
             axes.axvline(theirs, color="#B2182B", lw=1.2, ls=":", label="the paper's stop")
         axes.plot([], [], color=COLOURS[0], lw=0.8, label="the criterion")
-        axes.set_ylim(*psnr_range(np.asarray(curve["psnr_db"])))
-        axes.set_title(f"{name}: {row['psnr_db']:.2f} dB", fontsize=9)
+        low, high = psnr_range(np.asarray(curve["psnr_db"]))
+        axes.set_ylim(low, max(high, float(np.nanmax(noisy)) + 0.3))
+        came = "never stopped" if row["fallback"] else f"{row['psnr_db']:.2f} dB"
+        axes.set_title(f"{name}: {came}", fontsize=9)
         axes.set_xlabel("step")
         axes.tick_params(labelsize=7)
         if i == 0:

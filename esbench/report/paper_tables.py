@@ -66,7 +66,21 @@ def psnr(records: Sequence[Row]) -> Table:
 
 def gaps(records: Sequence[Row]) -> Table:
     """Return the numbers of figure 3: the mean gap to the peak, a line ours and a line the paper's."""
-    return _pairs(records, lambda record: _number(record["gap_db"]), lambda r: _number(r["paper_gap_db"]), min)
+    shown = [record for record in records if record["method"] != "Peak"]
+    return _pairs(shown, lambda record: _number(record["gap_db"]), lambda r: _number(r["paper_gap_db"]), min)
+
+
+def never_stopped(records: Sequence[Row]) -> list[str]:
+    """Return in sentences which methods did not stop on some pictures."""
+    found: dict[tuple[str, float], list[str]] = {}
+    for record in records:
+        if record["never_stopped"]:
+            times = f"{record['method']} {record['never_stopped']} of {record['pictures']}"
+            found.setdefault((record["dataset"], record["sigma"]), []).append(times)
+    return [
+        f"{dataset}, sigma {sigma:g}: never stopped, and counted with the last step: {', '.join(methods)}."
+        for (dataset, sigma), methods in found.items()
+    ]
 
 
 def numbers(records: Sequence[Mapping[str, Any]]) -> Table:

@@ -1,4 +1,4 @@
-"""The contact sheet: noisy, clean, peak, last, and what each criterion stopped at."""
+"""The contact sheet: noisy, clean, peak, last, and where each criterion stopped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from esbench.bench.store import Unit
+from esbench.report.embed import pictures
 
 SIDE, LINE, GAP = 240, 18, 12
 
@@ -21,26 +22,15 @@ def contact_sheet(unit: Unit, rows: Sequence[dict[str, Any]], path: Path) -> Non
         rows: its rows of the results table.
         path: the PNG file.
     """
-    first = rows[0]
-    tiles = [("clean", "clean", "never shown to a criterion"), ("noisy", "noisy", _noise(first))]
-    if first["peak_db"] is not None:
-        tiles += [
-            ("peak", "peak", f"step {first['peak_step']}, {first['peak_db']:.2f} dB"),
-            ("last", "no early stopping", f"step {first['iterations'] - 1}, {first['last_db']:.2f} dB"),
-        ]
-    for row in rows:
-        if not row["fallback"]:
-            name = row["criterion"]
-            tiles.append((f"stop-{name}", f"{name} stopped", f"step {row['stop_step']}, {row['psnr_db']:.2f} dB"))
-
-    columns = min(4, len(tiles))
+    tiles = list(pictures(unit, rows))
+    columns = max(1, min(4, len(tiles)))
     lines = -(-len(tiles) // columns)
     cell = SIDE + 2 * LINE + GAP
     sheet = Image.new("RGB", (columns * (SIDE + GAP) + GAP, lines * cell + GAP), "white")
     draw, bold, small = ImageDraw.Draw(sheet), ImageFont.load_default(14), ImageFont.load_default(12)
-    for i, (name, title, note) in enumerate(tiles):
+    for i, (title, note, source) in enumerate(tiles):
         x, y = GAP + i % columns * (SIDE + GAP), GAP + i // columns * cell
-        with Image.open(unit.image_path(name)) as picture:
+        with Image.open(source) as picture:
             sheet.paste(_fitted(picture.convert("RGB")), (x, y))
         draw.text((x, y + SIDE + 2), _short(title, 32), "black", bold)
         draw.text((x, y + SIDE + LINE), note, "#555555", small)
@@ -56,10 +46,6 @@ def _fitted(picture: Image.Image) -> Image.Image:
     tile = Image.new("RGB", (SIDE, SIDE), "white")
     tile.paste(fitted, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
     return tile
-
-
-def _noise(row: dict[str, Any]) -> str:
-    return str(row["noise"]) if row["sigma"] is None else f"{row['noise']}, sigma {row['sigma']:g}"
 
 
 def _short(text: str, n: int) -> str:

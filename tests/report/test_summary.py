@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from esbench.report.summary import summary
+from esbench.report.summary import notebook, summary
 
 
 def row(**change) -> dict:
@@ -62,3 +62,25 @@ def test_what_ended_early_has_no_peak_and_no_gap():
 
 def test_an_empty_run_has_no_table():
     assert summary([]) == []
+
+
+def test_an_output_that_was_lost_has_no_mean():
+    ((heading, table),) = summary([row(psnr_db=None, gap_db=None, last_db=None), row(unit="v")])
+    assert heading.endswith("2 units: peak 29.00 ± 0.00 dB, last step - dB")
+    assert table.rows[0][2:4] == ("-", "-")
+
+
+def test_the_best_of_several_criteria_is_marked_and_of_one_it_is_not():
+    ((_, table),) = summary([row(), row(criterion="emv", psnr_db=27.0, gap_db=2.0)])
+    assert table.bold == {(0, 2), (0, 3)}
+    assert summary([row()])[0][1].bold == frozenset()
+
+
+def test_a_notebook_shows_the_tables_and_needs_nothing_from_elsewhere():
+    page = notebook("a<b", [row(), row(sigma=50.0, criterion="emv")])
+    assert page.startswith('<div class="esbench">')
+    assert page.count("<table>") == 2
+    assert "<b>a&lt;b</b>" in page
+    assert "<p>kodak24, gaussian noise of sigma 50, 1 unit: peak" in page
+    assert [part for part in ("http", "src=", "<script", "@import") if part in page] == []
+    assert "no unit is done yet" in notebook("RUN", [])

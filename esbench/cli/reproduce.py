@@ -1,0 +1,277 @@
+"""The CIFS paper's tables and figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from esbench.cli.output import json_option, print_json
+from esbench.cli.progress import display
+from esbench.cli.run import default_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from esbench.bench.config import Config
+    from esbench.bench.passes import Passes
+    from esbench.report.tables import Table
+    from esbench.types import UnitSpec
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A unit that a pass asks for: its configuration, the folder of its run, and what is known of it by the end."""
+
+    spec: UnitSpec
+    config: Config
+    folder: Path
+    rows: list[Row]
+
+    @property
+    def done(self) -> bool:
+        """Whether all of its criteria have a row."""
+        return len(self.rows) == len(self.config.criterion)
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What comes out: a table, its numbers as records, and figures by the names of their files."""
+
+    name: str
+    heading: str
+    table: Table
+    records: list[Row]
+    figures: dict[str, Figure]
+    notes: tuple[str, ...] = ()
+
+
+@click.command("reproduce")
+@click.argument("artefact", type=click.Choice(["fig1", "fig2", "table1", "fig3", "fig4"]))
+@click.option("-d", "--dataset", help="Only this data set, or another one. [those of the paper]")
+@click.option("--images", type=int, metavar="N", help="The first N pictures of each data set. [all]")
+@click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N. [whole]")
+@click.option("--sigma", type=float, multiple=True, help="Noise level; repeatable. [those of the paper]")
+@click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
+@click.option("--patience", type=int, metavar="S", help="Of the rule. [1000, with fewer steps a fifth of them]")
+@click.option("--network", help="What parametrises the picture. [skip]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
+@click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="esbench-runs/paper",
+    show_default=True,
+    help="The folder of the runs, and of the tables and figures.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default="results",
+    show_default=True,
+    metavar="DIR",
+    help="What passes have produced so far: read, and added to.",
+)
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def reproduce_command(
+    ctx: click.Context,
+    /,
+    artefact: str,
+    dataset: str | None,
+    out: Path,
+    results: Path,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
+    """Make a table or a figure of the CIFS paper, our numbers beside the paper's.
+
+    fig1 needs no optimisation and takes less than a minute. The others are ordinary runs in the paper's setting, days
+    on a GPU; the options make a smaller pass, which says how much of the whole it covers. What is finished is kept in
+    small files under --results, and the next pass goes on from there.
+    """
+    from esbench.bench import paper
+    from esbench.bench.passes import Passes
+    from esbench.errors import UsageError
+
+    asked, kept = paper.ARTEFACTS[artefact], Passes(results)
+    needless = [name for name in ("iterations", "patience", "network", "device", "budget") if flags[name] is not None]
+    if not asked.criteria and needless:
+        raise UsageError(f"{artefact} optimises nothing: leave out --{needless[0]}.")
+    configs = paper.configs(asked, dataset, flags)
+
+    def say(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
+    done: list[Asked] = []
+    failed = 0
+    made: Made | None = None
+    if not asked.criteria:
+        made = _sizes(configs[0], kept)
+    else:
+        units, failed = _pass(configs, kept, out, quiet, say)
+        done = [unit for unit in units if unit.done]
+        for sentence in paper.partial(asked, configs, len(units), len(done)):
+            say(sentence)
+        make = {"fig2": _lams, "table1": _psnr, "fig3": _gaps, "fig4": _stops}[artefact]
+        made = make(done, kept) if done else None
+    if as_json:
+        print_json(made.records if made else [])
+    if made:
+        if not as_json:
+            click.echo(f"\n{made.heading}\n\n{made.table.text()}")
+        paths = _write(made, out / artefact)
+        if artefact == "fig4":
+            paths += _sheets(done, out / artefact)
+        say("\n".join(["", *made.notes, *map(str, paths)]))
+    ctx.exit(1 if failed else 0)
+
+
+def _pass(
+    configs: Sequence[Config], kept: Passes, out: Path, quiet: bool, say: Callable[[str], None]
+) -> tuple[list[Asked], int]:
+    """Run what is not known yet, keep it, and return all units that were asked for and how many failed."""
+    from esbench.bench import driver, grid
+    from esbench.bench.results import Results
+
+    started, failed, asked = time.monotonic(), 0, []
+    for config in configs:
+        folder = out / default_name(config)
+        specs = list(grid.units(config))
+        units = _known(specs, config, folder, kept)
+        done = {grid.unit_id(unit.spec) for unit in units if unit.done}
+        left = None if config.seconds is None else config.seconds - (time.monotonic() - started)
+        if len(done) < len(units) and (left is None or left > 0):
+            say(f"run: {folder}")
+            planned = driver.plan(config, folder)
+            wanted = dataclasses.replace(
+                planned,
+                jobs=tuple(job for job in planned.jobs if grid.unit_id(job.spec) not in done),
+                left=tuple(job for job in planned.left if grid.unit_id(job.spec) not in done),
+            )
+            try:
+                if wanted.left:
+                    within = config if left is None else dataclasses.replace(config, budget=f"{left:.1f}s")
+                    with display(quiet) as listen:
+                        driver.run(within, folder, wanted, listen)
+            finally:  # also where somebody interrupts
+                if (folder / "run.toml").exists():
+                    kept.take(Results(folder), wanted.units, wanted.criteria)
+            for unit, criterion, reason in Results(folder).failures(units=wanted.units, criteria=wanted.criteria):
+                click.echo(f"{unit}: {criterion} failed: {reason}".replace("  ", " "), err=True)
+                failed += 1
+            units = _known(specs, config, folder, kept)
+        asked += units
+    return asked, failed
+
+
+def _known(specs: Sequence[UnitSpec], config: Config, folder: Path, kept: Passes) -> list[Asked]:
+    """Return units with what is known of them."""
+    return [Asked(spec, config, folder, kept.rows(spec, config.criterion, config.patience)) for spec in specs]
+
+
+def _sizes(config: Config, kept: Passes) -> Made:
+    from esbench.bench import paper
+    from esbench.report import paper_figures, paper_tables
+
+    rows = list(paper.sizes(dataclasses.replace(config, device="cpu")))
+    kept.sizes(rows)
+    records, name = paper_tables.sizes(rows), rows[0]["dataset"]
+    rise, pictures = paper_tables.rising(rows)
+    return Made(
+        f"fig1-{name}",
+        f"{name}, {pictures} picture{'s' if pictures > 1 else ''}",
+        paper_tables.size_table(records),
+        records,
+        {f"fig1-{name}": paper_figures.sizes(records, name)},
+        notes=(f"The size rises from each level to the next in {rise} of {pictures}.",),
+    )
+
+
+def _lams(units: Sequence[Asked], kept: Passes) -> Made:
+    from esbench.report import paper_figures, paper_tables
+
+    records = kept.lams(_rows(units))
+    table, figure = paper_tables.lams(records), paper_figures.lams(records)
+    return Made("fig2", "mu = lam / (H W) by noise level", table, records, {"fig2": figure})
+
+
+def _psnr(units: Sequence[Asked], kept: Passes) -> Made:
+    from esbench.report import paper_figures, paper_tables
+
+    records = paper_tables.compared(kept.beside_fig2(_rows(units)))
+    table, figure = paper_tables.psnr(records), paper_figures.psnr(records)
+    notes = tuple(paper_tables.never_stopped(records))
+    return Made("table1", "PSNR at the stop (dB)", table, records, {"table1": figure}, notes)
+
+
+def _gaps(units: Sequence[Asked], kept: Passes) -> Made:
+    from esbench.report import paper_figures, paper_tables
+
+    records = paper_tables.compared(kept.beside_fig2(_rows(units)))
+    table, figure = paper_tables.gaps(records), paper_figures.gaps(records)
+    notes = tuple(paper_tables.never_stopped(records))
+    return Made("fig3", "gap to the peak (dB)", table, records, {"fig3": figure}, notes)
+
+
+def _stops(units: Sequence[Asked], kept: Passes) -> Made:
+    from esbench.report import paper_figures, paper_tables
+
+    records = paper_tables.stops(_rows(units))
+    figures = {f"fig4-{unit.spec.image}": paper_figures.stops(_curve(unit, kept), unit.rows) for unit in units}
+    return Made("fig4", "where each method stops", paper_tables.stop_table(records), records, figures)
+
+
+def _curve(unit: Asked, kept: Passes) -> dict[str, Any]:
+    """Return the curves of a unit: all of its steps where its run is here, else those that were kept."""
+    from esbench.bench.store import Run
+
+    here = Run(unit.folder).unit(unit.rows[0]["unit"])
+    if here.result() is None:
+        return kept.curve(here.id)
+    texts = [row["criterion"] for row in unit.rows]
+    return here.trace() | {text: here.criterion(text, ["value"])[0]["value"] for text in texts}
+
+
+def _sheets(units: Sequence[Asked], folder: Path) -> list[Path]:
+    """Write the pictures of the units whose runs are here."""
+    from esbench.bench.store import Run
+    from esbench.report.sheet import contact_sheet
+
+    paths = []
+    for unit in units:
+        here = Run(unit.folder).unit(unit.rows[0]["unit"])
+        if here.result() is not None:
+            paths.append(folder / f"fig4-{unit.spec.image}-pictures.png")
+            contact_sheet(here, unit.rows, paths[-1])
+    return paths
+
+
+def _rows(units: Sequence[Asked]) -> list[Row]:
+    return [row for unit in units for row in unit.rows]
+
+
+def _write(made: Made, folder: Path) -> list[Path]:
+    """Write a table and its figures in all formats, and return the paths."""
+    from esbench.errors import Unavailable
+    from esbench.report.figures import FORMATS, save
+    from esbench.report.paper_tables import numbers
+
+    texts = {"md": made.table.markdown(), "tex": made.table.latex(), "csv": numbers(made.records).csv()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, text in texts.items():
+            (folder / f"{made.name}.{kind}").write_text(f"{text.rstrip()}\n", encoding="utf-8")
+        drawn = [(figure, folder / f"{name}.{kind}") for name, figure in made.figures.items() for kind in FORMATS]
+        return [folder / f"{made.name}.{kind}" for kind in texts] + [save(figure, path) for figure, path in drawn]
+    except OSError as error:
+        raise Unavailable(f"{str(folder)!r} cannot be written: {error.strerror}. Choose another --out.") from error

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from esbench.denoise import Denoised, Optimised, Options
+from esbench.report.denoise_page import curve, page, section
+
+
+def optimised(values: list[float], stop: int, tile: tuple[int, int, int, int] = (0, 0, 8, 8)) -> Optimised:
+    return Optimised(tile, stop, len(values), stopped=True, reason="because", values=values)
+
+
+def denoised(image, *each: Optimised) -> Denoised:
+    return Denoised(image, "loss", each[0].stop_step, 9, "because", 1.0, 25.0, each[0].values, each)
+
+
+def points(figure: str) -> np.ndarray:
+    found = re.search(r'<polyline[^>]*points="([^"]*)"', figure)
+    return np.array([[float(n) for n in point.split(",")] for point in found[1].split()])
+
+
+def pictures(text: str) -> list[np.ndarray]:
+    found = re.findall(r'src="data:image/png;base64,([^"]*)"', text)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
+
+
+def test_the_stop_is_drawn_at_its_step_on_the_curve():
+    figure = curve(optimised([5, 3, 1, 2, 4], 2), "loss")
+    drawn = points(figure)
+    (stop,) = re.findall(r'<line class="stop" x1="([\d.]+)"', figure)
+    assert drawn[np.argmax(drawn[:, 1])].tolist()[0] == float(stop)  # the lowest value is the lowest on the page
+    assert np.allclose(np.diff(drawn[:, 0]), np.diff(drawn[:, 0])[0], atol=0.11)
+    assert "because." in figure
+
+
+def test_a_curve_over_decades_has_a_logarithmic_axis():
+    drawn = points(curve(optimised([1, 0.1, 0.01, 0.001], 3), "loss"))
+    assert np.allclose(np.diff(drawn[:, 1]), np.diff(drawn[:, 1])[0], atol=0.11)
+    assert ">0.001</text>" in curve(optimised([1, 0.1, 0.01, 0.001], 3), "loss")
+
+
+@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0, 2.0], [math.nan, 1.0, math.nan, 0.0], [-1.0, 1e9, 3.0]])
+def test_a_curve_of_any_kind_stays_on_the_page(values):
+    figure = curve(optimised(values, 0), "loss")
+    drawn = points(figure)
+    assert len(drawn) == np.isfinite(values).sum()
+    assert (drawn >= 0).all()
+    assert (drawn <= (720, 220)).all()
+
+
+def test_a_criterion_without_a_value_has_no_curve_but_its_reason():
+    figure = curve(optimised([math.nan] * 3, 2), "wmv")
+    assert "<svg" not in figure
+    assert "because." in figure
+
+
+def test_pictures_are_shown_pixel_by_pixel():
+    rng = np.random.default_rng(0)
+    for shape in ((9, 7, 3), (9, 7, 1)):
+        before, after = rng.integers(0, 256, (2, *shape)).astype(np.uint8)
+        shown = pictures(section("a", before, denoised(after, optimised([1.0, 2.0], 0)), Options()))
+        assert np.array_equal(shown[0], np.squeeze(before))
+        assert np.array_equal(shown[1], np.squeeze(after))
+
+
+def test_sixteen_bits_are_shown_with_eight():
+    before = np.full((4, 4, 3), 257 * 7, np.uint16)
+    shown = pictures(section("a", before, denoised(before, optimised([1.0], 0)), Options()))
+    assert shown[0].dtype == np.uint8
+    assert (shown[0] == 7).all()
+
+
+def test_of_a_large_picture_the_part_with_the_most_detail_is_shown_too():
+    before = np.zeros((1100, 1300, 1), np.uint8)
+    before[600:1000, 800:1200:2] = 255
+    text = section("a", before, denoised(before, optimised([1.0], 0)), Options(sigma=12))
+    whole, _, part, _ = pictures(text)
+    assert max(whole.shape) == 1024
+    assert part.shape == (512, 512)
+    assert part.any(0).sum() == 200
+    assert "at (768, 512)" in text
+    assert "sigma 12 of 255" in text
+
+
+def test_the_script_of_the_page_is_the_one_that_it_allows():
+
+    text = page(
+        [
+            section(
+                "a",
+                np.zeros((4, 4, 1), np.uint8),
+                denoised(np.zeros((4, 4, 1), np.uint8), optimised([1.0], 0)),
+                Options(),
+            )
+        ]
+    )
+    script = re.search(r"<script>(.*?)</script>", text, re.S)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+    assert "$" not in re.sub(r"\$\{", "", text)  # nothing is left to fill in

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from esbench.cli import cli
+from esbench.errors import Missing, Unavailable
+from esbench.report import embed, html
+from esbench.report.files import report
+
+VOID = {"meta", "input"}
+
+HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>&amp;$title https://example.org'
+
+
+class Page(HTMLParser):
+    """A page as it is parsed: its elements with their attributes, and the text in each kind of element."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        assert len(dict(attrs)) == len(attrs), "an attribute is given twice"
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        for tag in set(self.open):
+            self.text.setdefault(tag, []).append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def values(self, attribute: str) -> list[str]:
+        return [given[attribute] for _, given in self.elements if attribute in given]
+
+    def seen(self) -> str:
+        """Return all text but that of the head and the scripts."""
+        hidden = "".join(self.text["head"] + self.text["script"])
+        return "".join(text for text in self.text["html"] if text not in hidden)
+
+
+def page_of(results) -> Page:
+    return Page(html.page(results, results.table()))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, write_run):
+    levels = [("kodim01", 25.0), ("kodim02", 25.0), ("kodim01", 50.0)]
+    return write_run(
+        tmp_path_factory.mktemp("html") / "my run",
+        levels,
+        failed={"roughness[strength=2]": "esbench-foo: no < or > here"},
+        planned=["not-begun"],
+    )
+
+
+@pytest.fixture(scope="module")
+def page(results) -> Page:
+    return page_of(results)
+
+
+def test_the_page_names_no_address_but_those_of_data(page):
+    text = "".join(page.text["html"])
+    for _, attributes in page.elements:
+        text += " ".join(value or "" for value in attributes.values())
+    assert re.search(r"https?:|\bftp:|//[a-z]|@import|xmlns", re.sub(r"^ *//.*$", "", text, flags=re.M)) is None
+    assert not {tag for tag, _ in page.elements} & {"link", "iframe", "object", "embed", "base", "img", "form"}
+    assert page.values("src") == []
+    assert all(address.startswith("#") for address in page.values("href"))
+    assert re.findall(r"url\((?!#)", text) == []
+
+
+def test_what_is_pointed_at_is_there_once(page):
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    pointers = [value for name in ("href", "aria-labelledby", "for") for value in page.values(name)]
+    used = [value.removeprefix("#") for value in pointers]
+    assert used
+    assert set(used) <= set(ids)
+
+
+def test_nothing_runs_but_the_script_of_the_page(page):
+    kinds = [attributes.get("type") for attributes in page.all("script")]
+    assert [kind for kind in kinds if kind != "application/json"] == [None]
+    script = max(page.text["script"], key=lambda text: "use strict" in text)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+
+
+def test_the_page_is_for_phones_for_the_dark_and_for_those_who_cannot_see_it(page):
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+    assert "@media (prefers-color-scheme: dark)" in "".join(page.text["style"])
+    assert page.all("html") == [{"lang": "en"}]
+    pictures = [a for a in page.all("svg") if "viewbox" in a]
+    assert len(pictures) == 2
+    assert all(a["role"] == "img" and a["aria-label"] for a in pictures)
+    wide = [a for a in page.all("div") if "scroll" in (a.get("class") or "")]
+    assert wide
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in wide)
+    assert len(page.all("thead")) == len(page.all("table"))
+
+
+def test_the_page_says_what_was_found(page, results):
+    text = page.seen()
+    assert page.text["h1"] == ["my run"]
+    assert "wmv stops closest to the peak: 2.00 dB below it on average over 3 units." in text
+    assert "Without early stopping 6.00 dB are lost." in text
+    assert "3 of 4 done, 0 failed" in text
+    assert "21.00 ± 0.00" in page.text["b"]
+    assert "2.00 ± 0.00" in page.text["td"]
+    assert "lam = 25000 to 50000" in page.text["td"]
+    for name in ("wmv", "emv", "no early stopping", "peak"):
+        assert name in page.text["th"]
+
+
+def test_the_page_says_what_failed_whose_it_is_and_why(page):
+    cells = page.text["td"]
+    i = cells.index("roughness[strength=2]")
+    assert cells[i - 1 : i + 3] == [
+        "u0",
+        "roughness[strength=2]",
+        "esbench-foo 1.2 (version 3)",
+        "esbench-foo: no < or > here",
+    ]
+
+
+def test_the_page_says_where_it_comes_from(page):
+    text = page.seen()
+    for fact in ("c0ffee+dirty", "torch", "2.6.0", "esbench-foo", "1.2", "H200", "555.42", "esbench run -c wmv"):
+        assert fact in text, fact
+    assert 'criterion = ["cifs-jpeg", "wmv"]\n' in "".join(page.text["pre"])
+
+
+def test_the_page_holds_every_unit_that_can_be_chosen(page, results):
+    data = [
+        json.loads(text)
+        for text, attributes in zip(page.text["script"], page.all("script"), strict=True)
+        if attributes.get("type") == "application/json"
+    ]
+    assert [unit["id"] for unit in data] == ["u0", "u1", "u2"]
+    assert [option["value"] for option in page.all("option")] == ["0", "1", "2"]
+    assert page.text["option"] == [
+        "kodim01, gaussian 25, seed 0",
+        "kodim02, gaussian 25, seed 0",
+        "kodim01, gaussian 50, seed 0",
+    ]
+    assert [a["id"] for a in page.all("script") if "id" in a] == ["unit-0", "unit-1", "unit-2"]
+    assert all(source.startswith("data:image/png;base64,iVBOR") for unit in data for source in unit["sources"])
+
+
+def test_what_has_no_room_is_said_to_be_left_out(results, monkeypatch):
+    monkeypatch.setattr(embed, "CURVES", 1)
+    monkeypatch.setattr(embed, "PICTURES", 1)
+    text = page_of(results).seen()
+    assert "the curves of 1 of 3 units, those of each noise level in turn" in text
+    assert "the pictures of 1 of 3 units, the middle 256 x 256 pixels of each" in text
+
+
+def test_hostile_names_are_only_ever_text(tmp_path, write_run):
+    name = f"{HOSTILE}[x={HOSTILE}]".replace("/", "_")
+    results = write_run(
+        tmp_path / 'R"<b>&',
+        [(HOSTILE, 25.0)],
+        curves={"wmv": range(12)},
+        dataset=HOSTILE,
+        noise=HOSTILE,
+        failed={name: HOSTILE},
+    )
+    page = page_of(results)
+    assert "img" not in {tag for tag, _ in page.elements}
+    assert len(page.all("script")) == 2
+    assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
+    assert page.text["h1"] == ['R"<b>&']
+    assert page.text["option"] == [f"{HOSTILE}, {HOSTILE} 25, seed 0"]
+    assert page.text["td"].count(HOSTILE) >= 2
+
+
+def test_a_run_that_ended_its_units_early_is_reported_without_a_peak(tmp_path, write_run):
+    page = page_of(write_run(tmp_path / "RUN", live=True))
+    assert "The gap to the peak is not known" in page.seen()
+    assert "No gap is known, so there is nothing to draw." in page.text["p"]
+    assert "21.00" in page.text["td"]
+    assert "ended early (--live)" in page.seen()
+
+
+def test_a_run_of_which_nothing_is_done_is_reported_as_far_as_it_is(tmp_path, write_run):
+    results = write_run(tmp_path / "RUN", [], planned=["a", "b"])
+    unit = results.run.unit("a")
+    unit.write_error("Traceback ...\nValueError: <too small>\n")
+    page = page_of(results)
+    assert "0 of 2 done, 1 failed" in page.seen()
+    assert page.text["td"][:4] == ["a", "-", "-", "ValueError: <too small>"]
+    assert len(page.all("script")) == 1
+    assert page.all("select") == []
+    assert report(results, tmp_path) == [tmp_path / "index.html"]
+
+
+def test_a_unit_that_is_damaged_is_a_failure_and_the_others_are_reported(tmp_path, write_run):
+    results = write_run(tmp_path / "RUN", [("a", 25.0), ("b", 25.0)])
+    path = results.run.unit("u0").path / "trace.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    page = page_of(results)
+    assert page.text["option"] == ["b, gaussian 25, seed 0"]
+    assert "1 of 2 done, 1 failed" in page.seen()
+    assert page.text["td"][page.text["td"].index("u0") + 1] == "-"
+
+
+def test_the_best_is_named_only_among_those_that_were_measured_on_all_units(results):
+    rows = [row for row in results.table() if row["criterion"] == "emv" or row["unit"] != "u1"]
+    assert html.headline(rows).startswith("emv stops 6.00 dB below the peak on average over 3 units.")
+    both = [row | {"gap_db": 1.0} for row in rows if row["unit"] == "u0"]
+    assert html.headline(both).startswith("wmv and emv stop closest to the peak: 1.00 dB below it on one unit.")
+
+
+def test_many_failures_are_counted_and_some_are_shown(tmp_path, write_run, monkeypatch):
+    monkeypatch.setattr(html, "FAILURES", 2)
+    page = page_of(write_run(tmp_path / "RUN", failed=dict.fromkeys("abcd", "because")))
+    assert page.text["td"].count("because") == 2
+    assert "The first 2 of 4." in page.seen()
+
+
+def test_the_command_writes_the_files_and_prints_their_paths_without_torch(tmp_path, write_run, monkeypatch, capsys):
+    results = write_run(tmp_path / "RUN")
+    monkeypatch.setitem(sys.modules, "torch", None)  # whoever imports it fails
+    assert cli.main(["report", str(results.run.path)], standalone_mode=False) is None
+    printed = capsys.readouterr().out.splitlines()
+    folder = results.run.path / "report"
+    assert sorted(printed) == sorted(str(path) for path in folder.iterdir())
+    names = [path.removeprefix(f"{folder}/") for path in printed]
+    assert names[0] == "index.html"
+    for stem, kinds in (("gap", "svg pdf png"), ("cost", "svg pdf png"), ("curves-u0", "svg pdf png")):
+        assert {f"{stem}.{kind}" for kind in kinds.split()} <= set(names)
+    for view in ("table", "table-gap", "table-average"):
+        assert {f"{view}.{kind}" for kind in ("md", "tex", "csv")} <= set(names)
+    assert "| **21.00** |" in (folder / "table.md").read_text(encoding="utf-8")
+    assert r"\textbf{21.00}" in (folder / "table.tex").read_text(encoding="utf-8")
+    assert "kodak24,gaussian 25,wmv,1,21.0,0.0" in (folder / "table.csv").read_text(encoding="utf-8")
+
+
+def test_the_command_says_what_it_cannot_do(tmp_path, write_run):
+    with pytest.raises(Missing, match="holds no run"):
+        cli.main(["report", str(tmp_path)], standalone_mode=False)
+    results = write_run(tmp_path / "RUN")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match=r"cannot be written: Not a directory. Choose another --out\."):
+        cli.main(["report", str(results.run.path), "--out", str(tmp_path / "file" / "x")], standalone_mode=False)
