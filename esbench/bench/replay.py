@@ -6,7 +6,7 @@ memory that is measured less often has the values that it had, at fewer steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,8 @@ class Wanted:
             return self.text
         return next((text for text in measured if self._follows_from(text)), None)
 
-    def column(self, unit: Unit, source: str, trace: Callable[..., dict[str, Curve]]) -> tuple[Curve, Curve]:
-        """Return the value and the milliseconds of each step; missing values are NaN.
+    def column(self, unit: Unit, source: str, trace: Callable[..., dict[str, Curve]]) -> Curve:
+        """Return the value of each step; missing values are NaN.
 
         Args:
             unit: where the source was measured.
@@ -57,13 +57,19 @@ class Wanted:
             trace: gives columns of the unit's trace by name.
         """
         same = split(self.text)[1].get("lam") == split(source)[1].get("lam")
-        columns, _ = unit.criterion(source, ["value" if same else "bytes", "ms"])
-        values = columns["value"] if same else self._cifs(columns["bytes"], trace(self.loss)[self.loss], _pixels(unit))
-        every = self._every(source)
-        if source == self.text or every == self.every:
-            return values, columns["ms"]
-        measured = np.arange(len(values)) % self.every == 0
-        return np.where(measured, values, np.nan), columns["ms"] * (every / self.every)
+        name = "value" if same else "bytes"
+        column = unit.criterion(source, [name])[0][name]
+        values = column if same else self._cifs(column, trace(self.loss)[self.loss], _pixels(unit))
+        if source == self.text or self.every == self._every(source):
+            return values
+        return np.where(np.arange(len(values)) % self.every == 0, values, np.nan)
+
+    def ms(self, unit: Unit, source: str, entry: Mapping[str, Any]) -> float:
+        """Return the mean milliseconds of a step, as the result has it of the source, or from its column."""
+        ms = entry.get("criterion_ms_per_step")
+        if ms is None:
+            ms = float(np.mean(unit.criterion(source, ["ms"])[0]["ms"], dtype=float))
+        return ms if source == self.text else ms * self._every(source) / self.every
 
     def _cifs(self, size: Curve, loss: Curve, pixels: int) -> Curve:
         """Return E of every step: Eq. (2), in the operations and the order of the criterion itself."""
@@ -113,7 +119,7 @@ def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any) -> dict[str, 
         stop: the stop.
         psnr_db: of the output of each step.
         average_psnr_db: of the averaged output of each step.
-        ms: milliseconds that the criterion took at each step.
+        ms: milliseconds that the criterion took at each step, or their mean.
     """
     return {
         "stop_step": stop.step,

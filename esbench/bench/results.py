@@ -306,9 +306,9 @@ def _stop(
     """Return what a row says of the stop: as it was written down with the result, or decided from the curves."""
     if source == criterion.text and "steps_run" in entry and rule == Rule(entry["patience"]):
         return entry
-    values, ms = criterion.column(unit, source, trace)
-    stop, score = stop_of(values, rule.patience, rule.min_delta), trace("psnr_db", "average_psnr_db")
-    return found(stop, score["psnr_db"], score["average_psnr_db"], ms)
+    stop = stop_of(criterion.column(unit, source, trace), rule.patience, rule.min_delta)
+    score = trace("psnr_db", "average_psnr_db")
+    return found(stop, score["psnr_db"], score["average_psnr_db"], criterion.ms(unit, source, entry))
 
 
 def _gap(peak: float | None, value: float | None) -> float | None:

@@ -351,7 +351,7 @@ def _read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], 
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read(columns=columns)
+        table = pq.ParquetFile(path).read(columns=columns, use_threads=False)  # the tables are small
     except FileNotFoundError:
         raise Missing(f"There is no {str(path)!r}.") from None
     except Exception as error:

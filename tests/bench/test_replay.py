@@ -239,17 +239,22 @@ def real(tmp_path_factory) -> Results:
 )
 def test_replayed_values_are_those_that_were_measured_to_the_bit(real, source, asked):
     (unit,) = real.run.units()
-    values, _ = wanted(asked).column(unit, source, lambda *names: unit.trace(list(names)))
+    values = wanted(asked).column(unit, source, lambda *names: unit.trace(list(names)))
     measured = unit.criterion(asked)[0]["value"]
     assert np.isfinite(measured).sum() == (4 if "every" in asked else 12)
     np.testing.assert_array_equal(values, measured)
 
 
-def test_rows_of_a_real_run_are_those_that_its_own_rule_had(real):
+def test_the_rows_of_a_real_run_are_what_its_curves_say(real):
     (unit,) = real.run.units()
-    result = unit.result()
+    trace = unit.trace()
     for row in real.replay():
-        assert row["stop_step"] == result["criteria"][row["criterion"]]["stop_step"]
+        columns, _ = unit.criterion(row["criterion"])
+        stop = first_stop(columns["value"].tolist(), 3)
+        assert (row["stop_step"], row["fallback"], row["steps_run"]) == (stop.step, stop.fallback, stop.decided_at + 1)
+        assert row["psnr_db"] == trace["psnr_db"][stop.step]
+        assert row["average_psnr_db"] == trace["average_psnr_db"][stop.step]
+        assert row["criterion_ms_per_step"] == pytest.approx(columns["ms"].mean())
         assert all(row[name] is None or type(row[name]) is kind for name, kind in TYPES.items())
 
 

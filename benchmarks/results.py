@@ -1,0 +1,139 @@
+"""How long it takes to read a run, and to decide it again: `python -m benchmarks.results`.
+
+The runs are made up, with the files that a real one leaves: one as long as the paper's (276 units of 20,000 steps, two
+criteria), and one of many small units.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esbench.bench.config import Config
+from esbench.bench.grid import unit_id
+from esbench.bench.replay import found, stop_of
+from esbench.bench.results import Results
+from esbench.bench.store import Run, status
+from esbench.types import UnitSpec
+
+CRITERIA = ("cifs-jpeg", "wmv")
+SIZE = (512, 768)
+
+
+def made_up(folder: Path, units: int, steps: int) -> Results:
+    """Write a run whose curves look like those of a DIP: a fall, a turn, and noise of their own on each."""
+    config = Config(criterion=CRITERIA, dataset="made-up", iterations=steps, patience=max(1, steps // 20))
+    specs = [spec(i, steps) for i in range(units)]
+    run, rng = Run(folder), np.random.default_rng(0)
+    with run.lock():
+        run.begin(config, [unit_id(each) for each in specs], {}, {})
+    t = np.arange(steps) / steps
+    for each in specs:
+        unit = run.unit(unit_id(each))
+        unit.begin(each)
+        noise = rng.standard_normal((4, steps))
+        loss = 0.004 + 0.05 * np.exp(-30 * t) - 0.002 * t + 1e-5 * noise[0]
+        psnr = 30 - 20 * np.exp(-15 * t) - 6 * t + 0.1 * noise[1]
+        size = np.rint(1e5 * (1 + 0.5 * np.sqrt(t)) + 100 * noise[2])
+        ms = rng.random(steps).astype(np.float32)
+        trace = {"loss": loss, "psnr_db": psnr, "average_loss": loss, "average_psnr_db": psnr, "seconds": 600 * t}
+        lam = 3e7
+        columns = {
+            "cifs-jpeg": {"value": lam * loss + size**2 / (SIZE[0] * SIZE[1]), "ms": ms, "bytes": size},
+            "wmv": {"value": 1e-3 * np.exp(-20 * t) + 1e-4 * t + 1e-6 * noise[3], "ms": ms},
+        }
+        step, entries = np.arange(steps, dtype=np.int32), {}
+        for text, column in columns.items():
+            unit.write_criterion(text, {"step": step, **column}, {})
+            stop = found(stop_of(column["value"], config.patience), psnr, psnr, ms)
+            entries[text] = {"failed": "", "resolved": {"lam": lam}, "patience": config.patience, "ssim": 0.9, **stop}
+        if units < 1000:  # only another lam asks for it
+            unit.write_image("clean", np.zeros((*SIZE, 3), np.uint8))
+        unit.write_trace({"step": step, **trace})
+        peak = {"peak_step": int(psnr.argmax()), "peak_db": psnr.max(), "average_peak_db": psnr.max()}
+        unit.write_result(
+            {"complete": True, "steps": steps, **peak, "last_db": psnr[-1], "seconds": 600.0, "criteria": entries}
+        )
+    return Results(folder)
+
+
+def spec(i: int, steps: int) -> UnitSpec:
+    """Return the spec of one of the units."""
+    return UnitSpec(
+        dataset="made-up",
+        image=f"{i // 3:05}",
+        pixels=f"{i // 3:064}",
+        crop=None,
+        task="denoise",
+        noise="gaussian",
+        sigma=(15.0, 25.0, 50.0)[i % 3],
+        network="skip",
+        seed=0,
+        iterations=steps,
+        input_scale=0.1,
+        learning_rate=0.01,
+        perturbation=1 / 30,
+        depth=32,
+        precision="float32",
+        device="cpu",
+        engine=1,
+    )
+
+
+def seconds(what: Callable[[], Any], runs: int) -> list[float]:
+    """Return how long something takes, each time."""
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        what()
+        times.append(time.perf_counter() - started)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--units", type=int, default=276)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--many", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    measured = []
+
+    def measure(what: str, function: Callable[[], Any], bar: float | None = None) -> None:
+        times = seconds(function, arguments.runs)
+        measured.append({"what": what, "seconds": [round(s, 3) for s in times], "bar": bar})
+
+    with tempfile.TemporaryDirectory() as folder:
+        long = made_up(Path(folder) / "long", arguments.units, arguments.steps)
+        name = f"{arguments.units} units x {arguments.steps} steps x 2 criteria"
+        other = arguments.steps // 40
+        measure(f"{name}: replay, other patience", lambda: long.replay(patience=other), 5)
+        with_lam = ["cifs-jpeg[lam=1e7]", "wmv"]
+        measure(f"{name}: replay, other lam", lambda: long.replay(patience=other, criteria=with_lam), 5)
+        measure(f"{name}: compare two criteria", lambda: long.compare(criteria=["wmv", "cifs-jpeg"]))
+    with tempfile.TemporaryDirectory() as folder:
+        many = made_up(Path(folder) / "many", arguments.many, 30)
+        name = f"{arguments.many} units x 30 steps x 2 criteria"
+        measure(f"{name}: status", lambda: [status(unit) for unit in many.run.units()], 5)
+        measure(f"{name}: table", many.table, 10)
+        measure(f"{name}: replay, other patience", lambda: many.replay(patience=3))
+
+    if arguments.json:
+        print(json.dumps(measured, indent=1))
+        return
+    print(f"{'':66} {'best':>7} {'worst':>7} {'bar':>5}   (seconds, {arguments.runs} runs)")
+    for row in measured:
+        bar = "" if row["bar"] is None else f"{row['bar']}"
+        print(f"{row['what']:66} {min(row['seconds']):7.2f} {max(row['seconds']):7.2f} {bar:>5}")
+
+
+if __name__ == "__main__":
+    main()
