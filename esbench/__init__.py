@@ -14,6 +14,7 @@ __all__ = [
     "CriterionInfo",
     "DatasetInfo",
     "DegradationInfo",
+    "Denoised",
     "EsbenchError",
     "Event",
     "Frame",
@@ -33,6 +34,7 @@ __all__ = [
     "UnitStarted",
     "Value",
     "criteria",
+    "denoise",
     "first_stop",
     "hookimpl",
     "measure",
@@ -40,6 +42,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from esbench.bench.results import Results
+    from esbench.denoise import Denoised, denoise
     from esbench.errors import EsbenchError
     from esbench.hookspecs import hookimpl
     from esbench.measure import criteria, measure
@@ -68,11 +71,13 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "Denoised": "denoise",
     "EsbenchError": "errors",
     "Results": "bench.results",
     "Stop": "rule",
     "Stopper": "stopper",
     "criteria": "measure",
+    "denoise": "denoise",
     "first_stop": "rule",
     "hookimpl": "hookspecs",
     "measure": "measure",

@@ -149,5 +149,6 @@ def lacking(needs: Sequence[Need], frame: Frame) -> str:
         "loss": frame.loss is not None,
         "noisy": frame.problem.noisy is not None,
         "sigma": frame.problem.noise_level is not None if "sigma" in needs else True,
+        "holdout": frame.problem.holdout is not None,
     }
     return next((need for need in needs if not has.get(need, True)), "")

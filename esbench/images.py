@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
+import uuid
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from esbench.errors import DataError, Missing, UsageError
 from esbench.types import Bytes, Floats, Pictures
 
+if TYPE_CHECKING:
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
 #: What is looked for in a folder.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm")
+
+#: The formats in which a photo is written, by suffix, and the longest side that each can hold.
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
+LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
+
+#: What of the EXIF data goes with the pixels wherever they go: description, camera, software, date, artist, copyright.
+#: The rest of the first directory says how the old file was laid out.
+KEPT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+ORIENTATION = 0x0112
+
+#: How stored pixels are turned upright, by EXIF orientation.
+UPRIGHT: dict[int, Callable[[Any], Any]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
 
 
 def read(path: str | os.PathLike[str]) -> Bytes:
@@ -56,6 +86,255 @@ def write(path: str | os.PathLike[str], image: Bytes) -> None:
     Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path)
 
 
+# -- photos: pictures of people, of which nothing is to be lost on the way ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture file of somebody: its pixels, and what goes with them.
+
+    Attributes:
+        pixels: uint8 or uint16, upright; (H, W, 3) RGB or (H, W, 1) grey.
+        alpha: (H, W, 1) of the same kind, or None.
+        profile: the ICC colour profile; empty where the file has none.
+        exif: description, camera, date, place and the like by EXIF tag, directories as dicts; never the orientation.
+    """
+
+    pixels: Any
+    alpha: Any = None
+    profile: bytes = b""
+    exif: Mapping[int, Any] = field(default_factory=dict)
+
+
+def read_photo(path: str | os.PathLike[str]) -> Photo:
+    """Return a PNG, JPEG, TIFF or WebP file with all its bits, turned as its EXIF orientation says.
+
+    Raises:
+        Missing: there is no such file.
+        DataError: it is no such picture, or one of several pages, or of colours that are not grey or RGB.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    name = repr(os.fspath(path))
+    if os.path.isdir(path):
+        raise DataError(f"{name} is a folder: name the pictures in it.")
+    try:
+        with Image.open(path) as image:
+            problem = _unfit(image)
+            if not problem:
+                return _photo(image, Path(path))
+    except FileNotFoundError:
+        raise Missing(f"There is no file {name}.") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name} is not a picture that can be read (by its content, not its name).") from None
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} cannot be read as a picture: {str(error).rstrip('.')}.") from error
+    raise DataError(f"{name} {problem}.")
+
+
+def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
+    """Write a photo in the format of the suffix, all at once: nobody ever sees half a file.
+
+    PNG, TIFF and WebP without loss, JPEG at quality 95 without subsampling of the colours. 16 bits stay 16 in PNG and
+    TIFF, and are rounded to 8 in the others; see `unwritable` for what cannot be.
+    """
+    path = Path(path)
+    data = ENCODERS[FORMATS[path.suffix.lower()]](photo)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def unwritable(path: str | os.PathLike[str], photo: Photo) -> str:
+    """Return why a photo cannot be written to a file of this name, or an empty string."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        return f"{os.fspath(path)!r} must end in one of {', '.join(FORMATS)}"
+    if max(photo.pixels.shape[:2]) > LONGEST.get(FORMATS[suffix], 2**31):
+        longest = LONGEST[FORMATS[suffix]]
+        return f"{FORMATS[suffix]} holds at most {longest} pixels a side: choose .png or .tif for {os.fspath(path)!r}"
+    if FORMATS[suffix] == "JPEG" and photo.alpha is not None and photo.alpha.min() < np.iinfo(photo.alpha.dtype).max:
+        return f"JPEG holds no transparency: choose .png, .tif or .webp for {os.fspath(path)!r}"
+    return ""
+
+
+def _unfit(image: ImageFile) -> str:
+    """Return why an opened file is no photo, or an empty string."""
+    if image.format not in ("PNG", "JPEG", "MPO", "TIFF", "WEBP"):
+        return f"is a {image.format} file: save it as PNG, JPEG, TIFF or WebP"
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and image.format != "MPO":  # the further pictures of a JPEG are previews of the first
+        return f"has {pages} pages: save the one that is meant as a file of its own"
+    if image.mode == "F" or (image.mode == "I" and not _deep(image)):
+        return f"has {'floating-point' if image.mode == 'F' else '32-bit'} pixels: save it with 8 or 16 bits"
+    if image.mode in ("CMYK", "LAB", "HSV"):
+        return f"has {image.mode} colours: save it as RGB"
+    return ""
+
+
+def _deep(image: ImageFile) -> bool:
+    """Whether an opened file has 16 bits a channel, of which Pillow keeps only those of grey pictures."""
+    if image.format == "TIFF":
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]
+        return 16 in tags.get(258, ()) and set(tags.get(339, (1,))) == {1}  # unsigned
+    raw = image.tile[0].args if image.tile else ""
+    return ";16" in str(raw[0] if isinstance(raw, tuple) else raw)
+
+
+def _photo(image: ImageFile, path: Path) -> Photo:
+    """Return what an opened file holds."""
+    from PIL import ImageOps
+
+    deep = _deep(image)
+    if image.format == "PNG":
+        image.load()  # its EXIF data may come last
+    exif, profile = image.getexif(), image.info.get("icc_profile") or b""
+    if deep:
+        pixels = UPRIGHT.get(exif.get(ORIENTATION, 1), np.asarray)(_decoded(image, path))
+    else:
+        upright = ImageOps.exif_transpose(image)
+        grey = upright.mode in ("1", "L", "LA")
+        mode = "LA" if grey else "RGBA"
+        if not upright.has_transparency_data:
+            mode = mode[:-1]
+        pixels = np.asarray(upright.convert(mode))
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    n = 1 if pixels.shape[2] < 3 else 3  # what comes after them is alpha
+    alpha = pixels[..., n:] if pixels.shape[2] > n else None
+    return Photo(np.ascontiguousarray(pixels[..., :n]), alpha, profile, _kept(exif))
+
+
+def _decoded(image: ImageFile, path: Path) -> Any:
+    """Return the stored pixels of a 16-bit PNG or TIFF, (H, W) or (H, W, C)."""
+    import imagecodecs
+
+    data = path.read_bytes()
+    if image.format == "PNG":
+        return imagecodecs.png_decode(data)
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    pixels = np.squeeze(imagecodecs.tiff_decode(data))
+    if tags.get(284) == 2 and pixels.ndim == 3:  # a plane a channel
+        pixels = np.moveaxis(pixels, 0, -1)
+    return np.invert(pixels) if tags.get(262) == 0 else pixels  # 0: white is zero
+
+
+def _kept(exif: Image.Exif) -> dict[int, Any]:
+    """Return what of the EXIF data is true of the pixels in any file."""
+    from PIL import ExifTags
+
+    # Pillow writes ASCII only; as bytes a text stays as it stood in the file
+    kept: dict[int, Any] = {tag: str(exif[tag]).encode("latin-1", "replace") for tag in KEPT if tag in exif}
+    sizes = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)  # of the pixels before they were turned
+    for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        values = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in sizes}
+        if values:
+            kept[int(directory)] = values
+    return kept
+
+
+def _channels(photo: Photo) -> Any:
+    """Return pixels and alpha as one array, (H, W) or (H, W, 2 to 4)."""
+    both = photo.pixels if photo.alpha is None else np.concatenate([photo.pixels, photo.alpha], axis=2)
+    return np.ascontiguousarray(both[..., 0] if both.shape[2] == 1 else both)
+
+
+def _profile(photo: Photo, channels: int) -> bytes:
+    """Return the profile where it is one of so many channels; readers refuse a file where it is not."""
+    return photo.profile if photo.profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else b""
+
+
+def _exif(photo: Photo) -> bytes:
+    from PIL import Image
+
+    exif = Image.Exif()
+    for tag, value in photo.exif.items():
+        if isinstance(value, dict):
+            exif.get_ifd(tag).update(value)
+        else:
+            exif[tag] = value
+    return exif.tobytes() if photo.exif else b""
+
+
+def _eight_bits(photo: Photo) -> Any:
+    """Return `_channels` as a Pillow image of 8 bits."""
+    from PIL import Image
+
+    pixels = _channels(photo)
+    return Image.fromarray(pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257).astype(np.uint8))
+
+
+def _jpeg(photo: Photo) -> bytes:
+    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo)
+    exif = exif if len(exif) < 65_500 else b""  # a segment of a JPEG holds no more
+    _eight_bits(Photo(photo.pixels)).save(
+        file, "JPEG", quality=95, subsampling=0, exif=exif, icc_profile=profile or None
+    )
+    return file.getvalue()
+
+
+def _webp(photo: Photo) -> bytes:
+    """Return a WebP, which is always RGB; exact: with the colours under full transparency."""
+    file, profile = io.BytesIO(), _profile(photo, 3)
+    _eight_bits(photo).save(file, "WEBP", lossless=True, exact=True, exif=_exif(photo), icc_profile=profile or None)
+    return file.getvalue()
+
+
+def _png(photo: Photo) -> bytes:
+    """Return a PNG: Pillow writes 16 bits of grey only, and imagecodecs neither profile nor EXIF."""
+    import imagecodecs
+
+    data = bytes(imagecodecs.png_encode(_channels(photo)))
+    chunks = b""
+    if profile := _profile(photo, photo.pixels.shape[2]):
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+    if exif := _exif(photo):
+        chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    after_header = 33
+    return data[:after_header] + chunks + data[after_header:]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _tiff(photo: Photo) -> bytes:
+    """Return a TIFF of one deflated strip: Pillow writes 16 bits of grey only, and OpenCV neither profile nor EXIF."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    pixels = _channels(photo)
+    if pixels.ndim == 3 and pixels.shape[2] == 2:  # few programs read grey with transparency
+        pixels = pixels[..., [0, 0, 0, 1]]
+    strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    tags: Any = ImageFileDirectory_v2()
+    tags[256], tags[257] = pixels.shape[1], pixels.shape[0]
+    tags[258] = (8 * pixels.itemsize,) * channels
+    tags[259] = 8  # deflate
+    tags[262] = 2 if channels > 2 else 1  # RGB, or grey with black at zero
+    tags[273] = 0  # where the strip begins: behind the tags, as Pillow takes it
+    tags[277], tags[278], tags[279] = channels, pixels.shape[0], len(strip)
+    tags[284] = 1  # the channels of a pixel side by side
+    if photo.alpha is not None:
+        tags[338] = 2  # not multiplied into the colours
+    if profile := _profile(photo, channels):
+        tags.tagtype[34675] = 7  # bytes
+        tags[34675] = profile
+    for tag, value in photo.exif.items():
+        tags[tag] = value
+    file = io.BytesIO()
+    tags.save(file)
+    return file.getvalue() + strip
+
+
+ENCODERS: dict[str, Callable[[Photo], bytes]] = {"PNG": _png, "JPEG": _jpeg, "TIFF": _tiff, "WEBP": _webp}
+
+
+# -- arrays of others --------------------------------------------------------------------------------------------------
+
+
 def pictures(image: Any, what: str = "image") -> Pictures:
     """Return somebody's picture as a batch of one.
 
@@ -78,7 +357,7 @@ def pictures(image: Any, what: str = "image") -> Pictures:
     if len(shape) == 2:
         array = array[None] if tensor else array[..., None]
     elif len(shape) == 3 and {shape[0], shape[-1]} & {1, 3}:
-        first = shape[0] in (1, 3) and (tensor or shape[-1] not in (1, 3))
+        first = _channels_first(shape, tensor)
         if tensor and not first:
             array = array.permute(2, 0, 1)
         elif not tensor and first:
@@ -103,6 +382,50 @@ def checked(image: Any, what: str = "image") -> Pictures:
     if found._source.dtype != np.uint8 and not (low >= -0.5 and high <= 1.5):
         raise UsageError(f"{what} must be uint8 or float in [0, 1], got floats from {low:.3g} to {high:.3g}.")
     return found
+
+
+def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats], Any]]:
+    """Return somebody's picture as (H, W, C) in [0, 1], and the way back to its kind, shape and dtype.
+
+    Args:
+        image: as for `pictures`, or uint16.
+        what: its name in a message.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    tensor = hasattr(image, "detach")
+    array: Any = image.detach().cpu() if tensor else np.asarray(image)
+    dtype, shape = str(array.dtype).removeprefix("torch."), tuple(array.shape)
+    top = {"uint8": 255, "uint16": 65535}.get(dtype)
+    if dtype == "uint16":
+        array = array.numpy() if tensor else array
+        array = array.astype(np.float32) / np.float32(65535)
+        if tensor:
+            import torch
+
+            array = torch.from_numpy(array)
+    found = checked(array, what).float[0]
+
+    def back(picture: Floats) -> Any:
+        out: Any = picture if top is None else np.rint(picture.astype(np.float64) * top).astype(dtype)
+        if len(shape) == 2:
+            out = out[..., 0]
+        elif _channels_first(shape[-3:], tensor):
+            out = np.moveaxis(out, -1, 0)
+        out = out.reshape(shape).copy()
+        if tensor:
+            import torch
+
+            return torch.from_numpy(out).to(image.device, image.dtype)
+        return out.astype(dtype)
+
+    return found, back
+
+
+def _channels_first(shape: tuple[int, ...], tensor: bool) -> bool:
+    """Whether a shape of three is (C, H, W); where both ends could be channels, a tensor's are the first."""
+    return shape[0] in (1, 3) and (tensor or shape[-1] not in (1, 3))
 
 
 def centre_crop(image: Bytes, side: int) -> Bytes:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     Kind = TypeVar("Kind", bound=np.generic)
     Bytes: TypeAlias = npt.NDArray[np.uint8]
     Floats: TypeAlias = npt.NDArray[np.float32]
+    Bools: TypeAlias = npt.NDArray[np.bool_]
 else:
-    Bytes = Floats = Any  # so that they can be named without importing numpy
+    Bytes = Floats = Bools = Any  # so that they can be named without importing numpy
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -191,6 +192,8 @@ class Pictures:
         array = self._source
         if array.dtype.kind == "u":
             array = array.astype("float32") / 255
+        elif not array.flags.writeable:  # torch has no read-only tensors
+            array = array.copy()
         return torch.from_numpy(array).movedim(-1, 1).contiguous()
 
     @cached_property
@@ -344,11 +347,13 @@ class Problem:
         noisy: the observation; None where a picture is measured by itself.
         sigma: the noise level on the 0-255 scale, where it is known.
         task: the name of the task.
+        holdout: (H, W), True where a pixel is kept out of the loss; None where none is.
     """
 
     noisy: Picture | None = None
     sigma: float | None = None
     task: str = "denoise"
+    holdout: Bools | None = field(default=None, compare=False)
 
     @cached_property
     def noise(self) -> Noise | None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import io
+import re
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from esbench import images
 from esbench.errors import DataError, Missing, UsageError
@@ -248,6 +251,308 @@ def test_floats_of_another_range_are_refused_where_the_range_is_looked_at():
 def test_a_picture_without_pixels_is_refused():
     with pytest.raises(UsageError, match=r"image must have pixels, got \(0, 5, 3\)\."):
         images.pictures(np.zeros((0, 5, 3), np.uint8))
+
+
+# -- photos: files of people -------------------------------------------------------------------------------------------
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+CAMERA, ARTIST, TAKEN, WIDTH_TAG, LATITUDE = 0x0110, 0x013B, 0x9003, 0xA002, 2
+ARTIST_UTF8 = "Zoë Ångström".encode()
+EXIF = {
+    CAMERA: b"Camera 1",
+    ARTIST: ARTIST_UTF8,
+    0x8769: {TAKEN: "2024:05:06 07:08:09"},
+    0x8825: {LATITUDE: (48.0, 1.5, 2.0)},
+}
+
+
+def photo(
+    dtype=np.uint8, channels: int = 3, alpha: bool = False, size: tuple[int, int] = (9, 12), **more
+) -> images.Photo:
+    rng, top = np.random.default_rng(0), np.iinfo(dtype).max + 1
+    pixels = rng.integers(0, top, (*size, channels), dtype=dtype)
+    return images.Photo(pixels, rng.integers(0, top, (*size, 1), dtype=dtype) if alpha else None, **more)
+
+
+def same(a, b) -> bool:
+    return (a is None and b is None) or (a.dtype == b.dtype and np.array_equal(a, b))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_photo_comes_back_to_the_bit(tmp_path, suffix, dtype, channels, alpha):
+    written = photo(dtype, channels, alpha)
+    images.write_photo(tmp_path / f"p{suffix}", written)
+    found = images.read_photo(tmp_path / f"p{suffix}")
+    if suffix != ".png" and channels == 1 and alpha:  # as RGBA, which more programs read
+        assert (found.pixels == found.pixels[..., :1]).all()
+        found = dataclasses.replace(found, pixels=found.pixels[..., :1])
+    assert same(found.pixels, written.pixels)
+    assert same(found.alpha, written.alpha)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_webp_keeps_every_pixel_and_what_is_under_transparency(tmp_path, alpha):
+    written = photo(alpha=alpha)
+    if alpha:
+        written.alpha[:4] = 0
+    images.write_photo(tmp_path / "p.webp", written)
+    found = images.read_photo(tmp_path / "p.webp")
+    assert same(found.pixels, written.pixels)
+    assert same(found.alpha, written.alpha)
+
+
+def test_jpeg_is_written_well(tmp_path):
+    y, x = np.mgrid[:32, :40] * 4
+    smooth = images.Photo(np.stack([x, y, x // 2 + y // 2], -1).astype(np.uint8))
+    images.write_photo(tmp_path / "p.jpg", smooth)
+    found = images.read_photo(tmp_path / "p.jpg")
+    assert np.abs(found.pixels.astype(int) - smooth.pixels).max() <= 4
+    assert Image.open(tmp_path / "p.jpg").layer[1][1:3] == (1, 1)  # as many pixels of colour as of brightness
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_other_programs_read_sixteen_bits_of_colour_from_it(tmp_path, suffix, alpha):
+    written = photo(np.uint16, alpha=alpha)
+    images.write_photo(tmp_path / f"p{suffix}", written)
+    found = cv2.imread(str(tmp_path / f"p{suffix}"), cv2.IMREAD_UNCHANGED)
+    assert same(found[..., 2::-1], written.pixels)
+    assert not alpha or same(found[..., 3:], written.alpha)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_that_other_programs_wrote_are_read(tmp_path, suffix):
+    pixels = photo(np.uint16).pixels
+    cv2.imwrite(str(tmp_path / f"colour{suffix}"), pixels[..., ::-1])
+    assert same(images.read_photo(tmp_path / f"colour{suffix}").pixels, pixels)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / f"grey{suffix}")
+    assert same(images.read_photo(tmp_path / f"grey{suffix}").pixels, pixels[..., :1])
+
+
+def test_sixteen_bits_a_plane_a_channel_and_with_white_at_zero_are_read(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    pixels = photo(np.uint16).pixels
+    planes = np.moveaxis(pixels, -1, 0)
+    tifffile.imwrite(tmp_path / "p.tif", planes, photometric="rgb", planarconfig="separate", byteorder=">")
+    assert same(images.read_photo(tmp_path / "p.tif").pixels, pixels)
+    tifffile.imwrite(tmp_path / "w.tif", pixels[..., 0], photometric="miniswhite")
+    assert same(images.read_photo(tmp_path / "w.tif").pixels, 65535 - pixels[..., :1])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_sixteen_bits_are_rounded_where_the_format_has_eight(tmp_path, suffix):
+    deep = images.Photo(np.full((16, 16, 3), 257 * 100 + 128, np.uint16))
+    images.write_photo(tmp_path / f"p{suffix}", deep)
+    found = images.read_photo(tmp_path / f"p{suffix}")
+    assert found.pixels.dtype == np.uint8
+    assert np.abs(found.pixels.astype(int) - 100).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_profile_and_exif_data_go_with_the_pixels(tmp_path, suffix):
+    images.write_photo(tmp_path / f"a{suffix}", photo(profile=SRGB, exif=EXIF))
+    found = images.read_photo(tmp_path / f"a{suffix}")
+    assert found.profile == SRGB
+    assert found.exif == EXIF
+    with Image.open(tmp_path / f"a{suffix}") as opened:
+        assert opened.info["icc_profile"] == SRGB
+        assert opened.getexif()[CAMERA] == "Camera 1"
+        assert opened.getexif().get_ifd(0x8769)[TAKEN] == "2024:05:06 07:08:09"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_a_profile_of_colours_is_not_written_beside_grey_pixels(tmp_path, suffix):
+    images.write_photo(tmp_path / f"p{suffix}", photo(channels=1, profile=SRGB))
+    assert images.read_photo(tmp_path / f"p{suffix}").profile == b""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_upright_for_viewers_that_turn_it_and_for_those_that_do_not(tmp_path, suffix, orientation):
+    sides = np.zeros((16, 24, 3), np.uint8)
+    sides[:8, :12] = 255  # one corner is white
+    exif = Image.Exif()
+    exif[0x0112], exif[CAMERA] = orientation, "Camera 1"
+    exif.get_ifd(0x8769)[WIDTH_TAG] = 24
+    Image.fromarray(sides).save(tmp_path / f"in{suffix}", exif=exif)
+    with Image.open(tmp_path / f"in{suffix}") as opened:
+        seen = np.asarray(ImageOps.exif_transpose(opened))
+
+    found = images.read_photo(tmp_path / f"in{suffix}")
+    images.write_photo(tmp_path / "out.png", found)
+    with Image.open(tmp_path / "out.png") as opened:
+        stored, turned = np.asarray(opened), np.asarray(ImageOps.exif_transpose(opened))
+    assert np.array_equal(stored, turned)
+    assert np.array_equal(turned, seen)
+    assert found.exif == {CAMERA: b"Camera 1"}  # the width is that of the stored pixels
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_sixteen_bits_are_turned_as_eight_are(tmp_path, suffix, orientation):
+    for dtype in (np.uint8, np.uint16):
+        pixels = photo().pixels.astype(dtype) * ((dtype == np.uint16 and 257) or 1)
+        images.write_photo(tmp_path / f"{dtype.__name__}{suffix}", images.Photo(pixels, exif={0x0112: orientation}))
+    eight, sixteen = (images.read_photo(tmp_path / f"{name}{suffix}").pixels for name in ("uint8", "uint16"))
+    assert np.array_equal(sixteen // 257, eight)
+    assert eight.shape[:2] == ((9, 12) if orientation in (1, 3) else (12, 9))
+
+
+def test_a_palette_becomes_its_colours_and_its_transparency_alpha(saved):
+    picture = Image.fromarray(np.array([[0, 1, 2], [2, 1, 0]], np.uint8), "P")
+    picture.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    red, green, blue = [255, 0, 0], [0, 255, 0], [0, 0, 255]
+    opaque = images.read_photo(saved(picture))
+    assert opaque.pixels.tolist() == [[red, green, blue], [blue, green, red]]
+    assert opaque.alpha is None
+    holed = images.read_photo(saved(picture, transparency=1))
+    assert holed.pixels.tolist() == opaque.pixels.tolist()
+    assert holed.alpha[..., 0].tolist() == [[255, 0, 255], [255, 0, 255]]
+
+
+def test_black_and_white_becomes_grey(saved):
+    assert images.read_photo(saved(Image.fromarray(np.array([[True, False]])))).pixels.tolist() == [[[255], [0]]]
+
+
+def test_the_previews_in_a_jpeg_do_not_make_it_several_pages(tmp_path):
+    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (40, 200)]
+    frames[0].save(tmp_path / "p.jpg", "MPO", save_all=True, append_images=frames[1:])
+    assert np.abs(images.read_photo(tmp_path / "p.jpg").pixels.astype(int) - 40).max() <= 2
+
+
+def bomb() -> bytes:
+    header = struct.pack(">2I5B", 60_000, 60_000, 8, 2, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    idat = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + crc + idat
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "problem"),
+    [
+        ("p.jpg", lambda path: Image.new("CMYK", (16, 16)).save(path), "has CMYK colours: save it as RGB"),
+        ("p.tif", lambda path: Image.new("LAB", (8, 8)).save(path), "has LAB colours: save it as RGB"),
+        ("p.tif", lambda path: Image.new("F", (8, 8)).save(path), "has floating-point pixels: save it with 8 or 16"),
+        ("p.tif", lambda path: Image.new("I", (8, 8)).save(path), "has 32-bit pixels: save it with 8 or 16 bits"),
+        (
+            "p.bmp",
+            lambda path: Image.new("RGB", (8, 8)).save(path),
+            "is a BMP file: save it as PNG, JPEG, TIFF or WebP",
+        ),
+        ("p.png", lambda path: path.write_bytes(b""), "is not a picture that can be read"),
+        ("p.png", lambda path: path.write_bytes(bomb()), "cannot be read as a picture: Image size (3600000000 pixels)"),
+        ("p.png", lambda path: path.mkdir(), "is a folder: name the pictures in it"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_what_is_no_photo_is_refused_in_a_sentence(tmp_path, name, make, problem):
+    make(tmp_path / name)
+    with pytest.raises(DataError, match=re.escape(problem)) as refused:
+        images.read_photo(tmp_path / name)
+    assert str(refused.value).startswith(f"'{tmp_path / name}' ")
+    assert str(refused.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("name", ["p.tif", "p.png", "p.webp"])
+def test_several_pages_are_refused_with_their_number(tmp_path, name):
+    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 100, 200)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match=r"has 3 pages: save the one that is meant as a file of its own"):
+        images.read_photo(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["p.jpg", "p.png", "p.tif", "p.webp"])
+def test_half_a_file_is_refused(tmp_path, name):
+    images.write_photo(tmp_path / name, photo(size=(64, 64)))
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"p\.\w+' (cannot be read as a picture|is not a picture that can be read)"):
+        images.read_photo(tmp_path / name)
+
+
+def test_a_missing_photo_is_named():
+    with pytest.raises(Missing, match=r"There is no file 'nowhere/a\.png'\."):
+        images.read_photo("nowhere/a.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "problem"),
+    [
+        ("p.gif", photo(), "'p.gif' must end in one of .png, .jpg, .jpeg, .tif, .tiff, .webp"),
+        ("p", photo(), "'p' must end in one of"),
+        ("p.jpg", photo(alpha=True), "JPEG holds no transparency: choose .png, .tif or .webp for 'p.jpg'"),
+        ("p.webp", photo(size=(1, 16_384)), "WEBP holds at most 16383 pixels a side: choose .png or .tif for 'p.webp'"),
+        ("p.jpg", dataclasses.replace(photo(), alpha=np.full((9, 12, 1), 255, np.uint8)), ""),
+        ("p.png", photo(np.uint16, alpha=True), ""),
+        ("P.PNG", photo(), ""),
+    ],
+)
+def test_what_a_format_cannot_hold_is_known_before(name, picture, problem):
+    assert images.unwritable(name, picture).startswith(problem)
+    assert bool(images.unwritable(name, picture)) == bool(problem)
+
+
+def test_a_photo_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path):
+    images.write_photo(tmp_path / "p.jpg", photo())
+    before = (tmp_path / "p.jpg").read_bytes()
+    with pytest.raises(OSError):  # noqa: PT011
+        images.write_photo(tmp_path / "p.jpg", photo(size=(1, 70_000)))
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(OSError):  # noqa: PT011
+        images.write_photo(tmp_path / "folder.png", photo())
+    assert (tmp_path / "p.jpg").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "p.jpg"]
+
+
+# -- and back ----------------------------------------------------------------------------------------------------------
+
+SHAPES = [(4, 5), (4, 5, 1), (4, 5, 3), (3, 4, 5), (1, 4, 5), (1, 3, 4, 5), (1, 1, 4, 5), (3, 3, 3), (1, 1), (3, 1, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("tensor", [False, True])
+def test_what_is_unpacked_goes_back_to_what_it_was(shape, dtype, tensor):
+    if dtype == "bfloat16" and not tensor:
+        pytest.skip("NumPy has no bfloat16")
+    n = int(np.prod(shape))
+    if dtype.startswith("u"):
+        image = (np.arange(n) * 997 % (np.iinfo(dtype).max + 1)).astype(dtype).reshape(shape)
+    else:
+        image = (np.arange(n) / n).astype("float32" if dtype == "bfloat16" else dtype).reshape(shape)
+    if tensor:
+        image = torch.from_numpy(image)
+        image = image.bfloat16() if dtype == "bfloat16" else image
+    found, back = images.unpacked(image)
+    h, w = shape[:2] if len(shape) == 2 else shape[-2:] if images._channels_first(shape[-3:], tensor) else shape[-3:-1]
+    assert found.shape == (h, w, n // (h * w))
+    assert found.dtype == np.float32
+    again = back(found)
+    assert type(again) is type(image)
+    assert again.dtype == image.dtype
+    assert again.shape == image.shape
+    if tensor:
+        again, image = again.float().numpy(), image.float().numpy()
+    assert np.array_equal(again, image) if dtype != "float64" else np.abs(again - image).max() < 1e-7
+
+
+def test_what_goes_back_is_rounded_not_cut_off():
+    _, back = images.unpacked(np.zeros((1, 2, 1), np.uint8))
+    assert back(np.array([[[0.7 / 255], [254.5 / 255 - 1e-4]]], np.float32)).tolist() == [[[1], [254]]]
+
+
+def test_floats_beyond_the_range_are_clipped():
+    found, _ = images.unpacked(np.array([[-0.2, 0.5, 1.3]]))
+    assert found[..., 0].tolist() == [[0.0, 0.5, 1.0]]
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 5), np.int32), np.zeros((4, 5, 4), np.uint16), np.full((4, 5), 255.0)])
+def test_what_is_no_picture_cannot_be_unpacked(image):
+    with pytest.raises(UsageError, match="noisy must be"):
+        images.unpacked(image, "noisy")
 
 
 # -- cropping

@@ -11,7 +11,7 @@ from esbench.bench import grid
 from esbench.errors import PluginError, UsageError
 from esbench.params import plain
 from esbench.registry import registry
-from esbench.types import Pictures, UnitSpec
+from esbench.types import Pictures, Problem, UnitSpec
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,13 @@ def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Traj
     return Trajectory(
         task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image)
     )
+
+
+def problem(spec: UnitSpec, noisy: np.ndarray[Any, Any], sigma: float | None) -> Problem:
+    """Return what the criteria of a unit are told, at the noise level that is told."""
+    pictures, task = Pictures(noisy[None]), registry().get("task", spec.task)
+    holdout = getattr(task.target(pictures.tensor, **task.values), "holdout", None)
+    return Problem(noisy=pictures[0], sigma=sigma, task=spec.task, holdout=holdout)
 
 
 def network(spec: UnitSpec, shape: tuple[int, ...]) -> torch.nn.Module:

@@ -10,7 +10,7 @@ from esbench.types import CodecInfo, CriterionInfo
 
 @hookimpl
 def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
-    """One CIFS for each codec, the variances, and what a criterion has to beat."""
+    """One CIFS for each codec, the variances, the discrepancy, and what a criterion has to beat."""
     from esbench.criteria.cifs import Cifs
 
     cifs = {codec.name: Cifs(codec) for codec in codecs.values()}
@@ -42,6 +42,25 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             summary="exponential moving variance of the outputs",
             target="esbench.criteria.variance:ExponentialVariance",
             reference=f"{variance}, ES-EMV",
+        ),
+        CriterionInfo(
+            name="discrepancy",
+            summary="how far the residual is from the noise in the noisy picture",
+            target="esbench.criteria.discrepancy:Discrepancy",
+            resolve="esbench.criteria.discrepancy:resolve",
+            reference="Morozov, On the solution of functional equations by the method of regularization, 1966",
+            needs=("noisy",),
+            measures="average",
+        ),
+        CriterionInfo(
+            name="holdout",
+            summary="mean squared error on pixels that are kept out of the loss",
+            target="esbench.criteria.holdout:holdout",
+            batch="esbench.criteria.holdout:holdout_block",
+            resolve="esbench.criteria.holdout:resolve",
+            reference="Stone, Cross-validatory choice and assessment of statistical predictions, JRSS B 1974",
+            needs=("noisy", "holdout"),
+            measures="average",
         ),
         CriterionInfo(
             name="brisque",

@@ -42,46 +42,48 @@ class WindowedVariance:
         x = frame.tensor.reshape(-1)
         if self.x is None:
             self.x = x.new_zeros(self.window, x.numel())
-            self.c = self.sum = torch.zeros_like(x, dtype=torch.float64)
+            self.c, self.sum = x.new_zeros(2, x.numel(), dtype=torch.float64)
         assert self.c is not None
         assert self.sum is not None
         place = self.count % self.window
-        if self.count >= self.window:
-            old = self.x[place].double() - self.c
-            self.sum = self.sum - old
-            self.square -= float(old @ old)
+        # in float64, as c is; a place that was still free takes nothing away
+        old = self.x[place] - self.c if self.count >= self.window else torch.zeros_like(self.c)
         self.x[place] = x
         self.count += 1
         if place == self.window - 1:
-            self._renew(x)
+            total = self._renew(x)
         else:
-            d = x.double() - self.c
-            self.sum = self.sum + d
-            self.square += float(d @ d)
+            new = x - self.c
+            self.sum.sub_(old).add_(new)
+            # read together: on a GPU each number by itself would be waited for
+            less, more, of_sum = torch.stack([old @ old, new @ new, self.sum @ self.sum]).tolist()
+            self.square += more - less
             self.largest = max(self.largest, self.square)
+            total = self.square - of_sum / self.window
         if self.count < self.window:
             return None
-        if self._total() < self.FALL * self.largest:
-            self._renew(x)
-        return self._total() / (self.window * x.numel())
+        if total < self.FALL * self.largest:
+            total = self._renew(x)
+        return total / (self.window * x.numel())
 
-    def _total(self) -> float:
-        """Return W N times the variance."""
-        assert self.sum is not None
-        return self.square - float(self.sum @ self.sum) / self.window
-
-    def _renew(self, newest: torch.Tensor) -> None:
-        """Sum the whole window anew around its newest output: W N operations each W steps."""
+    def _renew(self, newest: torch.Tensor) -> float:
+        """Sum the whole window anew around its newest output, W N operations each W steps; W N times the variance."""
         import torch
 
         assert self.x is not None
         self.c = newest.to(torch.float64, copy=True)
-        self.sum, self.square = torch.zeros_like(self.c), 0.0
-        for x in self.x:
-            d = x.double() - self.c
-            self.sum += d
-            self.square += float(d @ d)
+        sums, squares = [], []
+        # a CPU takes as much at once as stays in its cache
+        pixels = 2**10 if newest.device.type == "cpu" else 2**16
+        for x, c in zip(torch.split(self.x, pixels, 1), torch.split(self.c, pixels), strict=True):
+            d = x - c
+            sums.append(d.sum(0))
+            squares.append(d.square_().sum())
+        self.sum, square = torch.cat(sums), torch.stack(squares).sum()
+        of_sum: float
+        self.square, of_sum = torch.stack([square, self.sum @ self.sum]).tolist()
         self.largest = self.square
+        return self.square - of_sum / self.window
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs."""

@@ -91,16 +91,11 @@ class Trajectory:
         outputs, averages, losses, average_losses = [], [], [], []
         decay = self.settings.decay
         for _ in range(n):
-            x, loss = self._forward()
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-
-            x = x.detach().float()
+            x, loss = self._update(self._perturbed())
             self.average = x if self.average is None else decay * self.average + (1 - decay) * x
             outputs.append(x)
             averages.append(self.average)
-            losses.append(loss.detach())
+            losses.append(loss)
             average_losses.append(self.task.loss(self.average))
         first, self.t = self.t, self.t + n
         seen = torch.stack([torch.stack(losses), torch.stack(average_losses)]).tolist()  # the one wait in a block
@@ -116,13 +111,19 @@ class Trajectory:
             restored=restored,
         )
 
-    def _forward(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return x_t and its loss: the output before update t, for a freshly perturbed input."""
-        s = self.settings
-        noise = torch.empty_like(self.z).normal_(generator=self.generator)
-        with torch.autocast(self.z.device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
-            x = self.f(self.z + s.perturbation * noise)
-        return x, self.task.loss(x.float())
+    def _perturbed(self) -> torch.Tensor:
+        """Return the input of the next step: z with fresh noise."""
+        return self.z + self.settings.perturbation * torch.empty_like(self.z).normal_(generator=self.generator)
+
+    def _update(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make an update for an input, and return the output and its loss from before it."""
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            x = self.f(z).float()
+        loss = self.task.loss(x)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return x.detach(), loss.detach()
 
     def _check(self, first: int, losses: list[float]) -> tuple[int, ...]:
         """Go back to the last good state when the loss of a step is not finite or its PSNR fell by over FALL_DB."""

@@ -47,7 +47,7 @@ def observation(size: Size = SIZE) -> Floats:
 
 def problem(size: Size = SIZE) -> Problem:
     """Return the problem whose observation that is."""
-    return Problem(noisy=Pictures(observation(size)[None])[0], sigma=SIGMA)
+    return _known(observation(size))
 
 
 def optimisation(steps: int, length: int = 1, size: Size = SIZE) -> Iterator[Block]:
@@ -92,7 +92,7 @@ def frame(picture: Floats, step: int = 0, known: Problem | None = None) -> Frame
     pictures = Pictures(picture[None])
     if known is None:
         noisy = (np.nan_to_num(picture, posinf=1.0) + np.float32(0.1)).clip(0, 1)
-        known = Problem(noisy=Pictures(noisy[None])[0], sigma=SIGMA)
+        known = _known(noisy)
     average = Frame(pictures, step=step, loss=LOSS, problem=known)
     return Frame(pictures, step=step, loss=LOSS, problem=known, average=average)
 
@@ -110,6 +110,12 @@ def awkward(size: Size, largest: Size) -> Iterator[tuple[str, Floats]]:
         broken = photograph(size)
         broken[1, 2, 0] = value
         yield f"{name} in a pixel", broken
+
+
+def _known(noisy: Floats) -> Problem:
+    """Return a problem of which all is known that a criterion may need."""
+    holdout = np.random.default_rng(3).random(noisy.shape[:2]) < 0.1
+    return Problem(noisy=Pictures(noisy[None])[0], sigma=SIGMA, holdout=holdout)
 
 
 @functools.cache

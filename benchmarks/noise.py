@@ -1,0 +1,116 @@
+"""How well the noise of a picture is estimated from the picture alone: `python -m benchmarks.noise`.
+
+Every picture of Kodak24 and CBSD68, as centre crops and whole, with Gaussian noise of sigma 5 to 75 and with the other
+degradations. The truth is what the noise has on average in the picture, once it was clipped. Beside ours: the method of
+Chen, Zhu and Heng (ICCV 2015) as published, with one level for all channels, and the variance worked out from the known
+sigma, which `discrepancy[variance=sigma]` uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from esbench import images, noise
+from esbench.datasets import named
+from esbench.registry import registry
+
+GAUSSIAN = [f"gaussian[sigma={s}]" for s in (5, 10, 15, 25, 35, 50, 75)]
+OTHERS = [
+    *(f"poisson[rate={rate}]" for rate in (100, 25, 12, 5)),
+    *(f"speckle[deviation={d}]" for d in (0.1, 0.2, 0.35, 0.45)),
+    *(f"impulse[share={share}]" for share in (0.03, 0.1, 0.3, 0.5)),
+]
+
+#: So many values are drawn for the truth, and at least four times the picture.
+DRAWN = 500_000
+
+
+def pictures(datasets: list[str], limit: int | None, crop: int | None, grey: bool) -> Iterator[np.ndarray]:
+    """Give clean pictures (H, W, C) in [0, 1]."""
+    for dataset in datasets:
+        folder = named.named(dataset)
+        for name in folder.ids()[:limit]:
+            clean = images.unit(folder.load(name) if crop is None else images.centre_crop(folder.load(name), crop))
+            yield clean.mean(2, keepdims=True) if grey else clean
+
+
+def chen(image: np.ndarray, patch: int = 5) -> float:
+    """Return the variance by the eigenvalues of the patches of all channels together."""
+    side = min(patch, *image.shape[:2])
+    windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))
+    patches = windows.reshape(-1, side * side * image.shape[2]).astype(np.float64)
+    spectrum = np.linalg.eigvalsh(np.cov(patches, rowvar=False, bias=True))
+    return next((t.mean() for k in range(len(spectrum), 0, -1) if (t := spectrum[:k]).mean() <= np.median(t)), 0.0)
+
+
+def truth(clean: np.ndarray, degradation: Any, rng: np.random.Generator) -> np.ndarray:
+    """Return the variance of each channel, from several draws of the same noise."""
+    n = max(4, DRAWN // clean.size)
+    draws = (degradation.target(clean, rng, **degradation.values).astype(np.float64) for _ in range(n))
+    total, square = np.zeros(clean.shape), np.zeros(clean.shape)
+    for draw in draws:
+        total += draw
+        square += draw**2
+    return ((square - total**2 / n) / (n - 1)).mean((0, 1))
+
+
+def rows(datasets: list[str], limit: int | None, crops: list[int | None], grey: bool) -> Iterator[dict[str, Any]]:
+    """Give a row for each size and degradation."""
+    for crop in crops:
+        for text in (*GAUSSIAN, *OTHERS):
+            degradation = registry().get("degradation", text)
+            found: dict[str, list[float]] = {"ours": [], "chen": [], "known": [], "channel": [], "sigma": []}
+            kinds: Counter[str] = Counter()
+            for index, clean in enumerate(pictures(datasets, limit, crop, grey)):
+                rng = np.random.default_rng([index, crop or 0])
+                true = truth(clean, degradation, rng)
+                noisy = degradation.target(clean, rng, **degradation.values)
+                estimate = noise.estimate(noisy)
+                found["ours"].append(estimate.variance / true.mean())
+                found["chen"].append(chen(noisy) / true.mean())
+                found["channel"] += (np.array(estimate.per_channel) / true).tolist()
+                if sigma := degradation.values.get("sigma"):
+                    found["known"].append(noise.clipped_variance(noisy, sigma) / true.mean())
+                    found["sigma"].append(estimate.sigma / sigma)
+                kinds[estimate.kind] += 1
+            name = text.partition("[")[0]
+            row = {key: summary(ratios) for key, ratios in found.items() if ratios}
+            yield {"crop": crop, "noise": text, "kind": kinds[name] / kinds.total(), **row}
+
+
+def summary(ratios: list[float]) -> dict[str, float]:
+    """Return mean, root mean square distance from 1, and range of ratios to the truth."""
+    r = np.array(ratios)
+    return {"mean": r.mean(), "rms": np.sqrt(np.mean((r - 1) ** 2)), "min": r.min(), "max": r.max()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", action="append", help="[kodak24 and cbsd68]")
+    parser.add_argument("--images", type=int, help="the first so many of each")
+    parser.add_argument("--crop", type=int, nargs="+", default=[96, 128, 256, 0], help="0: whole pictures")
+    parser.add_argument("--grey", action="store_true", help="the mean of the channels")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    found = rows(args.dataset or ["kodak24", "cbsd68"], args.images, [crop or None for crop in args.crop], args.grey)
+    if args.json:
+        print(json.dumps(list(found), indent=1))
+        return
+    print("| size | noise | variance | Chen et al. | known sigma | each channel | sigma | kind right |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for row in found:
+        cells = [row["crop"] or "whole", row["noise"]]
+        for key in ("ours", "chen", "known", "channel", "sigma"):
+            r = row.get(key)
+            cells.append(f"{r['mean']:.3f} ± {r['rms']:.3f} ({r['min']:.2f}-{r['max']:.2f})" if r else "")
+        print("|", " | ".join(map(str, [*cells, f"{row['kind']:.0%}"])), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

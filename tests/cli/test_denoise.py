@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps
+
+from esbench import images
+from esbench.cli.denoise import targets
+from esbench.errors import UsageError
+
+TINY = ("--network", "skip[channels=4,scales=1]", "--iterations", "4", "--patience", "2", "--device", "cpu")
+KEYS = ["input", "output", "criterion", "stop_step", "steps_run", "reason", "seconds", "sigma_estimate"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with noisy pictures in it, and something that is none."""
+    rng = np.random.default_rng(0)
+    noisy = rng.integers(60, 200, (20, 24, 3), dtype=np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "a.png")
+    Image.fromarray(noisy[..., 0]).save(tmp_path / "b.jpg")
+    (tmp_path / "empty.png").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Give interrupt(steps): Ctrl-C is pressed after so many of them."""
+    module = sys.modules["esbench.cli.denoise"]
+
+    def interrupt(steps: int) -> None:
+        class Interrupted(module.Denoising):
+            def __iter__(self):
+                for i, position in enumerate(super().__iter__()):
+                    yield position
+                    if i + 1 == steps:
+                        raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, "Denoising", Interrupted)
+
+    return interrupt
+
+
+def files(place) -> set[str]:
+    return {str(p.relative_to(place)) for p in place.rglob("*") if p.is_file()}
+
+
+# -- what it gives
+
+
+def test_json_is_one_row_a_picture_with_the_promised_keys_and_nothing_else(esbench, place):
+    answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *TINY, "--json")
+    assert answer.code == 0
+    rows = json.loads(answer.out)
+    assert [list(row) for row in rows] == [KEYS, KEYS]
+    assert [row["input"] for row in rows] == ["a.png", "b.jpg"]
+    assert [row["output"] for row in rows] == ["out/a.png", "out/b.jpg"]
+    for row in rows:
+        assert row["criterion"] == "discrepancy[variance=sigma]"
+        assert 0 <= row["stop_step"] < row["steps_run"] == 4
+        assert row["reason"].startswith("not stopped in 4 steps: ")
+        assert row["seconds"] > 0
+        assert 20 < row["sigma_estimate"] < 60
+    assert images.read_photo("out/a.png").pixels.shape == (20, 24, 3)
+    assert images.read_photo("out/b.jpg").pixels.shape == (20, 24, 1)
+
+
+def test_the_answer_is_a_line_a_picture_on_stdout_and_progress_is_on_stderr(esbench, place):
+    answer = esbench("denoise", "a.png", "-o", "out.png", *TINY)
+    assert re.fullmatch(r"out\.png: not stopped in 4 steps: .*; noise of sigma \d+\.\d, \d+ s\n", answer.out)
+    assert re.match(r"a\.png: 24 x 20, noise of sigma \d+\.\d\n", answer.err)
+    assert esbench("denoise", "a.png", "-o", "again.png", *TINY, "-q").err == ""
+
+
+def test_the_command_and_the_function_give_the_same(esbench, place):
+    import esbench as package
+
+    esbench("denoise", "a.png", "-o", "out.png", *TINY, "--seed", "3", "--sigma", "20", "-q")
+    options = {"network": TINY[1], "iterations": 4, "patience": 2, "device": "cpu", "seed": 3, "sigma": 20}
+    expected = package.denoise(images.read_photo("a.png").pixels, **options).image
+    assert np.array_equal(images.read_photo("out.png").pixels, expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_all_that_a_file_is_besides_its_pixels_is_kept(esbench, place, suffix):
+    rng = np.random.default_rng(0)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels, alpha = rng.integers(0, 65536, (20, 24, 3), np.uint16), rng.integers(0, 65536, (20, 24, 1), np.uint16)
+    images.write_photo(f"in{suffix}", images.Photo(pixels, alpha, profile, {0x0110: b"Camera 1", 0x0112: 6}))
+    assert esbench("denoise", f"in{suffix}", "-o", f"out{suffix}", *TINY).code == 0
+    found = images.read_photo(f"out{suffix}")
+    assert found.pixels.dtype == np.uint16
+    assert found.pixels.shape == (24, 20, 3)
+    assert np.unique(found.pixels % 257).size > 100  # no eight bits in between
+    assert np.array_equal(found.alpha, np.rot90(alpha, -1))
+    assert found.profile == profile
+    assert found.exif == {0x0110: b"Camera 1"}
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_photo_looks_the_same_way_round(esbench, place, orientation):
+    picture = Image.fromarray(np.repeat(np.arange(24, dtype=np.uint8)[None] * 10, 20, 0))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save("in.jpg", exif=exif, quality=95)
+    options = ("--network", "skip[channels=8,scales=1]", "--iterations", "25", "--device", "cpu")
+    assert esbench("denoise", "in.jpg", "-o", "out.jpg", *options).code == 0
+    was, now = (np.asarray(ImageOps.exif_transpose(Image.open(name)), float) for name in ("in.jpg", "out.jpg"))
+    assert now.shape == was.shape
+    assert np.corrcoef(now.ravel(), was.ravel())[0, 1] > 0.9
+
+
+def test_a_palette_becomes_colours_and_sixteen_bits_eight_where_the_format_asks_for_it(esbench, place):
+    palette = Image.open("a.png").convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
+    palette.save("p.png", transparency=0)
+    assert esbench("denoise", "p.png", "-o", "p-out.png", *TINY).code == 0
+    assert Image.open("p-out.png").mode == "RGBA"
+    images.write_photo("deep.png", images.Photo(np.full((8, 8, 3), 30000, np.uint16)))
+    answer = esbench("denoise", "deep.png", "-o", "out.jpg", *TINY)
+    assert answer.code == 0
+    assert "out.jpg: rounded to 8 bits, which is what this format holds" in answer.err
+    assert images.read_photo("out.jpg").pixels.dtype == np.uint8
+
+
+def test_noise_whose_level_is_only_roughly_known_is_said_unless_the_level_is_told(esbench, place):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(60, 200, (40, 40, 3), dtype=np.uint8).repeat(2, 0).repeat(2, 1)
+    Image.fromarray(coarse).save("coarse.png")
+    assert "coarse.png: its noise is not white" in esbench("denoise", "coarse.png", "-o", "1.png", *TINY).err
+    for option in (("coarse.png", "--sigma", "20"), ("a.png",)):
+        assert "not white" not in esbench("denoise", *option, "-o", f"{len(option)}-.png", *TINY).err
+
+
+# -- many files, and some that cannot be
+
+
+def test_what_cannot_be_read_is_said_and_the_others_go_on(esbench, place):
+    (place / "folder.png").mkdir()
+    answer = esbench("denoise", "empty.png", "none.png", "folder.png", "a.png", "-o", "out/", *TINY, "--json", "-q")
+    assert answer.code == 1
+    assert answer.err.splitlines() == [
+        "esbench: 'empty.png' is not a picture that can be read (by its content, not its name).",
+        "esbench: There is no file 'none.png'.",
+        "esbench: 'folder.png' is a folder: name the pictures in it.",
+    ]
+    *failed, done = json.loads(answer.out)
+    for row in failed:
+        assert list(row) == KEYS
+        assert (row["output"], row["stop_step"], row["steps_run"]) == (None, None, 0)
+    assert failed[1]["reason"] == "There is no file 'none.png'."
+    assert done["output"] == "out/a.png"
+    assert files(place) == {"a.png", "b.jpg", "empty.png", "out/a.png"}
+
+
+def test_one_that_fails_on_the_way_is_said_and_the_others_go_on(esbench, place, monkeypatch):
+    monkeypatch.setattr("esbench.dip.loop.FALL_DB", -100.0)  # every step is a fall
+    options = ("--network", TINY[1], "--iterations", "50", "--device", "cpu", "-c", "wmv", "-q")
+    answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *options)
+    assert answer.code == 1
+    assert [line.split(": The")[0] for line in answer.err.splitlines()] == ["esbench: a.png", "esbench: b.jpg"]
+    assert "diverged 11 times" in answer.err
+
+
+BAD = {
+    "there already": (("a.png", "-o", "b.jpg"), 2, "'b.jpg' is there already: choose another name, or --force"),
+    "report there already": (("a.png", "-o", "c.png", "--report", "b.jpg"), 2, "'b.jpg' is there already"),
+    "in place": (("a.png", "-o", "a.png"), 2, "'a.png' is there already"),
+    "in place, in its folder": (("a.png", "-o", "."), 2, "'a.png' is there already"),
+    "several into a file": (("a.png", "b.jpg", "-o", "c.png"), 2, "2 pictures need a folder as --output, got the file"),
+    "several into one name": (("a.png", "./a.png", "-o", "out"), 2, "Two of the pictures would both be 'out/a.png'"),
+    "no such format": (
+        ("a.png", "-o", "c.gif"),
+        2,
+        "'c.gif' must end in one of .png, .jpg, .jpeg, .tif, .tiff, .webp",
+    ),
+    "no format": (("a.png", "-o", "c"), 2, "'c' must end in one of .png"),
+    "transparency in a JPEG": (
+        ("alpha.png", "-o", "c.jpg"),
+        2,
+        "JPEG holds no transparency: choose .png, .tif or",
+    ),
+    "folder of a folder that is not there": (("a.png", "-o", "no/no/c.png"), 3, "There is no folder 'no/no', and it"),
+    "folder that is a file": (("a.png", "-o", "b.jpg/c.png"), 3, "There is no folder 'b.jpg', and it cannot be made"),
+    "no such criterion": (("a.png", "-o", "c.png", "-c", "wmw"), 2, "No criterion 'wmw'. Did you mean 'wmv'?"),
+    "no such network": (("a.png", "-o", "c.png", "--network", "unet"), 2, "No network 'unet'."),
+    "no such device": (("a.png", "-o", "c.png", "--device", "gpu"), 2, "device must be auto, cpu, cuda or cuda:N"),
+    "device not here": (("a.png", "-o", "c.png", "--device", "cuda:99"), 3, "There is no device 'cuda:99'"),
+    "sigma -1": (("a.png", "-o", "c.png", "--sigma", "-1"), 2, "sigma must be at least 0, got -1"),
+    "no iterations": (("a.png", "-o", "c.png", "--iterations", "0"), 2, "iterations must be at least 1, got 0."),
+    "no such quality": (("a.png", "-o", "c.png", "--quality", "good"), 2, "'good' is not one of 'fast', 'best'."),
+    "no output": (("a.png",), 2, "Missing option '-o' / '--output'."),
+    "no picture": (("-o", "c.png"), 2, "Missing argument 'IN...'."),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "problem"), BAD.values(), ids=BAD)
+def test_what_cannot_be_is_one_sentence_and_nothing_is_written(esbench, place, arguments, code, problem):
+    Image.new("RGBA", (8, 8)).save("alpha.png")
+    before = {name: (place / name).read_bytes() for name in files(place)}
+    answer = esbench("denoise", *arguments)
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err.startswith("esbench: ")
+    assert problem in answer.err
+    assert answer.err.count("\n") == 1
+    assert {name: (place / name).read_bytes() for name in files(place)} == before
+
+
+def test_force_overwrites_even_the_picture_itself(esbench, place):
+    before = (place / "a.png").read_bytes()
+    assert esbench("denoise", "a.png", "-o", "a.png", *TINY, "--force").code == 0
+    assert (place / "a.png").read_bytes() != before
+    assert files(place) == {"a.png", "b.jpg", "empty.png"}
+
+
+def test_a_disk_that_is_full_costs_one_picture(esbench, place, monkeypatch):
+    written = images.write_photo
+
+    def full(path, photo):
+        if str(path).endswith("a.png"):
+            raise OSError(28, "No space left on device")
+        written(path, photo)
+
+    monkeypatch.setattr("esbench.images.write_photo", full)
+    answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *TINY, "-q")
+    assert answer.code == 1
+    assert answer.err == "esbench: 'out/a.png' cannot be written: No space left on device.\n"
+    assert "out/b.jpg" in files(place)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "output", "expected"),
+    [
+        (["x/a.png"], "b.tif", ["b.tif"]),
+        (["x/a.png"], "new/", ["new/a.png"]),
+        (["x/a.png"], ".", ["a.png"]),
+        (["x/a.png", "y/b.JPG"], "new", ["new/a.png", "new/b.JPG"]),
+        (["x/a", "b.scan"], "new", ["new/a.png", "new/b.png"]),
+    ],
+)
+def test_one_picture_is_a_file_and_several_a_folder(place, pictures, output, expected):
+    assert [str(path) for path in targets(pictures, output)] == expected
+
+
+def test_names_that_meet_only_in_their_format_meet_too(place):
+    with pytest.raises(UsageError, match=r"would both be 'new/a\.png'"):
+        targets(["a.png", "a.scan"], "new")
+
+
+# -- progress, and Ctrl-C
+
+
+def test_lines_say_how_fast_it_is_and_how_long_at_most(esbench, place, monkeypatch):
+    monkeypatch.setattr("esbench.cli.denoise.LINE_EVERY", 0.0)
+    options = (*TINY[:2], "--iterations", "6", "--patience", "9", "--device", "cpu", "--quality", "best")
+    answer = esbench("denoise", "a.png", "-o", "c.png", *options)
+    lines = [line for line in answer.err.splitlines() if "steps/s" in line]
+    for line in lines:
+        assert re.fullmatch(
+            r"a\.png, \d of 4: step \d, \d+\.\d steps/s, lowest at step \d; at most [\d.:]+ (s|min) left", line
+        )
+    assert {line.split(":")[0] for line in lines} == {f"a.png, {i} of 4" for i in range(1, 5)}
+
+
+def test_long_work_is_announced_once_with_what_makes_it_less(esbench, place, monkeypatch):
+    monkeypatch.setattr("esbench.cli.denoise.LONG", 0.0)
+    options = (*TINY[:2], "--iterations", "6", "--device", "cpu")
+    answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *options)
+    assert answer.err.count("This will take up to about ") == 1
+    for less in ("A smaller picture", "--network 'skip[channels=32]'", "--quality fast", "fewer --iterations"):
+        assert less in answer.err
+    assert "This will take" not in esbench("denoise", "a.png", "-o", "c.png", *options, "-q").err
+
+
+def test_a_bar_is_for_terminals_and_names_are_shown_as_they_are(esbench, place, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    (place / "a.png").rename("[bold]x.png")
+    answer = esbench("denoise", "[bold]x.png", "-o", "c.png", *TINY)
+    assert answer.code == 0
+    assert "[bold]x.png: 24 x 20" in answer.err
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_interrupted_it_writes_the_best_so_far_and_says_so(esbench, place, interrupt, option):
+    interrupt(3)
+    answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *TINY[:2], "--device", "cpu", *option)
+    assert answer.code == 130
+    assert answer.err.endswith("esbench: interrupted: out/a.png is the best so far; 1 more not begun\n")
+    assert "interrupted at step 3: discrepancy[variance=sigma] was lowest at step" in answer.out
+    if option:
+        assert [row["steps_run"] for row in json.loads(answer.out)] == [3]
+    assert "out/a.png" in files(place)
+    assert "out/b.jpg" not in files(place)
+
+
+# -- the report
+
+
+def test_the_report_is_one_page_with_the_curve_the_pictures_and_the_settings(esbench, place):
+    (place / "a.png").rename("<b>&.png")
+    arguments = ("denoise", "<b>&.png", "b.jpg", "-o", "out", *TINY, "-c", "fixed[step=1]", "--report", "why.html")
+    assert esbench(*arguments).code == 0
+    page = (place / "why.html").read_text(encoding="utf-8")
+    assert page.count("<section>") == 2
+    assert page.count("data:image/png;base64,") == 4
+    assert page.count("<polyline") == 2
+    assert "&lt;b&gt;&amp;.png" in page
+    assert "<b>&.png" not in page
+    for part in ("stopped: fixed[step=1] was lowest at step 1", "24 x 20, colour", "24 x 20, grey", "sigma "):
+        assert part in page
+    assert not re.search(r"(src|href)=\"(?!data:)|https?://|@import|url\(", page)
+
+
+def test_there_is_no_report_of_nothing(esbench, place):
+    assert esbench("denoise", "empty.png", "-o", "c.png", *TINY, "--report", "why.html").code == 1
+    assert files(place) == {"a.png", "b.jpg", "empty.png"}

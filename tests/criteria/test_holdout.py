@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esbench.bench import build, grid
+from esbench.bench.config import Config
+from esbench.criteria.holdout import holdout, holdout_block
+from esbench.criterion import Criterion, lacking
+from esbench.errors import ParamError
+from esbench.registry import registry
+from esbench.tasks.denoise import Denoise, held_out
+from esbench.testing import check_criterion
+from esbench.testing import criterion as kit
+from esbench.types import Frame, Pictures, Problem, UnitSpec
+
+TASK = "denoise[holdout=0.02]"
+
+
+def frame(x: np.ndarray, y: np.ndarray, mask: np.ndarray | None) -> Frame:
+    problem = Problem(noisy=Pictures(y[None])[0], holdout=mask)
+    return Frame(Pictures(torch.from_numpy(x[None]).movedim(-1, 1)), problem=problem)
+
+
+# -- the task
+
+
+def test_without_it_the_task_is_what_it_was_to_the_bit():
+    x, y = torch.rand(2, 1, 3, 9, 8)
+    plain = registry().get("task", "denoise")
+    assert registry().get("task", "denoise[holdout=0]").text == plain.text == "denoise"
+    task = plain.target(y, **plain.values)
+    assert task.holdout is None
+    assert torch.equal(task.loss(x), torch.mean((x - y) ** 2))
+
+
+def test_the_loss_sees_nothing_of_what_is_held_out_and_all_of_the_rest():
+    y = torch.rand(1, 3, 12, 10)
+    task = Denoise(y, holdout=0.1)
+    held = torch.from_numpy(task.holdout)
+    x = torch.rand(1, 3, 12, 10, requires_grad=True)
+    loss = task.loss(x)
+    loss.backward()
+    assert loss.item() == pytest.approx(((x - y)[..., ~held] ** 2).mean().item(), rel=1e-5)
+    assert (x.grad[..., held] == 0).all()
+    assert (x.grad[..., ~held] != 0).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0.001, 0.5))
+def test_a_share_of_the_pixels_is_held_out_the_same_ones_each_time(h, w, share):
+    mask = held_out(h, w, share)
+    assert mask.shape == (h, w)
+    assert mask.sum() == max(1, round(share * h * w))
+    assert np.array_equal(mask, held_out(h, w, share))
+
+
+@pytest.mark.parametrize("text", ["denoise[holdout=0.6]", "denoise[holdout=-0.1]", "denoise[hold=0.1]"])
+def test_what_does_not_fit_is_refused(text):
+    with pytest.raises(ParamError):
+        registry().get("task", text)
+
+
+# -- the criterion
+
+
+def test_it_is_the_mean_squared_error_of_what_is_held_out():
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 6, 7, 3), dtype=np.float32)
+    mask = held_out(6, 7, 0.2)
+    assert holdout(frame(x, y, mask)).value == pytest.approx(((x - y)[mask] ** 2).mean(), rel=1e-5)
+    changed = np.where(mask[..., None], x, 1 - x)  # the others do not matter
+    assert holdout(frame(changed, y, mask)).value == pytest.approx(holdout(frame(x, y, mask)).value)
+    swapped = holdout(frame(x[..., ::-1].copy(), y[..., ::-1].copy(), mask)).value
+    assert swapped == pytest.approx(holdout(frame(x, y, mask)).value, rel=1e-6)
+
+
+def test_it_is_the_error_to_the_clean_picture_plus_the_noise_whatever_the_output_owes_to_the_other_pixels():
+    rng = np.random.default_rng(0)
+    clean = np.full((200, 200, 1), 0.5, np.float32)
+    y = clean + np.float32(0.1) * rng.standard_normal(clean.shape, dtype=np.float32)
+    mask = held_out(200, 200, 0.2)
+    fitted = np.where(mask[..., None], clean + np.float32(0.05), y)  # all noise but that of what is held out
+    assert holdout(frame(fitted, y, mask)).value == pytest.approx(0.05**2 + 0.1**2, rel=0.05)
+
+
+@pytest.mark.parametrize("mask", [None, np.zeros((4, 4), bool)], ids=["no mask", "nothing in it"])
+def test_where_nothing_is_held_out_there_is_a_reason(mask):
+    y = np.zeros((4, 4, 3), np.float32)
+    value = holdout(frame(y, y, mask))
+    assert value.value is None
+    assert "denoise[holdout=0.02]" in value.reason
+
+
+def test_an_output_of_another_size_has_a_reason():
+    y = np.zeros((4, 4, 3), np.float32)
+    (value,) = holdout_block([frame(np.zeros((2, 2, 3), np.float32), y, held_out(4, 4, 0.1))])
+    assert value.reason == "needs a noisy picture of the output's size"
+
+
+def test_an_ordinary_task_is_refused_before_the_first_step():
+    y = np.zeros((8, 8, 3), np.float32)
+    component = registry().get("criterion", "holdout")
+    with pytest.raises(ParamError, match=r"the task denoise\[holdout=0.02\] keeps"):
+        Criterion(component, Problem(noisy=Pictures(y[None])[0]))
+    assert lacking(component.info.needs, frame(y, y, None)) == "holdout"
+    assert lacking(component.info.needs, frame(y, y, held_out(8, 8, 0.1))) == ""
+
+
+def test_it_keeps_to_what_a_criterion_promises(monkeypatch):
+    monkeypatch.setattr(kit, "LARGEST", (200, 300))
+    found = check_criterion("holdout")
+    assert [str(finding) for finding in found if finding.status == "failed"] == []
+    assert [finding.status for finding in found if finding.check == "direction"] == ["ok"]
+
+
+# -- in a benchmark
+
+
+def spec(**given) -> UnitSpec:
+    config = Config(dataset="samples", crop=24, network="skip[channels=4,scales=2]", iterations=12, device="cpu")
+    return next(iter(grid.units(config.__class__(**{**vars(config), **given}))))
+
+
+def test_the_ids_of_ordinary_units_are_what_they_were():
+    assert spec(task="denoise[holdout=0]") == spec()
+    assert spec(task=TASK).task == TASK
+    assert grid.unit_id(spec(task=TASK)) != grid.unit_id(spec())
+
+
+def test_it_measures_an_optimisation_that_did_not_see_those_pixels():
+    unit = spec(task=TASK)
+    _, noisy, sigma = build.observation(unit, "samples")
+    problem = build.problem(unit, noisy, sigma)
+    assert np.array_equal(problem.holdout, held_out(24, 24, 0.02))
+    assert build.problem(spec(), noisy, sigma).holdout is None
+    criterion = Criterion(registry().get("criterion", "holdout"), problem)
+    optimisation = build.trajectory(unit, noisy, "cpu")
+    seen = [(block, value) for block in optimisation for value in criterion.update_block(list(block.frames(problem)))]
+    block, value = seen[-1]
+    average = block.averages[0].float
+    assert value.value == pytest.approx(((average - noisy)[problem.holdout] ** 2).mean(), rel=1e-4)
+    assert block.average_losses[0] == pytest.approx(((average - noisy)[~problem.holdout] ** 2).mean(), rel=1e-4)

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import esbench
+from esbench import seeds
+from esbench.denoise import RESTARTS, Average, Denoising, Optimisation, Options
+from esbench.dip.loop import Trajectory
+from esbench.dip.settings import Settings
+from esbench.errors import UnitError, UsageError
+from esbench.networks.skip import skip
+from esbench.tasks.denoise import Denoise
+from esbench.types import Pictures
+
+#: A network and a length that take a moment.
+TINY = {"network": "skip[channels=4,scales=1]", "device": "cpu", "iterations": 4, "patience": 2}
+
+
+def scene(h: int = 24, w: int = 28, channels: int = 3, sigma: float = 25) -> tuple[np.ndarray, np.ndarray]:
+    """Return a smooth picture with an edge, (H, W, C) in [0, 1], and the same with noise."""
+    y, x = np.mgrid[:h, :w] / 8
+    clean = np.stack([0.4 + 0.2 * np.sin(x + c) * np.cos(y) + 0.2 * (x + y > 3) for c in range(channels)], -1)
+    noise = np.random.default_rng(0).standard_normal(clean.shape)
+    return clean, (clean + sigma / 255 * noise).clip(0, 1)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(np.mean((np.asarray(a, float) - b) ** 2)))
+
+
+# -- what comes out
+
+
+@pytest.mark.parametrize("shape", [(24, 28), (24, 28, 3), (3, 24, 28), (1, 1, 24, 28)], ids=str)
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float64", "torch.float32", "torch.uint8"])
+def test_a_picture_comes_back_as_the_kind_that_it_was(shape, kind):
+    noisy = np.random.default_rng(0).random(shape)
+    dtype = kind.removeprefix("torch.")
+    noisy = (noisy * np.iinfo(dtype).max if dtype.startswith("u") else noisy).astype(dtype)
+    noisy = torch.from_numpy(noisy) if kind.startswith("torch") else noisy
+    before = noisy.clone() if kind.startswith("torch") else noisy.copy()
+    denoised = esbench.denoise(noisy, **TINY)
+    assert type(denoised.image) is type(noisy)
+    assert denoised.image.dtype == noisy.dtype
+    assert denoised.image.shape == noisy.shape
+    assert bool((noisy == before).all())
+    assert not bool((denoised.image == noisy).all())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (8, 8), (5, 70), (33, 34)], ids=str)
+def test_a_picture_may_be_smaller_than_the_network_needs(size):
+    noisy = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    denoised = esbench.denoise(noisy, **TINY | {"network": "skip[channels=2]"})
+    assert denoised.image.shape == noisy.shape
+    assert np.isfinite(denoised.sigma_estimate)
+
+
+def test_it_denoises_without_being_told_anything():
+    clean, noisy = scene(sigma=50)
+    denoised = esbench.denoise(noisy, network="skip[channels=8,scales=2]", device="cpu", patience=20)
+    assert psnr(denoised.image, clean) > psnr(noisy, clean) + 6
+    assert abs(denoised.sigma_estimate - 50) < 5
+    residual = np.mean((denoised.image - noisy) ** 2)
+    assert 0.8 < residual / np.mean((clean - noisy) ** 2) < 1.05
+    assert denoised.criterion == "discrepancy[variance=sigma]"
+    assert re.fullmatch(
+        rf"stopped: discrepancy\[variance=sigma\] was lowest at step {denoised.stop_step} \(.*\), "
+        "not undercut in 20 steps",
+        denoised.reason,
+    )
+    assert denoised.steps_run == denoised.stop_step + 21 == len(denoised.values)
+    assert min(denoised.values) == denoised.values[denoised.stop_step]
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_one_another():
+    _, noisy = scene()
+    torch.manual_seed(5)
+    first = esbench.denoise(noisy, seed=1, **TINY).image
+    state = torch.random.get_rng_state()
+    assert np.array_equal(esbench.denoise(noisy, seed=1, **TINY).image, first)
+    assert not np.array_equal(esbench.denoise(noisy, seed=2, **TINY).image, first)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_what_is_delivered_is_the_average_at_the_best_step():
+    _, noisy = scene()
+    denoised = esbench.denoise(noisy, "fixed[step=7]", **TINY | {"iterations": 50, "patience": 5})
+    assert (denoised.stop_step, denoised.steps_run) == (7, 13)
+
+    # the same optimisation by hand
+    seed = seeds.derive(0, "denoise", 0, 0)
+    torch.manual_seed(seeds.derive(seed, "network"))
+    task = Denoise(Pictures(noisy[None].astype(np.float32)).tensor)
+    steps = Trajectory(task, skip(32, 3, channels=4, scales=1), Settings(iterations=8), seeds.derive(seed, "input"))
+    outputs = [block.outputs.tensor[0] for block in steps]
+    weights = [0.99 ** (7 - t) for t in range(8)]
+    average = sum(w * x for w, x in zip(weights, outputs, strict=True)) / sum(weights)
+    assert np.abs(denoised.image - average.movedim(0, -1).numpy()).max() < 1e-6
+
+
+def test_a_rule_that_never_fires_gives_the_lowest_so_far_and_says_so():
+    _, noisy = scene()
+    denoised = esbench.denoise(noisy, "loss", **TINY | {"iterations": 12, "patience": 50})
+    assert denoised.stop_step == int(np.argmin(denoised.values))
+    assert denoised.steps_run == 12
+    assert denoised.reason.startswith(f"not stopped in 12 steps: loss was lowest at step {denoised.stop_step} (")
+    assert denoised.reason.endswith("; more iterations may do better")
+    (only,) = denoised.optimised
+    assert not only.stopped
+
+
+@pytest.mark.parametrize("iterations", [1, 5, 25])
+@pytest.mark.parametrize("sigma", [5, 40])
+def test_cut_short_it_is_better_than_the_noisy_picture_all_the_same(iterations, sigma):
+    clean, noisy = scene(sigma=sigma)
+    denoised = esbench.denoise(noisy, sigma=sigma, **TINY | {"iterations": iterations, "patience": 50})
+    assert "of what was left out there, more than noise, was put back; more iterations" in denoised.reason
+    assert psnr(denoised.image, clean) > psnr(noisy, clean)
+
+
+def test_a_clean_picture_is_not_spoiled():
+    clean = scene()[0].astype(np.float32)
+    denoised = esbench.denoise(clean, sigma=0, **TINY)
+    assert "and 100% of what was left out there" in denoised.reason
+    assert np.abs(denoised.image - clean).max() < 1e-6
+
+
+def test_a_criterion_without_a_value_gives_the_last_average():
+    _, noisy = scene()
+    denoised = esbench.denoise(noisy, "wmv", **TINY)
+    assert denoised.reason == "wmv had no value in 4 steps: the last average was taken"
+    assert denoised.stop_step == 3
+    assert np.isnan(denoised.values).all()
+
+
+def test_a_level_that_is_known_is_used_in_the_place_of_the_estimate():
+    _, noisy = scene()
+    blind, known = (esbench.denoise(noisy, sigma=sigma, **TINY) for sigma in (None, 60))
+    assert known.sigma_estimate == blind.sigma_estimate
+    assert known.values != blind.values
+
+
+def test_pixels_are_held_out_for_a_criterion_that_looks_at_them():
+    _, noisy = scene()
+    with_holdout = esbench.denoise(noisy, "holdout", **TINY)
+    assert np.isfinite(with_holdout.values).all()
+    assert esbench.denoise(noisy, "loss", **TINY).values[1:] != with_holdout.values[1:]
+
+
+# -- the average
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 7))
+def test_the_average_has_no_memory_of_where_it_began(numbers, block):
+    average, decay = Average(0.9), 0.9
+    found = []
+    for i in range(0, len(numbers), block):
+        found += average.update(Pictures(torch.tensor(numbers[i : i + block]).reshape(-1, 1, 1, 1))).ravel().tolist()
+    for t, value in enumerate(found):
+        b = sum((1 - decay) * decay ** (t - k) * numbers[k] for k in range(t + 1))
+        assert abs(value - b / (1 - decay ** (t + 1))) < 1e-5
+
+
+def test_an_output_that_is_not_finite_is_left_out_of_the_average():
+    average = Average(0.9)
+    outputs = torch.tensor([float("nan"), 0.2, float("inf"), 0.4]).reshape(-1, 1, 1, 1)
+    found = average.update(Pictures(outputs)).ravel().tolist()
+    assert np.isnan(found[0])
+    assert found[1:3] == pytest.approx([0.2, 0.2])
+    assert found[3] == pytest.approx((0.9 * 0.2 + 0.4) / 1.9)
+
+
+# -- tiles and restarts
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Pictures of more than 20 x 20 pixels are cut into tiles of 20 x 20 that overlap by 6."""
+    module = __import__("sys").modules["esbench.denoise"]
+    for name, value in (("WHOLE", 400), ("SIDE", 20), ("OVERLAP", 6)):
+        monkeypatch.setattr(module, name, value)
+    return module
+
+
+def test_a_large_picture_is_cut_and_each_tile_stops_by_itself(small_tiles):
+    _, noisy = scene(30, 44)
+    denoised = esbench.denoise(noisy, "fixed[step=1]", **TINY)
+    boxes = [each.tile for each in denoised.optimised]
+    assert boxes == [(top, left, 20, 20) for top in (0, 10) for left in (0, 12, 24)]
+    assert denoised.reason == "6 of 6 optimisations were stopped by the rule"
+    assert (denoised.stop_step, denoised.steps_run) == (1, 6 * 4)
+    assert denoised.image.shape == noisy.shape
+
+
+def test_tiles_that_give_back_what_they_get_leave_no_seam(small_tiles, monkeypatch):
+    class Nothing(Optimisation):
+        def picture(self):
+            return self._noisy
+
+        def __init__(self, noisy, sigma, options, seed):
+            super().__init__(noisy, sigma, options, seed)
+            self._noisy, levels[seed] = noisy, sigma
+
+    levels: dict[int, float] = {}
+    monkeypatch.setattr(small_tiles, "Optimisation", Nothing)
+    noisy = (255 * scene(43, 51)[1]).astype(np.uint8)
+    denoised = esbench.denoise(noisy, "fixed[step=0]", **TINY)
+    assert np.array_equal(denoised.image, noisy)
+    assert len(levels) == 12  # each tile has its own seed
+    assert {*levels.values()} == {denoised.sigma_estimate}  # and all of them the level of the whole picture
+
+
+def test_at_a_seam_a_picture_is_no_rougher_than_elsewhere(small_tiles):
+    _, x = np.mgrid[:20, :48] / 48
+    noisy = (0.3 + 0.4 * x + 0.05 * np.random.default_rng(0).standard_normal(x.shape))[..., None].clip(0, 1)
+    options = {"network": "skip[channels=4,scales=2]", "device": "cpu", "iterations": 30, "patience": 30}
+    denoised = esbench.denoise(noisy, **options)
+    starts = [each.tile[1] for each in denoised.optimised]
+    assert len(starts) == 3
+    steps = np.abs(np.diff(denoised.image[..., 0], axis=1)).mean(0)
+    seams = {edge for start in starts for edge in (start - 1, start + 19) if 0 <= edge < 47}
+    assert max(steps[list(seams)]) <= 1.5 * np.quantile(np.delete(steps, list(seams)), 0.9)
+
+
+def test_best_is_the_mean_of_restarts_from_other_seeds():
+    _, noisy = scene()
+    best = esbench.denoise(noisy, "fixed[step=2]", quality="best", **TINY | {"iterations": 6})
+    assert len(best.optimised) == RESTARTS["best"] == 4
+    options = Options(criterion="fixed[step=2]", **TINY | {"iterations": 6})
+    pictures = []
+    for restart in range(4):
+        one = Optimisation(noisy.astype(np.float32), 25, options, seeds.derive(0, "denoise", 0, restart))
+        for _ in one:
+            pass
+        pictures.append(one.picture())
+    assert np.abs(best.image - np.mean(pictures, axis=0)).max() < 1e-6
+    assert np.abs(pictures[0] - pictures[1]).max() > 0.01
+    assert best.steps_run == 4 * 5
+
+
+def test_the_work_there_is_at_most_is_known_before(small_tiles):
+    assert Options(**TINY).pixel_steps(20, 20) == 400 * 4
+    assert Options(**TINY | {"quality": "best"}).pixel_steps(20, 20) == 400 * 4 * 4
+    assert Options(**TINY).pixel_steps(30, 44) == 6 * 400 * 4
+    _, noisy = scene(30, 44)
+    positions = list(Denoising(noisy, Options(**TINY | {"patience": 100})))
+    assert len(positions) == 6 * 4
+    assert {position.pixels for position in positions} == {400}
+    assert positions[-1].optimisation + 1 == positions[-1].optimisations == 6
+
+
+# -- left early
+
+
+def test_left_early_it_gives_the_best_so_far():
+    _, noisy = scene()
+    at_work = Denoising(noisy, Options(criterion="loss", **TINY | {"iterations": 1000}))
+    for position in at_work:
+        if position.step == 5:
+            break
+    denoised = at_work.result(interrupted=True)
+    assert denoised.steps_run == 5
+    assert denoised.reason.startswith("interrupted at step 5: loss was lowest at step ")
+    assert not np.array_equal(denoised.image, noisy)
+
+
+def test_left_before_the_first_step_the_picture_is_as_it_was():
+    noisy = (255 * scene()[1]).astype(np.uint8)
+    denoised = Denoising(noisy, Options(**TINY)).result(interrupted=True)
+    assert np.array_equal(denoised.image, noisy)
+    assert (denoised.stop_step, denoised.steps_run, denoised.values) == (None, 0, [])
+    assert denoised.reason == "interrupted before the first step: the picture is as it was"
+
+
+def test_left_early_tiles_that_were_not_begun_are_as_they_were(small_tiles):
+    noisy = (255 * scene(20, 70)[1]).astype(np.uint8)
+    at_work = Denoising(noisy, Options(criterion="loss", **TINY))
+    for position in at_work:
+        if position.optimisation == 1:
+            break
+    denoised = at_work.result(interrupted=True)
+    assert denoised.reason.startswith("interrupted in optimisation 2 of 5: 0 of 2 optimisations were stopped")
+    end = denoised.optimised[1].tile[1] + 20
+    assert np.array_equal(denoised.image[:, end:], noisy[:, end:])
+    assert (denoised.image[:, :end] != noisy[:, :end]).mean() > 0.9
+    for _ in at_work:  # it may also go on: what was laid so far is laid once
+        pass
+
+
+def test_an_optimisation_that_diverges_gives_the_best_so_far(monkeypatch):
+    monkeypatch.setattr("esbench.dip.loop.FALL_DB", -100.0)  # every step is a fall
+    _, noisy = scene()
+    denoised = esbench.denoise(noisy, "loss", **TINY | {"iterations": 100, "patience": 50})
+    assert re.match(r"given up at step \d+: The optimisation diverged 11 times", denoised.reason)
+    assert f"loss was lowest at step {denoised.stop_step}" in denoised.reason
+    with pytest.raises(UnitError, match="diverged 11 times"):
+        esbench.denoise(noisy, "wmv", **TINY | {"iterations": 100})
+
+
+def test_a_gpu_that_is_too_small_is_said_with_what_helps(monkeypatch):
+    def full(self, n):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Trajectory, "_steps", full)
+    with pytest.raises(UnitError, match=r"The GPU has not enough memory for 28 x 24 pixels: --device cpu, a smaller"):
+        esbench.denoise(scene()[1], **TINY)
+
+
+# -- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"criterion": "discrepency"}, "No criterion 'discrepency'. Did you mean 'discrepancy'?"),
+        ({"network": "skipp"}, "No network 'skipp'. Did you mean 'skip'?"),
+        ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'."),
+        ({"quality": "better"}, "quality must be fast or best, got 'better'."),
+        ({"sigma": -1}, "sigma must be at least 0, got -1."),
+        ({"sigma": float("nan")}, "sigma must be at least 0, got nan."),
+        ({"iterations": 0}, "iterations must be at least 1, got 0."),
+        ({"patience": -1}, "patience must be at least 0, got -1."),
+    ],
+    ids=lambda x: str(x) if isinstance(x, dict) else "",
+)
+def test_what_cannot_be_is_refused_in_a_sentence_before_any_work(options, problem):
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        Options(**options)
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        esbench.denoise(np.zeros((8, 8)), **options)
+
+
+def test_a_criterion_that_needs_what_there_is_not_is_refused(plugin):
+    plugin(
+        "import esbench\n"
+        "@esbench.hookimpl\n"
+        "def esbench_criteria():\n"
+        "    return [esbench.CriterionInfo(name='inner', summary='looks inside', target=lambda frame: 0.0, "
+        "needs=('network',))]\n"
+    )
+    with pytest.raises(UsageError, match="'inner' needs the network, which there is not when a picture is denoised"):
+        Options(criterion="inner")
+
+
+@pytest.mark.parametrize("noisy", [np.zeros((4, 5), np.int64), np.zeros((4, 5, 4), np.uint8), "photo.png"])
+def test_what_is_no_picture_is_refused(noisy):
+    with pytest.raises(UsageError, match="noisy must be"):
+        esbench.denoise(noisy, **TINY)
