@@ -1,0 +1,89 @@
+"""How long wmv and emv take beside computing the variance of the window anew: `python -m benchmarks.variance`.
+
+On the same outputs and the same device, in turns within one run; with how far the values are from the formula in
+float64. The window is computed anew as the formula has it, in the float32 of the outputs, which is the quicker way, and
+at every tenth step. Means are over as many steps as the window has, because wmv sums it up anew once in so many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from esbench.criteria.variance import ExponentialVariance, WindowedVariance
+from esbench.types import Frame, Pictures
+
+WINDOW = 100
+
+
+def outputs(n: int, size: int, device: str) -> list[torch.Tensor]:
+    """Return outputs that settle, (3, size, size) each."""
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(3, size, size, generator=generator)
+    noise = (torch.randn(picture.shape, generator=generator) for _ in range(n))
+    return [(picture + 0.1 * x / (1 + t / 50)).to(device) for t, x in enumerate(noise)]
+
+
+def anew(window: torch.Tensor) -> float:
+    """Return (1/W) sum over w of |x_w - mean|^2 / N."""
+    return float((window - window.mean(0)).square().mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--threads", type=int, help="of the CPU")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    xs = outputs(2 * WINDOW, args.size, args.device)
+    frames = [Frame(Pictures(x[None]), step=t) for t, x in enumerate(xs)]
+    wmv, emv = WindowedVariance(), ExponentialVariance(burn_in=0)
+    for frame in frames[:WINDOW]:
+        wmv.update(frame), emv.update(frame)
+    window = torch.stack(xs[:WINDOW])
+
+    def timed(compute: Callable[[], float | None]) -> tuple[float, float]:
+        started = time.perf_counter()
+        value = compute()  # a float on the host, so the device has been waited for
+        assert value is not None
+        return 1000 * (time.perf_counter() - started), value
+
+    ms: dict[str, list[float]] = {"wmv": [], "emv": [], "the window anew": []}
+    off = 0.0
+    for t, frame in enumerate(frames[WINDOW:], WINDOW):
+        window[t % WINDOW] = xs[t]
+        mine, value = timed(lambda frame=frame: wmv.update(frame))
+        ms["wmv"].append(mine)
+        ms["emv"].append(timed(lambda frame=frame: emv.update(frame))[0])
+        if t % 10 == 0:
+            ms["the window anew"].append(timed(lambda: anew(window))[0])
+            off = max(off, abs(value / anew(window.double()) - 1))
+    rows: list[dict[str, Any]] = []
+    for name, mine in ms.items():
+        low, middle, high = statistics.quantiles(mine, n=4)
+        mean = statistics.mean(mine)
+        ratio = statistics.mean(ms["the window anew"]) / mean
+        rows.append({"what": name, "mean_ms": mean, "median_ms": middle, "quartiles_ms": [low, high], "ratio": ratio})
+    found = {"device": args.device, "size": args.size, "window": WINDOW, "rows": rows, "wmv_relative_error": off}
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{args.size} x {args.size}, {WINDOW} outputs, {args.device}")
+    for row in rows:
+        low, high = row["quartiles_ms"]
+        spread = f"median {row['median_ms']:.3f}, {low:.3f} to {high:.3f}"
+        print(f"  {row['what']:16} {row['mean_ms']:9.3f} ms a step ({spread}); anew {row['ratio']:6.1f} times as long")
+    print(f"  wmv is off the formula in float64 by {off:.1e}, relative")
+
+
+if __name__ == "__main__":
+    main()
