@@ -422,13 +422,13 @@ def test_a_mistake_of_our_own_costs_one_unit_and_leaves_its_traceback(config, tm
 
 @pytest.mark.parametrize("bad", [5, 29])
 def test_a_divergence_is_told_and_the_unit_goes_on(config, tmp_path, monkeypatch, bad):
-    forward = Trajectory._forward
+    update = Trajectory._update
 
-    def once_bad(self):
-        x, loss = forward(self)
+    def once_bad(self, z):
+        x, loss = update(self, z)
         return (x * math.nan, loss * math.nan) if self.t == bad else (x, loss)
 
-    monkeypatch.setattr(Trajectory, "_forward", once_bad)
+    monkeypatch.setattr(Trajectory, "_update", once_bad)
     events: list[Event] = []
     assert run(config, tmp_path / "r", events) == 0
     (notice,) = (e for e in events if isinstance(e, Notice))

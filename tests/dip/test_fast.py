@@ -171,17 +171,15 @@ def test_aligned_convolutions_give_the_same_and_keep_the_state():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux")
-def test_kept_memory_is_not_asked_for_twice_and_given_back_in_the_end():
+def test_kept_memory_is_not_asked_for_twice():
     def faults() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.ones(12_000_000)  # 48 MB, more than the C library keeps by itself
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    page = resource.getpagesize()
     with kept_memory():
         # not at once: where an aligned piece lies, the next one does not always fit
         assert min(faults() for _ in range(5)) < 1000
-    assert min(faults() for _ in range(5)) > 48e6 / page / 2
 
 
 # -- on a GPU
