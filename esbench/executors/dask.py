@@ -193,7 +193,7 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
         return
     slots = _slots(workers, slots_per_gpu)
     spec = {
-        i: {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": env, "memory_limit": 0}}
+        i: {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": env, "memory_limit": 0, "silence_logs": 40}}
         for i, env in enumerate(slots)
     }
     scheduler = {"cls": distributed.Scheduler, "options": {"port": 0, "dashboard": False, "host": "127.0.0.1"}}
