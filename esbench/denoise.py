@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -345,7 +346,7 @@ class Optimisation:
     """
 
     def __init__(self, noisy: Floats, sigma: float, options: Options, seed: int) -> None:
-        from esbench.dip.loop import Trajectory
+        from esbench.dip.fast import Fast
         from esbench.dip.settings import Settings
 
         settings = Settings(iterations=options.iterations)
@@ -359,7 +360,7 @@ class Optimisation:
         task = registry().get("task", "denoise").target(pictures.tensor.to(device), holdout=share)
         self._problem = Problem(noisy=pictures[0], sigma=sigma, holdout=task.holdout)
         self._criterion = Criterion(criterion, self._problem)
-        self._trajectory = Trajectory(task, f.to(device), settings, seeds.derive(seed, "input"))
+        self._trajectory = Fast(task, f.to(device), settings, seeds.derive(seed, "input"))
         self._average = Average(settings.decay)
         self._best: torch.Tensor | None = None
         self._diverged = ""
@@ -371,6 +372,8 @@ class Optimisation:
         try:
             for block in self._trajectory:
                 self._take(block)
+                while self._trajectory.notes:
+                    warnings.warn(self._trajectory.notes.pop(0), stacklevel=2)
                 yield
                 if self.rule.stop is not None:
                     return

@@ -16,12 +16,12 @@ from esbench.types import Pictures, Problem, UnitSpec
 if TYPE_CHECKING:
     import torch
 
-    from esbench.dip.loop import Trajectory
+    from esbench.dip.fast import Fast
 
 
-def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Trajectory:
+def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Fast:
     """Return the optimisation of a unit, at its first step."""
-    from esbench.dip.loop import Trajectory
+    from esbench.dip.fast import Fast
     from esbench.dip.settings import Settings
 
     settings = Settings(
@@ -35,7 +35,7 @@ def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Traj
     y = Pictures(noisy[None]).tensor.to(device)
     task = registry().get("task", spec.task)
     f = network(spec, noisy.shape).to(device)
-    return Trajectory(
+    return Fast(
         task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image)
     )
 

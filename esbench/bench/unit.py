@@ -210,6 +210,8 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
             block = next(blocks)
             trace.take(block, time.perf_counter() - started)
             lanes.take(block)
+            while optimisation.notes:
+                emit(Notice(unit=unit.id, text=optimisation.notes.pop(0)))
             for step in block.restored:
                 loss = block.losses[step - block.first]
                 text = f"the loss rose at step {step} ({loss:.3g}): back to an earlier state"

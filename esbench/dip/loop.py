@@ -135,7 +135,7 @@ class Trajectory:
                 if len(self.restored) > RESTORES:
                     raise UnitError(
                         f"The optimisation diverged {len(self.restored)} times, last at step {step} (loss {loss:.3g}); "
-                        "a smaller learning rate or float32 may help."
+                        "where they can be chosen, a smaller learning rate or float32 may help."
                     )
                 self._restore()
                 return (step,)
