@@ -2,16 +2,17 @@
 
 On the same outputs and the same device, in turns within one run; with how far the values are from the formula in
 float64. The window is computed anew as the formula has it, in the float32 of the outputs, which is the quicker way, and
-at every tenth step. Means are over as many steps as the window has, because wmv sums it up anew once in so many.
+at every hundredth step. Means are over as many steps as there are between two at which wmv sums up its window anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,12 +23,12 @@ from esbench.types import Frame, Pictures
 WINDOW = 100
 
 
-def outputs(n: int, size: int, device: str) -> list[torch.Tensor]:
-    """Return outputs that settle, (3, size, size) each."""
+def outputs(n: int, size: int, device: str) -> Iterator[torch.Tensor]:
+    """Give outputs that settle, (3, size, size) each."""
     generator = torch.Generator().manual_seed(0)
     picture = torch.rand(3, size, size, generator=generator)
     noise = (torch.randn(picture.shape, generator=generator) for _ in range(n))
-    return [(picture + 0.1 * x / (1 + t / 50)).to(device) for t, x in enumerate(noise)]
+    return ((picture + 0.1 * x / (1 + t / 50)).to(device) for t, x in enumerate(noise))
 
 
 def anew(window: torch.Tensor) -> float:
@@ -44,12 +45,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    xs = outputs(2 * WINDOW, args.size, args.device)
-    frames = [Frame(Pictures(x[None]), step=t) for t, x in enumerate(xs)]
     wmv, emv = WindowedVariance(), ExponentialVariance(burn_in=0)
-    for frame in frames[:WINDOW]:
-        wmv.update(frame), emv.update(frame)
-    window = torch.stack(xs[:WINDOW])
+    xs = enumerate(outputs(WINDOW * (1 + wmv.EVERY), args.size, args.device))
+    window = torch.empty(WINDOW, 3, args.size, args.size, device=args.device)
+    for t, x in itertools.islice(xs, WINDOW):
+        window[t] = x
+        wmv.update(frame := Frame(Pictures(x[None]), step=t)), emv.update(frame)
 
     def timed(compute: Callable[[], float | None]) -> tuple[float, float]:
         started = time.perf_counter()
@@ -59,12 +60,13 @@ def main() -> None:
 
     ms: dict[str, list[float]] = {"wmv": [], "emv": [], "the window anew": []}
     off = 0.0
-    for t, frame in enumerate(frames[WINDOW:], WINDOW):
-        window[t % WINDOW] = xs[t]
+    for t, x in xs:
+        window[t % WINDOW] = x
+        frame = Frame(Pictures(x[None]), step=t)
         mine, value = timed(lambda frame=frame: wmv.update(frame))
         ms["wmv"].append(mine)
         ms["emv"].append(timed(lambda frame=frame: emv.update(frame))[0])
-        if t % 10 == 0:
+        if t % WINDOW == 0:
             ms["the window anew"].append(timed(lambda: anew(window))[0])
             off = max(off, abs(value / anew(window.double()) - 1))
     rows: list[dict[str, Any]] = []

@@ -352,3 +352,8 @@ def test_a_criterion_that_needs_what_there_is_not_is_refused(plugin):
 def test_what_is_no_picture_is_refused(noisy):
     with pytest.raises(UsageError, match="noisy must be"):
         esbench.denoise(noisy, **TINY)
+
+
+def test_large_pictures_may_take_more_steps():
+    assert [Options().steps(side**2) for side in (33, 128, 256, 512)] == [3000, 3000, 6000, 12000]
+    assert Options(iterations=50).steps(512**2) == 50

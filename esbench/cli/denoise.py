@@ -19,7 +19,7 @@ from esbench import images
 from esbench.bench.driver import LONG, duration
 from esbench.cli.output import json_option, print_json
 from esbench.cli.progress import LINE_EVERY
-from esbench.denoise import ITERATIONS, PATIENCE, RESTARTS, Denoised, Denoising, Options, Position
+from esbench.denoise import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Denoised, Denoising, Options, Position
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
 
 #: Steps of an optimisation that do not count for its speed: the first ones are slow.
@@ -36,8 +36,13 @@ SLOW = 3
     type=click.Choice(list(RESTARTS)),
     help=f"best: the average of {RESTARTS['best']} optimisations, in {RESTARTS['best']} times the time. [fast]",
 )
-@click.option("--network", help="What parametrises the picture. [skip]")
-@click.option("--iterations", type=int, metavar="T", help=f"The most steps of an optimisation. [{ITERATIONS}]")
+@click.option("--network", help=f"What parametrises the picture. [{NETWORK}]")
+@click.option(
+    "--iterations",
+    type=int,
+    metavar="T",
+    help=f"The most steps of an optimisation. [{ITERATIONS}, more for over 128 x 128 pixels]",
+)
 @click.option("--patience", type=int, metavar="S", help=f"Steps that must not undercut a stop. [{PATIENCE}]")
 @click.option("--seed", type=int, help="Of the network's weights and its input. [0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")

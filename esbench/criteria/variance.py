@@ -19,9 +19,13 @@ class WindowedVariance:
 
     O(N) a step. With d_w = x_w - c the variance is sum |d_w|^2 / (W N) - |sum d_w / W|^2 / N for any picture c, so two
     running sums are enough. Near the outputs c keeps the two terms small, and nothing is lost in their difference: c is
-    the newest output, renewed each W steps together with the sums, so that rounding cannot pile up over a long run
-    either, and at once when the variance has fallen so far that what larger ones left behind would be felt in it.
+    the newest output when the window is first full, renewed each EVERY W steps together with the sums, so that rounding
+    cannot pile up over a long run either, and at once when the variance has fallen so far that what larger ones left
+    behind would be felt in it.
     """
+
+    #: Windows from one renewal to the next.
+    EVERY = 10
 
     #: Renewed where W N times the variance is below this share of the largest sum of squares since the last time.
     FALL = 1e-4
@@ -50,7 +54,7 @@ class WindowedVariance:
         old = self.x[place] - self.c if self.count >= self.window else torch.zeros_like(self.c)
         self.x[place] = x
         self.count += 1
-        if place == self.window - 1:
+        if self.count % (self.EVERY * self.window) == self.window:
             total = self._renew(x)
         else:
             new = x - self.c

@@ -132,7 +132,7 @@ def _facts(noisy: Any, denoised: Denoised, options: Options) -> Html:
         "seconds": f"{denoised.seconds:.0f}",
         "quality": options.quality,
         "network": options.network,
-        "most steps": options.iterations,
+        "most steps": max((options.steps(o.tile[2] * o.tile[3]) for o in denoised.optimised), default="none"),
         "patience": options.patience,
         "seed": options.seed,
         "device": options.device,
