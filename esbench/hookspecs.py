@@ -26,7 +26,8 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> Iterable[CriterionInfo]
 
         @hookimpl
         def esbench_criteria():
-            return [CriterionInfo(name="roughness", summary="mean absolute step between neighbours", target=roughness)]
+            about = "mean absolute step between neighbours"
+            return [CriterionInfo(name="roughness", summary=about, target=roughness)]
 
         def roughness(frame, *, strength: float = 1.0) -> float:
             return strength * float(abs(frame.float[1:] - frame.float[:-1]).mean())
@@ -52,7 +53,7 @@ def esbench_codecs() -> Iterable[CodecInfo]:
 
         @hookimpl
         def esbench_codecs():
-            return [CodecInfo(name="zlib", summary="DEFLATE of the raw pixels", target=encode, lossless=True)]
+            return [CodecInfo(name="zlib", summary="DEFLATE", target=encode, lossless=True)]
 
         def encode(image, *, level: int = 6) -> bytes:
             return zlib.compress(image.tobytes(), level)
@@ -75,14 +76,15 @@ def esbench_datasets() -> Iterable[DatasetInfo]:
 
         @hookimpl
         def esbench_datasets():
-            return [DatasetInfo(name="ramps", summary="one linear ramp", target=Ramps, images=1)]
+            return [DatasetInfo(name="ramps", summary="a linear ramp", target=Ramps, images=1)]
 
         class Ramps:
             def ids(self):
                 return ["horizontal"]
 
             def load(self, id):
-                return np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (64, 256, 3)).copy()
+                ramp = np.arange(256, dtype=np.uint8)[None, :, None]
+                return np.broadcast_to(ramp, (64, 256, 3)).copy()
         ```
 
     Returns:
@@ -100,10 +102,13 @@ def esbench_degradations() -> Iterable[DegradationInfo]:
 
         @hookimpl
         def esbench_degradations():
-            return [DegradationInfo(name="uniform", summary="uniform noise", target=uniform, blind=True)]
+            about = "uniform noise"
+            info = DegradationInfo(name="uniform", summary=about, target=uniform, blind=True)
+            return [info]
 
         def uniform(clean, rng, *, width: float = 0.2):
-            return (clean + rng.uniform(-width / 2, width / 2, clean.shape)).clip(0, 1).astype("float32")
+            noise = rng.uniform(-width / 2, width / 2, clean.shape)
+            return (clean + noise).clip(0, 1).astype("float32")
         ```
 
     Returns:

@@ -18,7 +18,7 @@ def measure(criterion: str, image: Any) -> float | None:
         criterion: `name` or `name[key=value]`.
         image: NumPy or torch, uint8 or float in [0, 1]; (H, W), (H, W, C), (C, H, W) or (1, C, H, W).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> measure("cifs-jpeg[lam=0]", np.zeros((8, 8, 3), np.uint8)) > 0
         True

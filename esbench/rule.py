@@ -97,7 +97,7 @@ def first_stop(curve: Iterable[float | None], patience: int = 1000, min_delta: f
     Raises:
         ValueError: the curve is empty, or patience or min_delta is negative.
 
-    Example:
+    Examples:
         >>> first_stop([5, 3, 1, 2, 2, 4], patience=3)
         Stop(step=2, value=1.0, decided_at=5, fallback=False)
     """

@@ -9,7 +9,7 @@ import json
 def derive(base: int, *names: object) -> int:
     """Return a seed in [0, 2**63) that depends on the base seed and the names alone.
 
-    Example:
+    Examples:
         >>> derive(0, "noise", "kodim01") == derive(0, "noise", "kodim01")
         True
     """

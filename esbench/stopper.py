@@ -7,13 +7,14 @@ from typing import Any
 
 from esbench import images
 from esbench.criterion import Criterion, lacking
+from esbench.dip.settings import Settings
 from esbench.errors import UsageError
 from esbench.registry import registry
 from esbench.rule import Running, Stop
 from esbench.types import Frame, Pictures, Problem
 
 #: Decay of the exponential average of the outputs.
-DECAY = 0.99
+DECAY = Settings.decay
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from string import Template
 
 import click
 import pytest
@@ -31,8 +32,11 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("esbench_")}
 
-#: ```language ... ```, and the comment that may say why it is not run.
-BLOCK = re.compile(r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+#: ```language ... ```, and the comment that may say why it is not run, or which package it needs beside esbench.
+BLOCK = re.compile(
+    r"(?:<!-- (?:not run: (?P<why>[^>]+)|needs: (?P<needs>\w+)) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$",
+    re.M | re.S,
+)
 
 
 def page(name: str) -> str:
@@ -41,7 +45,7 @@ def page(name: str) -> str:
 
 def blocks(path: Path, *kinds: str) -> list[str]:
     found = BLOCK.finditer(path.read_text(encoding="utf-8"))
-    return [m["code"] for m in found if m["kind"] in kinds and not m["why"]]
+    return [m["code"] for m in found if m["kind"] in kinds and not m["why"] and not m["needs"]]
 
 
 def section(text: str, heading: str) -> str:
@@ -117,8 +121,12 @@ def test_no_command_is_promised_that_does_not_exist():
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_every_command_line_is_one_that_could_be_typed(path):
-    for line in "".join(blocks(path, "sh")).splitlines():
-        words = [w for w in shlex.split(line, comments=True) if not re.fullmatch(r"[A-Z_]+=.*", w)]
+    variables: dict[str, str] = {}
+    for line in "".join(blocks(path, "sh")).replace("\\\n", "").splitlines():
+        words = shlex.split(Template(line).safe_substitute(variables), comments=True)
+        assigned = [w for w in words if re.fullmatch(r"[A-Z_]+=.*", w)]
+        variables |= dict(w.split("=", 1) for w in assigned)
+        words = [w for w in words if w not in assigned]
         if words[:1] != ["esbench"]:
             continue
         group, words = cli, words[1:]
@@ -302,6 +310,16 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(path, run, tmp_path, monkeyp
     names: dict[str, object] = {"__name__": "page"}
     for code in blocks(path, "python"):
         exec(compile(code, f"{path.name}: {code.splitlines()[0]}", "exec"), names)
+
+
+NEEDY = [(p, m["needs"], m["code"]) for p in PAGES for m in BLOCK.finditer(p.read_text(encoding="utf-8")) if m["needs"]]
+
+
+@pytest.mark.parametrize(("path", "needs", "code"), NEEDY, ids=[f"{p.name}-{needs}" for p, needs, _ in NEEDY])
+def test_the_code_that_needs_another_package_runs_where_it_is_installed(path, needs, code, tmp_path, monkeypatch):
+    pytest.importorskip(needs, reason=f"{needs}, of which {path.name} has an example, is not installed")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, f"{path.name}: {needs}", "exec"), {"__name__": "page"})
 
 
 # -- the first plugin --------------------------------------------------------------------------------------------------

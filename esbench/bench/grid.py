@@ -11,8 +11,9 @@ from pathlib import Path
 
 from esbench import images, params
 from esbench.bench.config import Config
+from esbench.device import named
 from esbench.dip.settings import Settings
-from esbench.errors import NameUnknown, Unavailable, UsageError
+from esbench.errors import NameUnknown, UsageError
 from esbench.params import plain
 from esbench.registry import Component, registry
 from esbench.types import Bytes, Dataset, DegradationInfo, UnitSpec
@@ -145,17 +146,4 @@ def device_kind(device: str) -> str:
         Unavailable: there is no such device here.
         UsageError: nothing is called that.
     """
-    if device == "cpu":
-        return "cpu"
-    if device != "auto" and not re.fullmatch(r"cuda(:\d+)?", device):
-        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}.")
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda" if count else "cpu"
-    if int(device.partition(":")[2] or 0) >= count:
-        raise Unavailable(
-            f"There is no device {device!r}: PyTorch sees {count} CUDA device(s) here. --device cpu works."
-        )
-    return "cuda"
+    return named(device).partition(":")[0]

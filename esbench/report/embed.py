@@ -59,7 +59,7 @@ def embedded(run: Run, rows: Rows) -> Embedded:
         if room < 0 and found:
             break
         found[id] = data
-    whole, pictured, room = _fit(run, by_unit), 0, PICTURES
+    whole, pictured, room = _fit(run, {id: by_unit[id] for id in found}), 0, PICTURES
     for id, data in found.items():
         tiles = [(title, note, picture(path, whole)) for title, note, path in pictures(run.unit(id), by_unit[id])]
         sources = list(dict.fromkeys(source for *_, source in tiles))  # two that stopped at one step have one picture
@@ -179,7 +179,7 @@ def script(value: Any) -> str:
 
 
 def _fit(run: Run, by_unit: dict[str, list[dict[str, Any]]]) -> bool:
-    """Whether the whole pictures of all units fit."""
+    """Whether the whole pictures of these units fit."""
     room = PICTURES
     for id, rows in by_unit.items():
         room -= sum(4 * path.stat().st_size // 3 for *_, path in pictures(run.unit(id), rows))

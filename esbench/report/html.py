@@ -58,10 +58,7 @@ def page(results: Results, rows: Rows) -> str:
         results: the run.
         rows: its results table.
     """
-    failed, script = results.failures(), _template("page.js")
-    lost = {unit for unit, criterion, _ in failed if not criterion}  # what is left of them may not be readable
-    found = {unit.id: unit.result() for unit in results.run.units() if unit.id not in lost}
-    done = {id: result for id, result in found.items() if result is not None}
+    failed, done, script = results.failures(), results.done(), _template("page.js")
     return string.Template(_template("page.html")).substitute(
         title=_escaped(results.run.path.resolve().name),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -98,15 +98,15 @@ class Table:
         return "\n".join([begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end])
 
     def html(self) -> str:
-        """Return a `<table>`; cells of columns of numbers have the class `number`."""
-        cells = [[html.escape(cell) for cell in row] for row in self._cells()]
-        names = [html.escape(name) for name in self.head]
-        lines = [("th", names), *(("td", row) for row in self._marked(cells, "<b>{}</b>"))]
+        """Return a `<table>`; a row is named by its first cell, cells of columns of numbers have the class `number`."""
         kinds = [' class="number"' if right else "" for right in self._right()]
-        head, *rows = (
-            f"<tr>{''.join(f'<{tag}{k}>{c}</{tag}>' for k, c in zip(kinds, line, strict=True))}</tr>"
-            for tag, line in lines
-        )
+        names = [f'<th scope="col"{k}>{html.escape(name)}</th>' for k, name in zip(kinds, self.head, strict=True)]
+        head = f"<tr>{''.join(names)}</tr>"
+        tags = ['th scope="row"', *("td" for _ in kinds[1:])]
+        rows = [
+            f"<tr>{''.join(f'<{t}{k}>{c}</{t[:2]}>' for t, k, c in zip(tags, kinds, row, strict=True))}</tr>"
+            for row in self._marked([[html.escape(cell) for cell in row] for row in self._cells()], "<b>{}</b>")
+        ]
         return "\n".join(["<table>", "<thead>", head, "</thead>", "<tbody>", *rows, "</tbody>", "</table>"])
 
     def csv(self) -> str:

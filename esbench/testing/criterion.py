@@ -78,7 +78,7 @@ def check_criterion(criterion: str | Component) -> list[Finding]:
         UsageError: there is no such criterion, or its parameters do not fit.
         Unavailable: it cannot be used here.
 
-    Example:
+    Examples:
         >>> {finding.status for finding in check_criterion("loss")} <= {"ok", "skipped"}
         True
     """

@@ -128,5 +128,11 @@ def test_whatever_the_cells_hold_they_stay_in_their_places(rows):
 
 def test_html_marks_numbers_by_a_class_and_the_best_by_bold():
     html = Table(("a", "b"), [("x", 1), ("y", 2)]).best("b", max).html()
-    assert '<tr><td>y</td><td class="number"><b>2</b></td></tr>' in html
-    assert '<th class="number">b</th>' in html
+    assert '<td class="number"><b>2</b></td>' in html
+    assert '<th scope="col" class="number">b</th>' in html
+
+
+def test_html_names_columns_and_rows_for_those_who_hear_a_table():
+    html = Table(("a", "b"), [("x", 1), ("y", 2)]).html()
+    assert '<tr><th scope="col">a</th><th scope="col" class="number">b</th></tr>' in html
+    assert '<tr><th scope="row">x</th><td class="number">1</td></tr>' in html
