@@ -1,8 +1,9 @@
 """How long brisque, niqe and niqe-live take beside the programs that they follow: `python -m benchmarks.criteria`.
 
-All on the same noisy 512 x 768 frames, in turns within one run. A ratio is the other's time over ours in the same
-turn; the median and the quartiles of these ratios are printed. Compared with what is installed: opencv-contrib, pyiqa,
-and live_python_qa (`--live FOLDER` that holds it).
+All on the same noisy 512 x 768 frames, in turns within one run: ours a batch at once, the others as many frames one by
+one, which is all that they do. A ratio is the other's time over ours in the same turn, on the wall and in seconds of
+processor; the median and the quartiles of these ratios are printed. Compared with what is installed: opencv-contrib (as
+it comes, which is with IPP where it has it), pyiqa, and live_python_qa (`--live FOLDER` that holds it).
 """
 
 from __future__ import annotations
@@ -11,20 +12,29 @@ import argparse
 import importlib
 import importlib.util
 import json
-import resource
+import re
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from benchmarks.parity import grey, live_python_qa, pyiqa_niqe
+from benchmarks.parity import live_python_qa, pyiqa_niqe
 from esbench import models
 from esbench.criteria import brisque, niqe
 from esbench.types import Frame, Pictures
+
+OURS: dict[str, Callable[..., Any]] = {
+    "brisque": brisque.brisque_block,
+    "niqe-live": niqe.niqe_live_block,
+    "niqe": niqe.niqe_block,
+}
 
 
 def frames(n: int, h: int, w: int) -> np.ndarray:
@@ -33,32 +43,79 @@ def frames(n: int, h: int, w: int) -> np.ndarray:
     return np.stack([(smooth + rng.normal(0, 15, smooth.shape)).clip(0, 255) for _ in range(n)]).astype(np.uint8)
 
 
-def milliseconds(compute: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    compute()
-    return 1000 * (time.perf_counter() - started)
+def block(images: np.ndarray, device: str) -> Callable[[], list[Frame]]:
+    """Give a function that gives frames of new pictures: the views of the last turn would be there already."""
+    outputs = torch.from_numpy(images).movedim(-1, 1).float().div(255).contiguous().to(device)
+
+    def frames() -> list[Frame]:
+        pictures = Pictures(outputs)
+        vars(pictures)["finite"] = [True] * len(images)  # asked once for all criteria, and not part of any
+        return [Frame(pictures, i) for i in range(len(images))]
+
+    return frames
 
 
-def race(
-    name: str, rival: str, ours: Callable[[], Any], theirs: Callable[[], Any], n: int, runs: int
-) -> dict[str, Any]:
-    """Time both in turns; `ours` does n frames, `theirs` one."""
+class Times:
+    """Milliseconds a frame, of every turn, on the wall and of all threads together."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.processor: list[float] = []
+
+    def add(self, compute: Callable[[], Any], n: int) -> None:
+        started = time.perf_counter(), time.process_time()
+        compute()
+        self.wall.append(1000 * (time.perf_counter() - started[0]) / n)
+        self.processor.append(1000 * (time.process_time() - started[1]) / n)
+
+    def medians(self) -> dict[str, float]:
+        return {"wall": statistics.median(self.wall), "processor": statistics.median(self.processor)}
+
+
+def race(ours: Callable[[], Any], theirs: Callable[[], Any], n: int, runs: int) -> tuple[Times, Times]:
+    """Time both in turns, n frames each."""
+    mine, its = Times(), Times()
     ours(), theirs()
-    mine, other = [], []
     for _ in range(runs):
-        mine.append(milliseconds(ours) / n)
-        other.append(milliseconds(theirs))
-    ratios = [b / a for a, b in zip(mine, other, strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    return {
-        "criterion": name,
-        "batch": n,
-        "ms_per_frame": statistics.median(mine),
-        "than": rival,
-        "its_ms": statistics.median(other),
-        "ratio": statistics.median(ratios),
-        "quartiles": [low, high],
-    }
+        mine.add(ours, n)
+        its.add(lambda: [theirs() for _ in range(n)], n)
+    return mine, its
+
+
+def ratio(mine: list[float], its: list[float]) -> dict[str, float]:
+    of_turns = [b / a for a, b in zip(mine, its, strict=True)]
+    low, median, high = statistics.quantiles(of_turns, n=4)
+    return {"ratio": median, "low": low, "high": high}
+
+
+def rivals(image: np.ndarray, live: str | None) -> dict[str, tuple[str, Callable[[], Any]]]:
+    """Return for a criterion the name of the program that it follows, and what measures the image with it."""
+    found: dict[str, tuple[str, Callable[[], Any]]] = {}
+    if hasattr(cv2, "quality"):
+        paths = [str(models.path(name)) for name in (models.BRISQUE_MODEL, models.BRISQUE_RANGE)]
+        reference, bgr = cv2.quality.QualityBRISQUE_create(*paths), image[:, :, ::-1].copy()
+        found["brisque"] = "OpenCV", lambda: reference.compute(bgr)
+    if live:
+        package = live_python_qa(live)("float64")
+        found["niqe-live"] = "live_python_qa", lambda: package(image)
+    if importlib.util.find_spec("pyiqa"):
+        compute = pyiqa_niqe(niqe._prior(models.NIQE_LIVE_PRIOR, torch.device("cpu")))  # any will do
+        found["niqe"] = "pyiqa", lambda: compute(image)
+    return found
+
+
+def memory(name: str, size: tuple[int, int]) -> float:
+    """Return how many MiB it takes to measure one frame, beside the frame's own pixels; on Linux."""
+
+    def resident(what: str) -> float:
+        return float(re.findall(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
+
+    small, large = (block(frames(1, *s), "cpu") for s in ((288, 288), size))
+    OURS[name](small())  # with all that is made only once
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
+    OURS[name](large())
+    return resident("VmHWM") - before
 
 
 def main() -> None:
@@ -68,62 +125,54 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(512, 768), metavar=("H", "W"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--only", choices=OURS, action="append", help="may be given more than once")
     parser.add_argument("--live", help="folder that holds live_python_qa/")
+    parser.add_argument("--memory", action="store_true", help="print the memory for one frame of the criterion alone")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
+    names = [name for name in OURS if name in (args.only or OURS)]
+    if args.memory:
+        print(memory(names[0], args.size))
+        return
     rows = []
     for n in args.batch:
         images = frames(n, *args.size)
-        outputs = torch.from_numpy(images).movedim(-1, 1).float().div(255).to(args.device)
+        others = rivals(images[0], args.live) if args.device == "cpu" else {}
+        for name in names:
+            new = block(images, args.device)
 
-        def block(outputs: torch.Tensor = outputs, n: int = n) -> list[Frame]:
-            # new pictures each time, or the views of the last turn would be there already
-            pictures = Pictures(outputs)
-            vars(pictures)["finite"] = [True] * n  # asked once for all criteria, and not part of any
-            return [Frame(pictures, i) for i in range(n)]
+            def ours(name: str = name, new: Callable[[], list[Frame]] = new) -> None:
+                OURS[name](new())
 
-        def same(compute: Callable[[list[Frame]], Any], block: Callable[[], list[Frame]] = block) -> Callable[[], Any]:
-            return lambda: compute(block())
-
-        rivals: list[tuple[str, str, Callable[[], Any], Callable[[], Any]]] = []
-        image = images[0]
-        if hasattr(cv2, "quality"):
-            paths = [str(models.path(name)) for name in (models.BRISQUE_MODEL, models.BRISQUE_RANGE)]
-            reference, bgr = cv2.quality.QualityBRISQUE_create(*paths), image[:, :, ::-1].copy()
-            ours = same(brisque.brisque_block)
-            rivals.append(("brisque", "OpenCV", ours, lambda r=reference, b=bgr: r.compute(b)))
-        if args.live:
-            live = live_python_qa(args.live)("float64")
-            rivals.append(("niqe-live", "live_python_qa", same(niqe.niqe_live_block), lambda f=live, x=image: f(x)))
-        if importlib.util.find_spec("pyiqa"):
-            compute = pyiqa_niqe(niqe._prior(models.NIQE_LIVE_PRIOR, torch.device("cpu")))
-            rivals.append(("niqe", "pyiqa", same(niqe.niqe_block), lambda f=compute, x=image: f(x)))
-        rows += [race(*rival, n, args.runs) for rival in rivals]
-        if not rivals:
-            for name, ours in (
-                ("brisque", brisque.brisque_block),
-                ("niqe", niqe.niqe_block),
-                ("niqe-live", niqe.niqe_live_block),
-            ):
-                same(ours)()
-                ms = statistics.median(milliseconds(same(ours)) / n for _ in range(args.runs))
-                rows.append({"criterion": name, "batch": n, "ms_per_frame": ms})
-        assert grey(image).shape == image.shape[:2]
-    memory = {"device": args.device, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-    if args.device != "cpu":
-        memory["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
+            rival, theirs = others.get(name, ("", lambda: None))
+            if name == "brisque":
+                cv2.ipp.setUseIPP(True)  # live_python_qa is measured without
+            mine, its = race(ours, theirs, n, args.runs)
+            row: dict[str, Any] = {"criterion": name, "batch": n, "ms": mine.medians()}
+            if rival:
+                row |= {"than": rival, "its_ms": its.medians()}
+                row |= {"wall": ratio(mine.wall, its.wall), "processor": ratio(mine.processor, its.processor)}
+            rows.append(row)
+    grown = {}
+    if args.device == "cpu":
+        this = [sys.executable, "-m", "benchmarks.criteria", "--memory", "--size", *map(str, args.size), "--only"]
+        grown = {name: float(subprocess.check_output([*this, name])) for name in names}
+    else:
+        grown = {"all": torch.cuda.max_memory_allocated() / 2**20}
     if args.json:
-        print(json.dumps({"threads": args.threads, "rows": rows, "memory": memory}, indent=1))
+        print(json.dumps({"threads": args.threads, "rows": rows, "mib_a_frame": grown}, indent=1))
         return
     for row in rows:
-        line = f"{row['criterion']:10} batch {row['batch']}: {row['ms_per_frame']:7.2f} ms a frame"
+        print("{criterion:10} batch {batch}: {ms[wall]:6.1f} ms a frame".format(**row), end="")
         if "than" in row:
-            low, high = row["quartiles"]
-            line += f"; {row['than']} {row['its_ms']:7.1f} ms, {row['ratio']:.1f} times ours ({low:.1f} to {high:.1f})"
-        print(line)
-    print(f"peak memory of the process on {memory['device']}: {memory['peak_mib']:.0f} MiB")
+            print("; {than} {its_ms[wall]:6.1f}".format(**row), end="")
+            for clock in ("wall", "processor"):
+                print("; {ratio:.2f} times ours ({low:.2f} to {high:.2f})".format(**row[clock]), f"by {clock}", end="")
+        print()
+    for name, mib in grown.items():
+        print(f"memory beside the frame's own pixels, {name}: {mib:.0f} MiB")
 
 
 if __name__ == "__main__":

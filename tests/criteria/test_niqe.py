@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esbench import models
-from esbench.criteria import niqe
+from esbench.criteria import niqe, nss
 from esbench.errors import ParamError
 from esbench.types import Frame, Pictures, Problem
 
@@ -95,10 +95,10 @@ def test_transposing_does_nothing_to_a_square(made_up_prior):
 
 def test_half_size_keeps_a_gradient_and_mirrors_at_the_border():
     ramp = torch.arange(96, dtype=torch.float64).expand(1, 48, 96)
-    half = niqe._half(ramp)
+    half = niqe._half(ramp, 48)
     assert half.shape == (1, 24, 48)
     np.testing.assert_allclose(half[0, 5, 2:-2], np.arange(48)[2:-2] * 2 + 0.5, atol=1e-9)
-    np.testing.assert_allclose(niqe._half(ramp.mT)[0].T, half[0])
+    np.testing.assert_allclose(niqe._half(ramp.mT, 48)[0].T, half[0])
 
 
 def test_fewer_than_two_patches_give_a_reason(made_up_prior):
@@ -118,18 +118,60 @@ def test_few_patches_are_warned_of_once(made_up_prior, monkeypatch):
 
 
 def test_flat_pictures_have_no_official_value_and_no_perfect_live_one(made_up_prior):
-    black = frame(np.zeros((192, 192, 3), np.uint8))
-    assert niqe.niqe(black).value is None
-    assert "flat" in niqe.niqe(black).reason
-    live = niqe.niqe_live(black).value
-    assert live is not None
-    assert live > 5
+    for grey in (0, 255):
+        flat = frame(np.full((192, 192, 3), grey, np.uint8))
+        assert niqe.niqe(flat).value is None
+        assert "flat" in niqe.niqe(flat).reason
+        live = niqe.niqe_live(flat).value
+        assert live is not None
+        assert live > 5
 
 
 def test_flat_patches_are_left_out(made_up_prior):
     array = np.random.default_rng(0).integers(0, 256, (192, 288, 3), dtype=np.uint8)
     array[:, :96] = 0
     assert niqe.niqe(frame(array)).value is not None
+
+
+def test_a_checkerboard_has_a_finite_value_or_a_reason(made_up_prior):
+    board = frame((np.indices((200, 290)).sum(0) % 2 * 255)[..., None].astype(np.uint8))
+    for value in (niqe.niqe(board), niqe.niqe_live(board)):
+        assert (value.value is None) == bool(value.reason)
+        assert value.value is None or np.isfinite(value.value)
+
+
+def test_a_pixel_that_is_no_number_takes_the_value_of_its_picture_only(made_up_prior):
+    x = torch.rand(2, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    x[1, 0, 3, 4] = torch.nan
+    block = [Frame(Pictures(x), i) for i in range(2)]
+    for good, bad in (niqe.niqe_block(block), niqe.niqe_live_block(block)):
+        assert good.value is not None
+        assert bad.value is None
+        assert "NaN" in bad.reason
+
+
+def test_in_bands_of_patches_features_are_the_same(monkeypatch):
+    grey = torch.randint(0, 256, (1, 192, 288), generator=torch.Generator().manual_seed(0)).float()
+    at_once = niqe.features(grey.double(), 48), niqe.live_features(grey)
+    monkeypatch.setattr(nss, "ENTRIES_AT_ONCE", 1)
+    for whole, in_bands in zip(at_once, (niqe.features(grey.double(), 48), niqe.live_features(grey)), strict=True):
+        torch.testing.assert_close(in_bands, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_picture_of_48_million_pixels_has_a_value(made_up_prior):
+    tile = np.random.default_rng(0).integers(0, 256, (200, 250, 1), dtype=np.uint8)
+    large = frame(np.tile(tile, (30, 32, 1)))
+    assert np.isfinite(niqe.niqe(large).value)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_gives_what_a_cpu_gives():
+    grey = torch.rand(32, 1, 192, 288, generator=torch.Generator().manual_seed(0))
+    for features in (lambda x: niqe.features(niqe.luma(x), 96), lambda x: niqe.live_features(nss.grey(x))):
+        difference = (features(grey.cuda()).cpu() - features(grey)).abs()
+        assert difference.max() < 5e-3  # one step of a shape, and what follows from it
+        assert difference.median() < 1e-6
 
 
 def test_an_odd_patch_has_no_half_size():
