@@ -1,33 +1,45 @@
-"""What the harness costs, and what it survives: `python -m benchmarks.harness overhead|many|workers|kills`."""
+"""What the harness costs, and what it survives: `python -m benchmarks.harness overhead|many|traffic|workers|kills`."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import multiprocessing
 import os
 import random
 import resource
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.results import seconds as measured
+from esbench import cli
 from esbench.bench import driver, grid
 from esbench.bench.build import observation, trajectory
 from esbench.bench.config import Config
+from esbench.bench.replay import found, stop_of
 from esbench.bench.results import Results
 from esbench.bench.store import Run, status
-from esbench.types import Outcome, UnitSpec
+from esbench.bench.wire import event_to_json
+from esbench.registry import made_by, registry
+from esbench.types import Outcome, Progress, UnitSpec
 
 NETWORK = "skip[channels=4,scales=2]"
-TIMES = ("ms_per_step", "criterion_ms_per_step")
+CLOCK = ("ms_per_step", "criterion_ms_per_step")
+
+#: How often a unit of `traffic` speaks.
+TIMES = 200
 
 
 def pictures(folder: Path, n: int, side: int = 32) -> Path:
@@ -53,37 +65,46 @@ def overhead(runs: int) -> dict[str, Any]:
         config = Config(
             dataset=str(where), criterion=("last",), network="skip[channels=16]", iterations=300, device="cpu"
         )
-        ratios = []
-        for i in range(runs):
-            specs = list(grid.units(config))
-            started = time.perf_counter()
-            for spec in specs:
+
+        def plainly() -> None:
+            for spec in grid.units(config):
                 _, noisy, _ = observation(spec, config.dataset)
                 for _ in trajectory(spec, noisy, "cpu"):
                     pass
-            plain = time.perf_counter() - started
-            started = time.perf_counter()
-            do(config, Path(folder) / f"run{i}")
-            ratios.append((time.perf_counter() - started) / plain)
-    return {"driver / plain loop": f"{statistics.median(ratios):.3f}", "all": [round(r, 3) for r in ratios]}
+
+        ratios = []
+        for i in range(runs):
+            plain = measured(plainly, 1)
+            ours = measured(lambda i=i: do(config, Path(folder) / f"run{i}"), 1)
+            ratios.append([mine[0] / alone[0] for mine, alone in zip(ours, plain, strict=True)])
+    by_clock, on_processor = zip(*ratios, strict=True)
+    return {
+        "driver / plain loop": f"{statistics.median(by_clock):.3f}",
+        "the same on the processor": f"{statistics.median(on_processor):.3f}",
+        "all": [[round(r, 3) for r in both] for both in ratios],
+    }
 
 
 def nothing(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
     """A unit that takes no time, but leaves what a real one leaves on the disk."""
+    started = time.perf_counter()
     spec = UnitSpec(**job["spec"])
     unit = Run(job["run"]).unit(grid.unit_id(spec))
     unit.begin(spec)
-    steps = np.arange(20)
+    steps = np.arange(20.0)
     unit.write_trace({"step": steps, "loss": steps, "psnr_db": steps, "average_psnr_db": steps})
-    unit.write_criterion("last", {"step": steps, "value": -steps.astype(float), "ms": steps}, {})
-    entry = {"failed": "", "made_by": {}, "patience": 5, "stop_step": 19, "ssim": 0.5, "missing": 0, "reason": ""}
+    unit.write_criterion("last", {"step": steps, "value": -steps, "ms": steps}, {})
+    entry = {"made_by": made_by("last"), "resolved": {}, "failed": "", "patience": 1000, "ssim": 0.5}
+    entry |= found(stop_of(-steps, 1000), steps, steps, steps) | {"missing": 0, "reason": ""}
     peaks = {"peak_step": 19, "peak_db": 19.0, "last_db": 19.0, "average_peak_db": 19.0}
     unit.write_result({"complete": True, "steps": 20, "seconds": 1.0, "criteria": {"last": entry}, **peaks})
-    return {"outcome": dataclasses.asdict(Outcome(unit=unit.id, status="done", seconds=0.0))}
+    seconds = time.perf_counter() - started
+    return {"outcome": dataclasses.asdict(Outcome(unit=unit.id, status="done", seconds=seconds))}
 
 
 def many(units: int, workers: int) -> dict[str, Any]:
     """Units that do nothing, through the Dask executor and the store."""
+    from benchmarks import harness  # a function of __main__ would cross the wire whole, each time
     from esbench.executors import dask
 
     with tempfile.TemporaryDirectory() as folder:
@@ -99,122 +120,190 @@ def many(units: int, workers: int) -> dict[str, Any]:
         store.begin(config, planned.units, {}, {})
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with dask._client(workers, 1, "") as client:
-            started = time.perf_counter()
-            done = sum(1 for _ in dask.dispatch(client, planned.left, lambda event: None, lambda: False, nothing))
-            seconds = time.perf_counter() - started
+            started, cpu = time.perf_counter(), time.process_time()
+            outcomes = dask.dispatch(client, planned.left, registry().host.emit, lambda: False, harness.nothing)
+            took = [outcome.seconds for outcome in outcomes]
+            seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        done = len(took)
         assert done == len(planned.jobs)
 
-        def timed(function: Any) -> float:
-            started = time.perf_counter()
-            function()
-            return round(time.perf_counter() - started, 2)
+        def timed(function: Callable[[], Any]) -> list[float]:
+            times, processor = measured(function, 1)
+            return [round(times[0], 2), round(processor[0], 2)]
 
-        ms = 1000 * seconds / done
         return {
             "units": done,
             "workers": workers,
-            "ms a unit": round(ms, 2),
+            "ms a unit": round(1000 * seconds / done, 2),
+            "of it the driver's processor": round(1000 * cpu / done, 2),
+            "ms a unit on its worker": round(1000 * statistics.fmean(took), 2),
             "driver memory (MB)": round(memory),
-            "status (s)": timed(lambda: [status(unit) for unit in store.units()]),
-            "resume: plan (s)": timed(lambda: driver.plan(config, out)),
-            "table (s)": timed(lambda: Results(out).table()),
+            "status (s, and on the processor)": timed(lambda: [status(unit) for unit in store.units()]),
+            "resume (s, and on the processor)": timed(lambda: driver.plan(config, out)),
+            "table (s, and on the processor)": timed(lambda: Results(out).table()),
         }
+
+
+def traffic(workers: int) -> dict[str, Any]:
+    """What the driver has to do for a unit that runs: its events, and its looks whether to halt."""
+    from benchmarks import harness
+    from esbench.executors import dask
+
+    with tempfile.TemporaryDirectory() as folder:
+        where = pictures(Path(folder) / "pictures", 2 * workers, 32)
+        config = Config(dataset=str(where), criterion=("last",), network=NETWORK, iterations=20, device="cpu")
+        jobs = driver.plan(config, Path(folder) / "run").jobs
+        ms = {}
+        with dask._client(workers, 1, "") as client:
+            for what in (harness.idle, harness.tell, harness.look):
+                cpu = time.process_time()
+                told = [*dask.dispatch(client, jobs, registry().host.emit, lambda: False, what)]
+                ms[what.__name__] = 1000 * (time.process_time() - cpu) / (TIMES * len(told))
+    cost = {f"the driver's ms to {what}": round(ms[what] - ms["idle"], 3) for what in ("tell", "look")}
+    return {"workers": workers} | cost
+
+
+def idle(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
+    """A unit that only takes its time."""
+    return _again_and_again(job, lambda: None)
+
+
+def tell(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
+    """A unit that tells how far it is."""
+    from distributed import get_worker
+
+    far = {"step": 1000, "iterations": 20_000, "psnr_db": 25.0, "best": {"cifs-jpeg": 900, "wmv": 800}, "stopped": {}}
+    event = {"esbench": event_to_json(Progress(unit=grid.unit_id(UnitSpec(**job["spec"])), **far))}
+    return _again_and_again(job, lambda: get_worker().log_event(name, event))
+
+
+def look(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
+    """A unit that looks whether to halt."""
+    from distributed import Event
+
+    return _again_and_again(job, Event(name).is_set)
+
+
+def _again_and_again(job: dict[str, Any], what: Callable[[], Any]) -> dict[str, Any]:
+    for _ in range(TIMES):
+        what()
+        time.sleep(0.01)  # events that follow closely would share a message, and those of many units do not
+    return {"outcome": {"unit": grid.unit_id(UnitSpec(**job["spec"])), "status": "done", "seconds": 0.0}}
 
 
 def workers(runs: int) -> dict[str, Any]:
     """Eight small units on two workers with a thread each over one such worker."""
+    from esbench.executors import dask
+
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         where = pictures(Path(folder) / "pictures", 8, 64)
+        config = Config(
+            dataset=str(where), criterion=("last",), network="skip[channels=32]", iterations=150, device="cpu"
+        )
+        one_thread = patch.object(dask, "_slots", lambda n, _: [{"OMP_NUM_THREADS": "1"}] * n)  # a single one has all
         for i in range(runs):
             seconds = {}
             for n in (1, 2):
-                config = Config(
-                    dataset=str(where), criterion=("last",), network="skip[channels=32]", iterations=150, device="cpu"
-                )
-                config = dataclasses.replace(config, executor=f"dask[workers={n}]")
-                planned = driver.plan(config, Path(folder) / f"{i}-{n}")
+                out, on = Path(folder) / f"{i}-{n}", dataclasses.replace(config, executor=f"dask[workers={n}]")
                 marks: list[float] = []
-                driver.run(config, Path(folder) / f"{i}-{n}", planned, lambda e, m=marks: m.append(time.perf_counter()))
+                with one_thread:
+                    driver.run(on, out, driver.plan(on, out), lambda e, m=marks: m.append(time.perf_counter()))
                 seconds[n] = marks[-1] - marks[1]  # from the first unit's start: starting processes is not compared
             ratios.append(seconds[1] / seconds[2])
     return {"two workers over one": f"{statistics.median(ratios):.2f}", "all": [round(r, 2) for r in ratios]}
 
 
 def kills(times: int, executor: str, seed: int = 0) -> dict[str, Any]:
-    """Random SIGKILLs of the driver, and of workers, over a grid of 30 small units."""
-    rng = random.Random(seed)
+    """Random SIGKILLs of the driver, and of workers, over grids of 30 small units; a new one where one is done."""
+    import pyarrow.parquet  # noqa: F401
+    import torch
+
+    rng, killed, codes, starts = random.Random(seed), Counter(), [], 0
     with tempfile.TemporaryDirectory() as folder:
-        where = pictures(Path(folder) / "pictures", 10, 32)
         config = Config(
-            dataset=str(where),
+            dataset=str(pictures(Path(folder) / "pictures", 10, 32)),
             criterion=("cifs-jpeg", "emv"),
             sigma=(15.0, 25.0, 50.0),
             network=NETWORK,
-            iterations=300,
-            patience=40,
+            iterations=50,
+            patience=10,
             device="cpu",
-            checkpoint_every=0.3,
         )
-        do(config, Path(folder) / "whole")
-        file = Path(folder) / "config.toml"
-        file.write_text(dataclasses.replace(config, executor=executor).to_toml())
-        out = Path(folder) / "killed"
-        command = [sys.executable, "-m", "esbench", "run", "--config", str(file), "--out", str(out), "-q"]
-        killed, starts = {"driver": 0, "worker": 0}, 0
-        while sum(killed.values()) < times:
-            process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
-            starts += 1
-            while sum(killed.values()) < times:
-                time.sleep(rng.uniform(0.5, 6))
-                below = _children(process.pid)
-                if process.poll() is not None:
+        torch.set_num_threads(1)  # the numbers of a worker are those of a thread
+        driver.plan(config, Path(folder) / "none")  # so that what a run imports is there in every copy
+        file, whole = Path(folder) / "config.toml", Path(folder) / "whole"
+        file.write_text(config.to_toml())
+        _begin(file, whole).join()
+        file.write_text(dataclasses.replace(config, executor=executor, checkpoint_every=0.5).to_toml())
+        same = True
+        while killed.total() < times:
+            out = Path(folder) / f"killed-{len(codes)}"
+            while True:
+                run, starts = _begin(file, out), starts + 1
+                while killed.total() < times and _works(run, out):
+                    time.sleep(rng.expovariate(1 / 3))
+                    victims = _workers(run.pid) if rng.random() < 0.75 else []
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(rng.choice(victims) if victims else run.pid, signal.SIGKILL)
+                        killed["worker" if victims else "driver"] += 1
+                    if not victims:
+                        break
+                run.join()
+                if run.exitcode != -signal.SIGKILL:
                     break
-                if below and rng.random() < 0.5:
-                    os.kill(rng.choice(below), signal.SIGKILL)
-                    killed["worker"] += 1
-                    continue
-                process.kill()
-                process.wait()
-                killed["driver"] += 1
-                break
-            if process.poll() == 0:  # everything is done: begin with fresh units
-                break
-            process.kill()
-        last = subprocess.run([*command, "--retry-failed"], stdout=subprocess.DEVNULL, check=False).returncode
-        same = _numbers(out) == _numbers(Path(folder) / "whole")
-        return {"executor": executor, "kills": killed, "starts": starts, "exit code": last, "results equal": same}
+            codes.append(run.exitcode)
+            same = same and _numbers(out) == _numbers(whole)
+            print(f"{killed.total()} kills: a grid is done, {'equal' if same else 'NOT EQUAL'}", file=sys.stderr)
+    counts = {"kills": dict(killed), "starts": starts, "grids": len(codes), "exit codes": sorted(set(codes))}
+    return {"executor": executor} | counts | {"results equal": same}
 
 
-def _children(pid: int) -> list[int]:
-    """Return the processes that a process started, and those that they did, by /proc."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(after[1]), []).append(int(entry.parent.name))
-    found, queue = [], [pid]
-    while queue:
-        below = parents.get(queue.pop(), [])
-        found += below
-        queue += below
+def _begin(file: Path, out: Path) -> Any:
+    """Start `esbench run` on a folder; in a copy of this process, since to import everything takes seconds."""
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(file, out))
+    process.start()
+    return process
+
+
+def _run(file: Path, out: Path) -> None:
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    sys.argv = ["esbench", "run", "--config", str(file), "--out", str(out), "--retry-failed", "-q"]
+    cli.main()
+
+
+def _works(run: Any, out: Path) -> bool:
+    """Wait until a run has written something, and return whether it is still there."""
+    begun = time.time()
+    while run.is_alive():
+        if any(file.stat().st_mtime > begun for file in out.glob("units/*/*.*")):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _workers(pid: int) -> list[int]:
+    """Return the Dask workers that a process started, by /proc."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"spawn_main" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
     return found
 
 
 def _numbers(out: Path) -> Any:
-    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in Results(out).table()]
+    rows = [{k: v for k, v in row.items() if k not in CLOCK} for row in Results(out).table()]
     traces = {u.id: {k: v.tolist() for k, v in u.trace().items() if k != "seconds"} for u in Run(out).units()}
     return rows, traces
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["overhead", "many", "workers", "kills"])
+    parser.add_argument("what", choices=["overhead", "many", "traffic", "workers", "kills"])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--units", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=4)
@@ -224,6 +313,7 @@ def main() -> None:
     asked = {
         "overhead": lambda: overhead(a.runs),
         "many": lambda: many(a.units, a.workers),
+        "traffic": lambda: traffic(a.workers),
         "workers": lambda: workers(a.runs),
         "kills": lambda: kills(a.kills, a.executor),
     }

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +22,10 @@ from esbench.bench.config import Config
 from esbench.bench.grid import unit_id
 from esbench.bench.replay import found, stop_of
 from esbench.bench.results import Results
+from esbench.bench.stamp import machine, stamp
 from esbench.bench.store import Run, status
+from esbench.registry import made_by
+from esbench.report.files import report
 from esbench.types import UnitSpec
 
 CRITERIA = ("cifs-jpeg", "wmv")
@@ -33,7 +38,7 @@ def made_up(folder: Path, units: int, steps: int) -> Results:
     specs = [spec(i, steps) for i in range(units)]
     run, rng = Run(folder), np.random.default_rng(0)
     with run.lock():
-        run.begin(config, [unit_id(each) for each in specs], {}, {})
+        run.begin(config, [unit_id(each) for each in specs], stamp(), {"command": "made up"})
     t = np.arange(steps) / steps
     for each in specs:
         unit = run.unit(unit_id(each))
@@ -53,15 +58,26 @@ def made_up(folder: Path, units: int, steps: int) -> Results:
         for text, column in columns.items():
             unit.write_criterion(text, {"step": step, **column}, {})
             stop = found(stop_of(column["value"], config.patience), psnr, psnr, ms)
-            entries[text] = {"failed": "", "resolved": {"lam": lam}, "patience": config.patience, "ssim": 0.9, **stop}
+            entry = {"made_by": made_by(text), "resolved": {"lam": lam}, "missing": 0, "reason": "", "failed": ""}
+            entries[text] = entry | {"patience": config.patience, "ssim": 0.9, **stop}
         if units < 1000:  # only another lam asks for it
             unit.write_image("clean", np.zeros((*SIZE, 3), np.uint8))
         unit.write_trace({"step": step, **trace})
         peak = {"peak_step": int(psnr.argmax()), "peak_db": psnr.max(), "average_peak_db": psnr.max()}
-        unit.write_result(
-            {"complete": True, "steps": steps, **peak, "last_db": psnr[-1], "seconds": 600.0, "criteria": entries}
-        )
+        whole = {"complete": True, "steps": steps, "seconds": 600.0, "machine": machine("cpu"), "criteria": entries}
+        unit.write_result(whole | peak | {"last_db": psnr[-1]})
     return Results(folder)
+
+
+def grown(results: Results, units: int) -> Results:
+    """Return a run of many more units, each with the files of one that is there."""
+    run, there = results.run, results.run.units()
+    for i in range(len(there), units):
+        one = there[i % len(there)].path
+        shutil.copytree(one, one.with_name(f"{one.name}-{i}"), copy_function=os.link)
+    with run.lock():
+        run.begin(results.config, sorted(path.name for path in one.parent.iterdir()), {}, {"command": "made up"})
+    return Results(run.path)
 
 
 def spec(i: int, steps: int) -> UnitSpec:
@@ -87,14 +103,15 @@ def spec(i: int, steps: int) -> UnitSpec:
     )
 
 
-def seconds(what: Callable[[], Any], runs: int) -> list[float]:
-    """Return how long something takes, each time."""
-    times = []
+def seconds(what: Callable[[], Any], runs: int) -> tuple[list[float], list[float]]:
+    """Return how long something takes each time, by the clock and on the processor."""
+    times, processor = [], []
     for _ in range(runs):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         what()
         times.append(time.perf_counter() - started)
-    return times
+        processor.append(time.process_time() - before)
+    return times, processor
 
 
 def main() -> None:
@@ -107,32 +124,35 @@ def main() -> None:
     arguments = parser.parse_args()
     measured = []
 
+    # everything as a command would do it: an object of Results keeps what it has read
     def measure(what: str, function: Callable[[], Any], bar: float | None = None) -> None:
-        times = seconds(function, arguments.runs)
-        measured.append({"what": what, "seconds": [round(s, 3) for s in times], "bar": bar})
+        times, processor = ([round(s, 3) for s in found] for found in seconds(function, arguments.runs))
+        measured.append({"what": what, "seconds": times, "processor": processor, "bar": bar})
 
     with tempfile.TemporaryDirectory() as folder:
-        long = made_up(Path(folder) / "long", arguments.units, arguments.steps)
+        long = made_up(Path(folder) / "long", arguments.units, arguments.steps).run.path
         name = f"{arguments.units} units x {arguments.steps} steps x 2 criteria"
         other = arguments.steps // 40
-        measure(f"{name}: replay, other patience", lambda: long.replay(patience=other), 5)
+        measure(f"{name}: replay, other patience", lambda: Results(long).replay(patience=other), 5)
         with_lam = ["cifs-jpeg[lam=1e7]", "wmv"]
-        measure(f"{name}: replay, other lam", lambda: long.replay(patience=other, criteria=with_lam), 5)
-        measure(f"{name}: compare two criteria", lambda: long.compare(criteria=["wmv", "cifs-jpeg"]))
+        measure(f"{name}: replay, other lam", lambda: Results(long).replay(patience=other, criteria=with_lam), 5)
+        measure(f"{name}: compare two criteria", lambda: Results(long).compare(criteria=["wmv", "cifs-jpeg"]))
     with tempfile.TemporaryDirectory() as folder:
-        many = made_up(Path(folder) / "many", arguments.many, 30)
+        many = grown(made_up(Path(folder) / "many", 100, 30), arguments.many).run.path
         name = f"{arguments.many} units x 30 steps x 2 criteria"
-        measure(f"{name}: status", lambda: [status(unit) for unit in many.run.units()], 5)
-        measure(f"{name}: table", many.table, 10)
-        measure(f"{name}: replay, other patience", lambda: many.replay(patience=3))
+        measure(f"{name}: status", lambda: [status(unit) for unit in Run(many).units()], 5)
+        measure(f"{name}: table", lambda: Results(many).table(), 10)
+        measure(f"{name}: report", lambda: report(Results(many), Path(folder)))
+        measure(f"{name}: replay, other patience", lambda: Results(many).replay(patience=3))
 
     if arguments.json:
         print(json.dumps(measured, indent=1))
         return
-    print(f"{'':66} {'best':>7} {'worst':>7} {'bar':>5}   (seconds, {arguments.runs} runs)")
+    print(f"{'':66} {'best':>7} {'worst':>7} {'processor':>9} {'bar':>5}   (seconds, {arguments.runs} runs)")
     for row in measured:
         bar = "" if row["bar"] is None else f"{row['bar']}"
-        print(f"{row['what']:66} {min(row['seconds']):7.2f} {max(row['seconds']):7.2f} {bar:>5}")
+        best, worst, processor = min(row["seconds"]), max(row["seconds"]), min(row["processor"])
+        print(f"{row['what']:66} {best:7.2f} {worst:7.2f} {processor:9.2f} {bar:>5}")
 
 
 if __name__ == "__main__":

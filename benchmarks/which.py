@@ -133,11 +133,12 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("--patience", type=int, help="another one than that of the runs")
     parser.add_argument("--others", action="store_true", help="also what is not DIP, on the same pictures")
     parser.add_argument("--winner", default="discrepancy", help="what --others are compared with [discrepancy]")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = [row for path in args.runs for row in Results(path).table()]
+    found = [row for path in args.runs for row in Results(path).replay(patience=args.patience)]
     rows = judged(found)
     instead = compared(found, args.runs, args.winner) if args.others else []
     if args.json:

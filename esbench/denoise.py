@@ -45,7 +45,7 @@ NETWORK = "skip[channels=64]"
 #: and 1,000 at 15, that of 256 x 256 at 25 after 1,700: T is for pictures up to 128 x 128, and grows with the side of
 #: larger ones. The curve of the averages is smooth: on BSD400 a patience of 100 stopped where 300 did. The papers'
 #: 20,000 and 1,000 are for the outputs themselves.
-ITERATIONS = 3000
+ITERATIONS = 1800
 PATIENCE = 100
 
 #: Optimisations whose average is delivered, by quality.
@@ -204,7 +204,7 @@ def denoise(
         network: what parametrises the picture.
         device: auto, cpu, cuda or cuda:N.
         seed: of the network's weights, its input and the perturbations.
-        iterations: T, the most steps of an optimisation; None for 3000, and more where it has over 128 x 128 pixels.
+        iterations: T, the most steps of an optimisation; None for 1800, and more where it has over 128 x 128 pixels.
         patience: S, the steps that must pass without a better value.
 
     Returns:

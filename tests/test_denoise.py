@@ -355,5 +355,5 @@ def test_what_is_no_picture_is_refused(noisy):
 
 
 def test_large_pictures_may_take_more_steps():
-    assert [Options().steps(side**2) for side in (33, 128, 256, 512)] == [3000, 3000, 6000, 12000]
+    assert [Options().steps(side**2) for side in (33, 128, 256, 512)] == [1800, 1800, 3600, 7200]
     assert Options(iterations=50).steps(512**2) == 50

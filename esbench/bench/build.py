@@ -35,9 +35,7 @@ def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Fast
     y = Pictures(noisy[None]).tensor.to(device)
     task = registry().get("task", spec.task)
     f = network(spec, noisy.shape).to(device)
-    return Fast(
-        task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image)
-    )
+    return Fast(task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image))
 
 
 def problem(spec: UnitSpec, noisy: np.ndarray[Any, Any], sigma: float | None) -> Problem:

@@ -10,7 +10,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ from esbench.bench.store import Run
 from esbench.bench.unit import Job, todo
 from esbench.criterion import Criterion
 from esbench.errors import DataError, ParamError, Unavailable
-from esbench.params import REQUIRED
-from esbench.registry import Record, parameters, registry
+from esbench.registry import Record, registry
 from esbench.types import Event, Notice, Outcome, Pictures, Problem, RunFinished, RunStarted, UnitSpec
 
 #: Seconds of work that are announced before it begins.
@@ -44,12 +43,14 @@ class Plan:
         jobs: all units of its shard.
         left: those that are left to do.
         everything: the ids of the units of all shards.
+        left_out: criteria that `all` would mean if they could be used here, and why they cannot.
     """
 
     criteria: tuple[str, ...]
     jobs: tuple[Job, ...]
     left: tuple[Job, ...]
     everything: tuple[str, ...]
+    left_out: Mapping[str, str]
 
     @property
     def units(self) -> list[str]:
@@ -63,7 +64,8 @@ def plan(config: Config, folder: Path) -> Plan:
     Raises:
         EsbenchError: something in it does not exist or is not here.
     """
-    criteria = tuple(dict.fromkeys(registry().get("criterion", text).text for text in expand(config.criterion)))
+    texts, left_out = expand(config.criterion)
+    criteria = tuple(dict.fromkeys(registry().get("criterion", text).text for text in texts))
     registry().get("executor", config.executor)
     run, path = Run(folder), Path(config.dataset)
     run.grown(config)
@@ -87,16 +89,17 @@ def plan(config: Config, folder: Path) -> Plan:
         )
         for spec in specs
     )
+    ids = tuple(grid.unit_id(spec) for spec in specs)
     i, n = config.part
     jobs = everything[i - 1 :: n]
     left = []
-    for job in jobs:
+    for id, job in zip(ids[i - 1 :: n], jobs, strict=True):
         with contextlib.suppress(DataError):  # a unit that was damaged has failed, and waits for --retry-failed
-            if todo(job, run.unit(grid.unit_id(job.spec))):
-                left.append(job)
+            if wanted := todo(job, run.unit(id)):
+                left.append(dataclasses.replace(job, criteria=tuple(dict.fromkeys([*job.criteria, *wanted]))))
     for job in {job.spec.image: job for job in left}.values():
         _check(job)
-    return Plan(criteria, jobs, tuple(left), tuple(grid.unit_id(job.spec) for job in everything))
+    return Plan(criteria, jobs, tuple(left), ids, left_out)
 
 
 def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], None]) -> int:
@@ -210,26 +213,37 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
-def expand(criteria: tuple[str, ...]) -> list[str]:
-    """Return the criteria with `all` written out: every available one whose parameters have defaults."""
-    names: list[str] = []
+def expand(criteria: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Return the criteria with `all` written out: every available one whose parameters have defaults.
+
+    Returns:
+        The texts, and what `all` leaves out because it cannot be used here, with the reason.
+    """
+    texts: list[str] = []
+    left_out: dict[str, str] = {}
     for text in criteria:
         if text != "all":
-            names.append(text)
+            texts.append(text)
             continue
-        usable = (r for r in registry().records["criterion"] if r.status == "ok")
-        names += [r.info.name for r in usable if _by_default(r)]
-    return names
+        for record in registry().records["criterion"]:
+            try:
+                if _by_default(record):
+                    texts.append(record.info.name)
+            except Unavailable as error:
+                left_out[record.info.name] = str(error)
+    return texts, left_out
 
 
 def _by_default(record: Record) -> bool:
-    """Whether a criterion can do with its defaults; `lam=auto` cannot where there is no calibration."""
-    if any(p.default is REQUIRED for p in parameters(record).values()):
-        return False
+    """Whether a criterion can do with its defaults; `lam=auto` cannot where there is no calibration.
+
+    Raises:
+        Unavailable: it cannot be used here: a package is missing, or a model that cannot be fetched.
+    """
     some = Problem(noisy=Pictures(np.zeros((1, 8, 8, 3), np.uint8))[0], sigma=25.0)
     try:
         Criterion(registry().get("criterion", record.info.name), some)
-    except (ParamError, Unavailable):  # a model that is not here and cannot be fetched
+    except ParamError:
         return False
     return True
 
@@ -254,7 +268,9 @@ def estimate(left: tuple[Job, ...]) -> float:
     while steps < 2:
         steps += len(next(blocks))
     per_pixel = (time.perf_counter() - started) / (steps * side * side)
-    return sum(per_pixel * _pixels(job.spec, job.dataset) * job.spec.iterations for job in left)
+    one_each = {job.spec.image: job for job in left}  # a picture is opened once, not at every level and seed
+    pixels = {image: _pixels(job.spec, job.dataset) for image, job in one_each.items()}
+    return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left)
 
 
 def _pixels(spec: UnitSpec, dataset: str) -> int:

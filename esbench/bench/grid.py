@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -61,7 +60,7 @@ def units(config: Config) -> Iterator[UnitSpec]:
 
 def unit_id(spec: UnitSpec) -> str:
     """Return the name of a unit: readable, and unique by the hash of all that it is made of."""
-    text = json.dumps(dataclasses.asdict(spec), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(vars(spec), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     noise = params.split(spec.noise)[0] + ("" if spec.sigma is None else plain(spec.sigma))
     parts = (

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from esbench.bench.replay import Wanted, found, stop_of, wanted
-from esbench.bench.store import Run, Unit
+from esbench.bench.store import Look, Run, Unit
 from esbench.errors import UsageError
+from esbench.types import UnitSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +86,7 @@ class Results:
     def __init__(self, run: str | os.PathLike[str]) -> None:
         self.run = Run(run)
         self.config = self.run.config()
+        self._seen: dict[str, tuple[object, Look]] = {}
 
     def __repr__(self) -> str:
         return f"Results({str(self.run.path)!r})"
@@ -133,7 +135,7 @@ class Results:
         """
         rule = Rule(self.config.patience if patience is None else patience, float(min_delta))
         done = list(self._done(None))
-        measured = list(dict.fromkeys(text for _, result in done for text in _measured(result)))
+        measured = list(dict.fromkeys(text for _, result, _ in done for text in _measured(result)))
         asked = None if criteria is None else self._asked(dict.fromkeys(criteria), measured)
         rows = list(self._rows(done, asked, rule))
         decided = {row["criterion"] for row in rows}
@@ -199,15 +201,15 @@ class Results:
         found = self.run.units() if units is None else [self.run.unit(id) for id in units]
         failed = []
         for unit in found:
-            if damage := unit.damage():
-                failed.append((unit.id, "", damage))
+            look = self._look(unit)
+            if look.damage:
+                failed.append((unit.id, "", look.damage))
                 continue
-            result = unit.result()
-            if result is None:
+            if look.result is None:
                 if error := unit.error():
                     failed.append((unit.id, "", error.strip().splitlines()[-1]))
                 continue
-            for text, entry in result["criteria"].items():
+            for text, entry in look.result["criteria"].items():
                 if entry["failed"] and (criteria is None or text in criteria):
                     failed.append((unit.id, text, entry["failed"]))
         return failed
@@ -218,11 +220,26 @@ class Results:
 
         return pd.DataFrame(self.table(), columns=list(COLUMNS))
 
-    def _done(self, units: Iterable[str] | None) -> Iterator[tuple[Unit, dict[str, Any]]]:
-        """Give the units that are done, each with its result."""
+    def done(self) -> dict[str, dict[str, Any]]:
+        """Return the result of each unit that is done, by its id."""
+        return {unit.id: result for unit, result, _ in self._done(None)}
+
+    def _done(self, units: Iterable[str] | None) -> Iterator[tuple[Unit, dict[str, Any], UnitSpec]]:
+        """Give the units that are done, each with its result and what it is made of."""
         for unit in self.run.units() if units is None else map(self.run.unit, units):
-            if not unit.damage() and (result := unit.result()) is not None:
-                yield unit, result
+            look = self._look(unit)
+            if look.result is not None and look.spec is not None:
+                yield unit, look.result, look.spec
+
+    def _look(self, unit: Unit) -> Look:
+        """Return what a unit left; what was seen before is read again only where there is another result."""
+        edition = unit.edition()
+        before, look = self._seen.get(unit.id, (None, Look()))
+        if edition is None or edition != before:
+            look = unit.look()
+            if look.result is not None:
+                self._seen[unit.id] = edition, look
+        return look
 
     def _asked(self, texts: Iterable[str], measured: Sequence[str]) -> list[Wanted]:
         """Return the criteria that somebody typed; what was measured need not be installed here.
@@ -241,10 +258,10 @@ class Results:
         return asked
 
     def _rows(
-        self, done: Iterable[tuple[Unit, dict[str, Any]]], asked: Sequence[Wanted] | None, rule: Rule
+        self, done: Iterable[tuple[Unit, dict[str, Any], UnitSpec]], asked: Sequence[Wanted] | None, rule: Rule
     ) -> Iterator[dict[str, Any]]:
-        for unit, result in done:
-            measured, spec = _measured(result), unit.spec()
+        for unit, result, spec in done:
+            measured = _measured(result)
             ssim = {entry["stop_step"]: entry["ssim"] for entry in measured.values()}
             trace = _trace(unit)
             for criterion in map(Wanted, measured) if asked is None else asked:

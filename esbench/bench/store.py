@@ -144,6 +144,21 @@ class Run:
         return [self.unit(id) for id in self.record()["plan"]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What a unit left.
+
+    Attributes:
+        result: of one that is finished.
+        spec: what that is made of.
+        damage: why what it left cannot be read; the other two are then None.
+    """
+
+    result: dict[str, Any] | None = None
+    spec: UnitSpec | None = None
+    damage: str = ""
+
+
 class Unit:
     """A unit on the disk."""
 
@@ -167,25 +182,33 @@ class Unit:
         except (OSError, ValueError) as error:
             raise DataError(f"{str(self.path / 'result.json')!r} cannot be read: {error}.") from error
 
-    def damage(self) -> str:
-        """Return why what a finished unit left cannot be read, or an empty string; looks at the ends of its files."""
+    def look(self) -> Look:
+        """Return what the unit left; of the tables of one that is finished, only the ends are looked at."""
         try:
             result = self.result()
             if result is None:
-                return ""
-            self.spec()
+                return Look()
+            look = Look(result, self.spec())
             tables = [c for c, entry in result["criteria"].items() if not entry["failed"]]
             for path in (self.path / "trace.parquet", *map(self.criterion_path, tables)):
                 with open(path, "rb") as file:
                     begins = file.read(4)
                     file.seek(-4, os.SEEK_END)
                     if (begins, file.read(4)) != (b"PAR1", b"PAR1"):
-                        return f"{str(path)!r} cannot be read: it is cut off."
+                        return Look(damage=f"{str(path)!r} cannot be read: it is cut off.")
         except DataError as error:
-            return str(error)
+            return Look(damage=str(error))
         except (OSError, KeyError, AttributeError, TypeError) as error:
-            return f"{str(self.path)!r} cannot be read: {error}."
-        return ""
+            return Look(damage=f"{str(self.path)!r} cannot be read: {error}.")
+        return look
+
+    def edition(self) -> tuple[int, int] | None:
+        """Return what differs from one result of the unit to the next, or None while there is none."""
+        try:
+            found = (self.path / "result.json").stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
 
     def error(self) -> str:
         """Return the traceback of the last failure, or an empty string."""
@@ -209,7 +232,9 @@ class Unit:
         return self.path / "images" / f"{slug(name)}.png"
 
     def begin(self, spec: UnitSpec) -> None:
-        """Make the folder."""
+        """Make the folder; whoever calls it holds the unit."""
+        for part in self.path.rglob(".*.*"):  # of a process that was killed while it wrote
+            part.unlink(missing_ok=True)
         (self.path / "criteria").mkdir(parents=True, exist_ok=True)
         (self.path / "images").mkdir(exist_ok=True)
         write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
@@ -299,10 +324,12 @@ class Unit:
 def status(unit: Unit) -> dict[str, Any]:
     """Return how far a unit is: done, failed, running, paused or missing, with the reason of what failed."""
     found: dict[str, Any] = {"unit": unit.id, "status": "missing", "reason": "", "criteria": {}}
-    if damage := unit.damage():
-        return found | {"status": "failed", "reason": damage}
-    if (result := unit.result()) is not None:
-        return found | {"status": "done", "criteria": {c: entry["failed"] for c, entry in result["criteria"].items()}}
+    look = unit.look()
+    if look.damage:
+        return found | {"status": "failed", "reason": look.damage}
+    if look.result is not None:
+        criteria = {text: entry["failed"] for text, entry in look.result["criteria"].items()}
+        return found | {"status": "done", "criteria": criteria}
     if not unit.path.exists():
         return found
     if unit.busy():

@@ -148,16 +148,23 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
         if text not in done or (done[text]["failed"] and (job.retry or done[text]["made_by"] != made_by(text)))
     )
     if not result["complete"] and (missing or not job.live):
-        return job.criteria  # it ended early: nothing of it can be joined
+        # it ended early, and nothing can be joined to it: what other commands measured is measured again with the rest
+        return tuple(dict.fromkeys([*job.criteria, *(text for text in done if _usable(text, done[text]))]))
     return missing
 
 
+def _usable(text: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a criterion did not fail, and can be measured again as it was."""
+    with contextlib.suppress(EsbenchError):
+        return not entry["failed"] and entry["made_by"] == made_by(text)
+    return False
+
+
 def _result(job: Job, unit: Unit) -> dict[str, Any] | None:
-    if damage := unit.damage():
-        if not job.retry:
-            raise DataError(damage)
-        return None
-    return unit.result()
+    look = unit.look()
+    if look.damage and not job.retry:
+        raise DataError(look.damage)
+    return look.result
 
 
 def _maker(made: dict[str, Any]) -> str:

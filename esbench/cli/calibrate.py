@@ -49,6 +49,7 @@ WHERE = {"windowed": "at the stop of the benchmark's rule", "global": "at the st
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
 @click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [1000]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
+@click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
 @click.option(
     "--objective",
     type=click.Choice(list(WHERE)),
@@ -88,7 +89,7 @@ def calibrate_command(
 
     The optimisations are an ordinary run, which goes on where it was; the search over its traces takes seconds. What is
     found is mu = lam / (H W), which does not depend on the size of the pictures: the one with the highest mean PSNR at
-    the stop, with a margin to where the rule never stops.
+    the stop, with a margin to where the rule never stops. After --budget it is that of the pictures that are done.
     """
     from esbench.bench import calibrate, config, driver
     from esbench.bench.results import Results
@@ -123,7 +124,7 @@ def calibrate_command(
     if output is not None:
         with _writing(output):
             output.write_text(json.dumps(_table(rows, settings, objective), indent=1) + "\n", encoding="utf-8")
-    if figure is not None:
+    if figure is not None and rows:
         _draw(rows, figure)
     if as_json:
         print_json(rows)

@@ -110,8 +110,7 @@ def _left_out(results: Results, rows: Sequence[dict[str, Any]]) -> list[str]:
     said = [f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}" for unit, criterion, reason in failures]
     if not rows:
         return [*said, f"No unit of {str(results.run.path)!r} is done yet."]
-    failed = {unit for unit, criterion, _ in failures if not criterion}
-    done = sum(unit.result() is not None for unit in results.run.units() if unit.id not in failed)
+    done = len(results.done())
     texts = [row["criterion"] for row in rows]
     return said + [
         f"{text}: {n} of {done} units; on the others it was not measured, failed, or is not decided (--live)."

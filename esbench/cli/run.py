@@ -85,6 +85,8 @@ def run_command(
         say(f"run: {folder}")
     if preset is not None:
         say(f"preset {preset}: {configuration.preset_summary(preset)}")
+    for name, why in planned.left_out.items():
+        say(f"'all' leaves out {name}: {why}")
     _warn_of_plugins(verbose)
     if dry_run:
         _show_plan(planned, config, as_json)

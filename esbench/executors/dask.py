@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import math
 import os
 import queue
 import threading
@@ -24,13 +26,19 @@ from esbench.bench.watch import Watch
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import Unavailable, UnitError
 from esbench.registry import registry
-from esbench.types import Event, Outcome, Range
+from esbench.types import Event, Outcome, Progress, Range
 
 #: Units that are handed out ahead for each thread of a worker, so that none waits for the driver.
 AHEAD = 2
 
-#: Seconds between two looks at what came back, and between two looks of a worker whether it is to halt.
-LOOK_EVERY, HALT_EVERY = 0.1, 1.0
+#: Seconds between two looks at what came back.
+LOOK_EVERY = 0.1
+
+#: Seconds between two looks of a worker whether it is to halt, and between two times that it says how far a unit is.
+HALT_EVERY, TELL_EVERY = 1.0, 1.0
+
+#: Seconds between two looks at how many workers there are: a cluster may grow.
+COUNT_EVERY = 1.0
 
 #: Seconds to wait for a scheduler to answer.
 CONNECT = 10
@@ -78,32 +86,36 @@ def dispatch(
     waiting = iter(jobs)
     back: queue.Queue[Any] = queue.Queue()
     out: dict[Any, Job] = {}
-    halted = False
+    halted, threads, counted = False, 0, -math.inf
     try:
         while True:
             if not halted and (halted := halt()):
                 flag.set()
-            room = AHEAD * max(1, sum(client.nthreads().values())) - len(out)
-            for job in () if halted else _first(room, waiting):
-                future = client.submit(work, job_to_json(job), mine, name, pure=False)
-                out[future] = job
-                future.add_done_callback(back.put)
+            if time.monotonic() - counted >= COUNT_EVERY:
+                threads, counted = sum(client.nthreads().values()), time.monotonic()
+            room = 0 if halted else max(0, AHEAD * max(1, threads) - len(out))
+            # several in one message, and their answers in another: messages are what a driver has to do
+            if ahead := list(itertools.islice(waiting, room)):
+                sent = client.map(work, [job_to_json(job) for job in ahead], wanted=mine, name=name, pure=False)
+                out |= zip(sent, ahead, strict=True)
+                for future in sent:
+                    future.add_done_callback(back.put)
             if not out:
                 return
-            try:
-                future = back.get(timeout=LOOK_EVERY)
-            except queue.Empty:
+            if not (returned := {future.key: future for future in _returned(back)}):
                 continue
-            job = out.pop(future)
-            try:
-                answer = future.result()
-            except KilledWorker:
-                unit = Run(job.run).unit(grid.unit_id(job.spec))
-                yield failed(unit, UnitError("The worker that ran it was lost again and again."), 0.0, emit)
-                continue
-            if "refused" in answer:
-                raise Unavailable(answer["refused"])
-            yield outcome_from_json(answer["outcome"])
+            answers = client.gather(returned, errors="skip")
+            for key, future in returned.items():
+                job = out.pop(future)
+                try:
+                    answer = answers[key] or future.result()
+                except KilledWorker:
+                    unit = Run(job.run).unit(grid.unit_id(job.spec))
+                    yield failed(unit, UnitError("The worker that ran it was lost again and again."), 0.0, emit)
+                    continue
+                if "refused" in answer:
+                    raise Unavailable(answer["refused"])
+                yield outcome_from_json(answer["outcome"])
     finally:
         client.cancel(list(out))
         client.unsubscribe_topic(name)
@@ -123,7 +135,7 @@ def work(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, An
     worker = get_worker()
     if lacking := _lacking(job, wanted, str(worker.address)):
         return {"refused": lacking}
-    flag, seen, looked = Flag(name), False, 0.0
+    flag, seen, looked, told = Flag(name), False, 0.0, -math.inf
 
     def halt() -> bool:
         nonlocal seen, looked
@@ -132,6 +144,11 @@ def work(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, An
         return seen
 
     def emit(event: Event) -> None:
+        nonlocal told
+        if isinstance(event, Progress):
+            if time.monotonic() - told < TELL_EVERY:
+                return
+            told = time.monotonic()
         worker.log_event(name, {"esbench": event_to_json(event)})
 
     unit = job_from_json(job)
@@ -167,12 +184,12 @@ def _lacking(job: dict[str, Any], wanted: dict[str, Any], where: str) -> str:
     return ""
 
 
-def _first(n: int, jobs: Iterator[Job]) -> Iterator[Job]:
-    for _ in range(n):
-        job = next(jobs, None)
-        if job is None:
-            return
-        yield job
+def _returned(back: queue.Queue[Any]) -> Iterator[Any]:
+    """Give all that came back; waits a moment for the first."""
+    with contextlib.suppress(queue.Empty):
+        yield back.get(timeout=LOOK_EVERY)
+        while True:
+            yield back.get_nowait()
 
 
 @contextlib.contextmanager
@@ -196,7 +213,8 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
         i: {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": env, "memory_limit": 0, "silence_logs": 40}}
         for i, env in enumerate(slots)
     }
-    scheduler = {"cls": distributed.Scheduler, "options": {"port": 0, "dashboard": False, "host": "127.0.0.1"}}
+    options = {"port": 0, "dashboard": False, "dashboard_address": ":0", "host": "127.0.0.1"}
+    scheduler = {"cls": distributed.Scheduler, "options": options}
     with (
         distributed.SpecCluster(spec, scheduler, silence_logs=50) as cluster,
         distributed.Client(cluster) as client,

@@ -10,7 +10,7 @@ import pytest
 
 from esbench.bench.config import Config
 from esbench.bench.results import COLUMNS, TYPES, Results
-from esbench.bench.store import Run
+from esbench.bench.store import Run, Unit
 from esbench.errors import Missing
 from esbench.types import UnitSpec
 
@@ -168,6 +168,18 @@ def test_what_failed_is_listed_and_has_no_row(tmp_path):
     assert results.failures(criteria=["wmv"], units=["u"]) == []
 
 
+def test_a_unit_is_read_once_and_again_where_it_has_another_result(tmp_path, monkeypatch):
+    results = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0]})
+    looks, look = [], Unit.look
+    monkeypatch.setattr(Unit, "look", lambda unit: looks.append(unit.id) or look(unit))
+    assert (len(results.table()), results.failures(), list(results.done())) == (1, [], ["u"])
+    assert looks.count("u") == 1
+    unit = results.run.unit("u")
+    unit.write_result(unit.result() | {"last_db": 7.0})
+    assert results.table()[0]["last_db"] == 7.0
+    assert looks.count("u") == 2
+
+
 def test_it_becomes_a_data_frame(tmp_path):
     pd = pytest.importorskip("pandas")
     frame = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0]}).to_pandas()
@@ -209,5 +221,5 @@ def test_it_shows_itself_by_its_folder_and_in_a_notebook_by_its_tables(tmp_path)
     assert repr(results) == f"Results({str(tmp_path)!r})"
     page = results._repr_html_()
     assert "<p>d, gaussian noise of sigma 25, 1 unit: peak 20.00 dB at step 2, last step 15.00 dB</p>" in page
-    assert '<tr><td>wmv</td><td>2</td><td class="number"><b>20.00</b></td>' in page
+    assert '<tr><th scope="row">wmv</th><td>2</td><td class="number"><b>20.00</b></td>' in page
     assert "<td>5 (never stopped)</td>" in page

@@ -204,6 +204,16 @@ def test_a_unit_gives_back_what_it_was_given(unit):
     assert np.array_equal(read(unit.image_path("stop-wmv[window=5]")), image)
 
 
+def test_what_a_killed_process_was_writing_is_removed_when_the_unit_begins_again(unit):
+    parts = [unit.path / ".checkpoint.pt.0f90e857", unit.path / "images" / ".last.png.1b6399ab.png"]
+    for part in parts:
+        part.touch()
+    unit.write_result({"complete": True})
+    unit.begin(unit.spec())
+    assert not any(part.exists() for part in parts)
+    assert unit.result() == {"complete": True}
+
+
 def test_a_unit_is_done_when_its_result_is_there(unit):
     assert unit.result() is None
     unit.write_error("Traceback\nValueError: no\n")

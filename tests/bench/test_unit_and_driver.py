@@ -321,6 +321,17 @@ def test_a_full_run_takes_a_live_unit_as_unfinished(config, tmp_path):
     assert rows(tmp_path / "r") == rows(tmp_path / "full")
 
 
+def test_a_live_command_with_another_criterion_keeps_what_was_measured(config, tmp_path):
+    one, other = (dataclasses.replace(config, criterion=(text,), live=True) for text in LIVE)
+    run(one, tmp_path / "r")
+    before = rows(tmp_path / "r")
+    run(other, tmp_path / "r")
+    assert rows(tmp_path / "r", criteria=LIVE[:1]) == before
+    run(dataclasses.replace(config, criterion=LIVE, live=True), tmp_path / "both")
+    assert rows(tmp_path / "r", criteria=LIVE) == rows(tmp_path / "both")
+    assert driver.plan(one, tmp_path / "r").left == driver.plan(other, tmp_path / "r").left == ()
+
+
 def test_a_live_command_with_another_criterion_leaves_a_complete_unit_complete(config, tmp_path):
     run(dataclasses.replace(config, criterion=("loss",)), tmp_path / "r")
     before = rows(tmp_path / "r")
@@ -518,9 +529,11 @@ def test_all_is_every_criterion_that_can_be_used_as_it_is(config, plugin, monkey
     monkeypatch.setattr(models, "find", lambda name: None)
     monkeypatch.setattr(models, "download", offline)
     plugin(FRAGILE.format("pass"))
-    names = driver.expand(("wmv", "all"))
+    names, left_out = driver.expand(("wmv", "all"))
     assert {"cifs-jpeg", "wmv", "emv", "loss", "last", "fragile"} <= set(names)
     assert not {"fixed", "brisque"} & set(names)
+    assert "fixed" not in left_out  # it is here, and only wants a parameter
+    assert left_out["brisque"] == "brisque_model_live.yml could not be fetched."
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,19 @@ def test_the_command_writes_what_it_found_the_curve_and_a_figure(esbench, pictur
     assert other["best_psnr_db"] != row["best_psnr_db"] or other["best_mu"] != row["best_mu"]
 
 
+def test_a_budget_leaves_the_rest_to_the_same_command(esbench, pictures, tmp_path):
+    call = (
+        *("calibrate", "-d", pictures("a", "b", size=(48, 48)), "--iterations", "30", "--patience", "5"),
+        *("--sigma", "25", "--network", "skip[channels=4,scales=3]", "--device", "cpu", "--out", tmp_path / "c"),
+    )
+    first = esbench(*call, "--budget", "0s", "--figure", tmp_path / "curve.svg", "--json")
+    assert (first.code, json.loads(first.out)) == (0, [])
+    assert "2 units left: the same command goes on where this one ended" in first.err
+    assert not (tmp_path / "curve.svg").exists()
+    (row,) = json.loads(esbench(*call, "--json").out)
+    assert row["pictures"] == 2
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
