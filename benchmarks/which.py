@@ -125,6 +125,10 @@ def compared(found: Sequence[Row], paths: Sequence[str], winner: str) -> list[Ro
     ]
 
 
+def gap(mean_and_largest: Sequence[float] | None) -> str:
+    return "" if mean_and_largest is None else "{:.2f} ({:.2f})".format(*mean_and_largest)
+
+
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *lines])
@@ -153,8 +157,7 @@ def main() -> None:
     ]
     print(table([*header, "never", "stop", "ms a step"], lines), end="\n\n")
     noises = list(dict.fromkeys(noise for row in rows for noise in row["noises"]))
-    gaps = [[f"{m:.2f} ({high:.2f})" for m, high in (row["noises"][noise] for noise in noises)] for row in rows]
-    lines = [[f"`{row['criterion']}`", *cells] for row, cells in zip(rows, gaps, strict=True)]
+    lines = [[f"`{row['criterion']}`", *(gap(row["noises"].get(noise)) for noise in noises)] for row in rows]
     print(table(["criterion", *noises], lines))
     if instead:
         names = list(instead[0]["db"])
