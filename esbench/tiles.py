@@ -67,10 +67,14 @@ def spans(length: int, side: int, overlap: int) -> list[Span]:
     side = min(side, length)
     n = 1 if side == length else math.ceil((length - overlap) / (side - overlap))
     starts = np.linspace(0, length - side, n).round().astype(int)
-    to_the_edge = np.minimum(np.arange(side), np.arange(side)[::-1]) + 1
+    ramp = np.minimum(1, np.arange(1, side + 1) / (overlap + 1))
     windows = np.zeros((n, length))
     for window, start in zip(windows, starts, strict=True):
-        window[start : start + side] = np.minimum(1, to_the_edge / (overlap + 1))
+        window[start : start + side] = 1
+        if start > 0:  # where the picture itself ends, nothing takes over
+            window[start : start + side] *= ramp
+        if start < length - side:
+            window[start : start + side] *= ramp[::-1]
     windows /= windows.sum(0)
     return [
         Span(int(start), window[start : start + side].astype(np.float32))
