@@ -26,7 +26,6 @@ import numpy as np
 from benchmarks.results import seconds as measured
 from esbench import cli
 from esbench.bench import driver, grid
-from esbench.bench.build import observation, trajectory
 from esbench.bench.config import Config
 from esbench.bench.replay import found, stop_of
 from esbench.bench.results import Results
@@ -59,29 +58,35 @@ def do(config: Config, out: Path) -> None:
 
 
 def overhead(runs: int) -> dict[str, Any]:
-    """The driver over the same optimisations in a plain loop, without criteria's time (`last` costs nothing)."""
+    """What the driver adds to each step, unit and run: its time by the clock, without what the steps took."""
+    few, many, adds = 50, 250, []
     with tempfile.TemporaryDirectory() as folder:
-        where = pictures(Path(folder) / "pictures", 4, 96)
-        config = Config(
-            dataset=str(where), criterion=("last",), network="skip[channels=16]", iterations=300, device="cpu"
-        )
 
-        def plainly() -> None:
-            for spec in grid.units(config):
-                _, noisy, _ = observation(spec, config.dataset)
-                for _ in trajectory(spec, noisy, "cpu"):
-                    pass
+        def outside(name: str, units: int, steps: int) -> float:
+            """Return the ms outside the steps of a run of so many units of so many steps."""
+            config = Config(
+                dataset=str(pictures(Path(folder) / f"{name} pictures", units, 96)),
+                criterion=("last",),
+                network="skip[channels=16]",
+                iterations=steps,
+                device="cpu",
+            )
+            out = Path(folder) / name
+            times, _ = measured(lambda: do(config, out), 1)
+            return 1000 * (times[0] - sum(unit.trace(["seconds"])["seconds"][-1] for unit in Run(out).units()))
 
-        ratios = []
+        outside("warm", 1, few)
         for i in range(runs):
-            plain = measured(plainly, 1)
-            ours = measured(lambda i=i: do(config, Path(folder) / f"run{i}"), 1)
-            ratios.append([mine[0] / alone[0] for mine, alone in zip(ours, plain, strict=True)])
-    by_clock, on_processor = zip(*ratios, strict=True)
+            small, long, wide = (outside(f"{i} {n} {t}", n, t) for n, t in ((1, few), (1, many), (5, few)))
+            step = (long - small) / (many - few)
+            unit = (wide - small) / 4 - few * step
+            adds.append((step, unit, small - unit - few * step))
+    step, unit, run = np.median(adds, axis=0).round(2).tolist()
     return {
-        "driver / plain loop": f"{statistics.median(by_clock):.3f}",
-        "the same on the processor": f"{statistics.median(on_processor):.3f}",
-        "all": [[round(r, 3) for r in both] for both in ratios],
+        "ms a step": step,
+        "ms a unit": unit,
+        "ms a run": run,
+        "all": np.round(adds, 2).tolist(),
     }
 
 

@@ -1,7 +1,7 @@
-"""How the optimisation grows: `python -m benchmarks.scaling`.
+"""How the optimisation grows: `python -m benchmarks.scaling [units|sizes|steps ...]`.
 
 * units: one, two and four optimisations at once on one device, a process each, and what they make together;
-* sizes: steps a second and memory for squares from 128 to 1024;
+* sizes: steps a second and memory for squares from 128 to 1024, on a CPU to 512;
 * steps: memory after the first steps and at intervals up to the last; it must not grow.
 
 On a CPU the threads are shared out among the units. Memory is that of the GPU, or of the process.
@@ -13,7 +13,7 @@ import argparse
 import json
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -84,6 +84,13 @@ def memory_of_steps(args: argparse.Namespace) -> list[tuple[int, float]]:
     return found
 
 
+PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "units": lambda args: [together(n, args.units_size, args) for n in args.units],
+    "sizes": lambda args: [together(1, size, args) for size in args.sizes],
+    "steps": memory_of_steps,
+}
+
+
 def table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     print(f"\n{title}")
     base = rows[0]["steps_per_s"]
@@ -97,30 +104,34 @@ def table(title: str, rows: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cuda = torch.cuda.is_available()
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} [all]")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument("--precision", default="bfloat16" if cuda else "float32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU, for all units")
     parser.add_argument("--units", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--units-size", type=int, default=512 if cuda else 128)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, *([1024] if cuda else [])])
     parser.add_argument("--seconds", type=float, default=10, help="for each row")
     parser.add_argument("--steps", type=int, default=20_000 if cuda else 1000)
     parser.add_argument("--steps-size", type=int, default=256 if cuda else 64)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    units = [together(n, args.units_size, args) for n in args.units]
-    sizes = [together(1, size, args) for size in args.sizes]
-    over = memory_of_steps(args)
-    found = {**machine(args.device), "units": units, "sizes": sizes, "steps": over}
+    parts = args.parts or PARTS
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"PART is of {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    found = machine(args.device) | {part: PARTS[part](args) for part in parts}
     if args.json:
         print(json.dumps(found, indent=1))
         return
     print(f"{found['processor']}, {args.precision}")
-    table("units at once", units)
-    table("sizes", sizes)
-    print(f"\nmemory over the steps, {args.steps_size} x {args.steps_size}")
-    for step, mib in over:
-        print(f"  step {step:6}: {mib:7.1f} MiB, {mib / over[0][1]:.3f} of the first")
+    if "units" in found:
+        table("units at once", found["units"])
+    if "sizes" in found:
+        table("sizes", found["sizes"])
+    if "steps" in found:
+        print(f"\nmemory over the steps, {args.steps_size} x {args.steps_size}")
+        for step, mib in found["steps"]:
+            print(f"  step {step:6}: {mib:7.1f} MiB, {mib / found['steps'][0][1]:.3f} of the first")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ peak, and the largest, for each noise.
 
 With `--others` also what one would try instead, on the same pictures: wavelets, non-local means and total variation of
 scikit-image, and BM3D where `bm3d` can be imported (its licence is for research only; see there). They are told the
-noise level that `esbench.noise` estimates, as XX
+noise level that `esbench.noise` estimates.
 """
 
 from __future__ import annotations
@@ -90,20 +90,20 @@ def others() -> dict[str, Callable[[np.ndarray, float, float], np.ndarray]]:
 
         return bm3d_rgb(y, sigma)
 
-    found = {"wavelets": wavelets, "non-local means": non_local_means, "TV": tv}
-    return found | ({"BM3D": bm3d} if importlib.util.find_spec("bm3d") else {})
+    free = {"wavelets": wavelets, "non-local means": non_local_means, "TV": tv}
+    return free | ({"BM3D": bm3d} if importlib.util.find_spec("bm3d") else {})
 
 
 def instead(path: str) -> Iterator[Row]:
     """Give, for each picture of a run, its noise and the PSNR of what is tried instead."""
-    run = Run(path)
+    run, methods = Run(path), others()
     for unit in run.units():
         if not (unit.result() or {}).get("complete"):
             continue
         clean, noisy, _ = observation(unit.spec(), run.config().dataset)
         noise = estimate(noisy)
         y, sigma = noisy.astype(np.float64), noise.sigma / 255
-        db = {name: psnr(denoise(y, sigma, noise.variance), clean) for name, denoise in others().items()}
+        db = {name: psnr(denoise(y, sigma, noise.variance), clean) for name, denoise in methods.items()}
         yield {"unit": unit.id, "noisy": psnr(noisy, clean), **db}
 
 
@@ -151,7 +151,7 @@ def main() -> None:
     header = ["criterion", "units", "raw: mean", "95 %", "largest", "averaged: mean", "95 %", "largest"]
     lines = [
         [f"`{row['criterion']}`", str(row["units"])]
-        + [f"{gap:.2f}" for gap in row["raw"] + row["average"]]
+        + [f"{db:.2f}" for db in row["raw"] + row["average"]]
         + [str(row["never"]), f"{row['stop']:.0f}", f"{row['ms']:.2f}"]
         for row in rows
     ]
