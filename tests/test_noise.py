@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,12 @@ def photograph(side: int = 96) -> np.ndarray:
 
 def noisy(sigma: float, clean: np.ndarray, seed: int = 0) -> np.ndarray:
     return gaussian(clean, np.random.default_rng(seed), sigma=sigma)
+
+
+def shared(shape: tuple[int, ...], sigma: float, radius: float) -> np.ndarray:
+    """Return Gaussian noise of a level that neighbours share."""
+    noise = cv2.GaussianBlur(np.random.default_rng(0).standard_normal(shape), (0, 0), radius)
+    return (sigma / 255 * noise / noise.std()).astype(np.float32)
 
 
 def true_variance(degrade, clean: np.ndarray, **parameters: float) -> np.ndarray:
@@ -124,6 +131,32 @@ def test_noise_that_went_through_jpeg_is_found_and_said_not_to_be_white():
     found = estimate(image)
     assert not found.white
     assert found.variance == pytest.approx(np.mean((image - clean) ** 2), rel=0.3)
+
+
+@pytest.mark.parametrize("radius", [0.6, 1.0])
+def test_noise_that_neighbours_share_is_found_and_said_not_to_be_white(radius):
+    clean = photograph()
+    image = (clean + shared(clean.shape, 15, radius)).clip(0, 1)
+    found = estimate(image)
+    assert not found.white
+    assert found.variance == pytest.approx(np.mean((image - clean) ** 2), rel=0.35)
+
+
+def test_coarse_noise_under_a_little_white_noise_is_noticed():
+    clean = scene(96, 96, 3)
+    image = noisy(2, clean + shared(clean.shape, 10, 2.0))
+    found = estimate(image)
+    assert not found.white
+    assert found.variance > 5 * (2 / 255) ** 2
+
+
+def test_shared_noise_is_not_taken_from_where_it_was_clipped():
+    clean = scene(96, 96, 3)
+    clean[:, 48:] = 0
+    image = (clean + shared(clean.shape, 25, 0.7)).clip(0, 1)
+    found = estimate(image)
+    assert not found.white
+    assert found.variance == pytest.approx(np.mean((image - clean) ** 2), rel=0.35)
 
 
 # -- the kind
