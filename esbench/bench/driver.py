@@ -19,7 +19,7 @@ import numpy as np
 
 from esbench import __version__
 from esbench.bench import grid
-from esbench.bench.build import network, observation, trajectory
+from esbench.bench.build import network, observation, problem, trajectory
 from esbench.bench.config import Config
 from esbench.bench.measure import is_stranger
 from esbench.bench.stamp import command, commit, stamp
@@ -285,10 +285,10 @@ def _check(job: Job) -> None:
     _, noisy, sigma = observation(job.spec, job.dataset)
     with torch.device("meta"):
         network(job.spec, noisy.shape)
-    problem = Problem(noisy=Pictures(noisy[None])[0], sigma=sigma, task=job.spec.task)
+    given = problem(job.spec, noisy, sigma)
     for text in job.criteria:
         component = registry().get("criterion", text)
         # a stranger's own code runs where it is watched
         made_of_codec = bool(getattr(component.info, "codec", ""))
         if made_of_codec or not is_stranger(component.record):
-            Criterion(component, problem)
+            Criterion(component, given)

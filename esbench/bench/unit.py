@@ -14,7 +14,7 @@ import numpy as np
 
 from esbench import metrics
 from esbench.bench import checkpoint, grid
-from esbench.bench.build import observation, trajectory
+from esbench.bench.build import observation, problem, trajectory
 from esbench.bench.measure import Column, Inline, Lanes, Trace, Watched
 from esbench.bench.replay import found
 from esbench.bench.store import Run, Unit
@@ -26,7 +26,6 @@ from esbench.types import (
     Notice,
     Outcome,
     Pictures,
-    Problem,
     Progress,
     UnitFailed,
     UnitFinished,
@@ -178,8 +177,8 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
         return None
     live = job.live and not (before is not None and before["complete"])  # what is complete stays so
     clean, noisy, sigma = observation(spec, job.dataset)
-    problem = Problem(noisy=Pictures(noisy[None])[0], sigma=sigma, task=spec.task)
-    columns = [Column(text, problem, Running(job.patience), watched, failed=job.struck.get(text, "")) for text in texts]
+    given = problem(spec, noisy, sigma)
+    columns = [Column(text, given, Running(job.patience), watched, failed=job.struck.get(text, "")) for text in texts]
     optimisation = trajectory(spec, noisy, job.device)
     trace = Trace(Pictures(clean[None]).tensor.to(optimisation.task.y.device))
     unit.begin(spec)

@@ -218,8 +218,8 @@ def _work(jobs: Sequence[Job], options: Options, display: Display, report: Path 
         display.begin(f"{job.name}: {w} x {h}, noise of sigma {at_work.noise.sigma:.1f}", job.name)
         if options.sigma is None and not at_work.noise.white:
             display.note(
-                f"{job.name}: its noise is not white, as is usual after JPEG, demosaicing or scaling, so that the level "
-                "is a rough one; --sigma says it better"
+                f"{job.name}: its noise is not white, as is usual after JPEG, demosaicing or scaling, so that the "
+                "level is a rough one; --sigma says it better"
             )
         try:
             for position in at_work:
