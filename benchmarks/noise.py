@@ -67,10 +67,12 @@ def truth(clean: np.ndarray, degradation: Any, rng: np.random.Generator) -> np.n
     return ((square - total**2 / n) / (n - 1)).mean((0, 1))
 
 
-def rows(datasets: list[str], limit: int | None, crops: list[int | None], grey: bool) -> Iterator[dict[str, Any]]:
+def rows(
+    datasets: list[str], limit: int | None, crops: list[int | None], grey: bool, noises: list[str]
+) -> Iterator[dict[str, Any]]:
     """Give a row for each size and degradation."""
     for crop in crops:
-        for text in (*GAUSSIAN, *OTHERS):
+        for text in noises:
             degradation = registry().get("degradation", text)
             found: dict[str, list[float]] = {"ours": [], "chen": [], "known": [], "channel": [], "sigma": []}
             kinds: Counter[str] = Counter()
@@ -166,6 +168,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="the first so many of each")
     parser.add_argument("--crop", type=int, nargs="+", default=[96, 128, 256, 0], help="0: whole pictures")
     parser.add_argument("--grey", action="store_true", help="the mean of the channels")
+    parser.add_argument("--noise", action="append", help="a degradation [Gaussian of seven levels, and the others]")
     parser.add_argument("--processed", action="store_true", help="noise that was blurred, demosaiced, compressed")
     parser.add_argument("--sigma", type=float, nargs="+", default=[15, 25, 0], help="with --processed")
     parser.add_argument("--json", action="store_true")
@@ -175,7 +178,7 @@ def main() -> None:
         for line in processed(*where, args.sigma):
             print(line, flush=True)
         return
-    found = rows(*where, args.grey)
+    found = rows(*where, args.grey, args.noise or [*GAUSSIAN, *OTHERS])
     if args.json:
         print(json.dumps(list(found), indent=1))
         return
