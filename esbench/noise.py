@@ -176,7 +176,7 @@ def calm_variances(image: Floats) -> Array:
     h, w, c = image.shape
     p = min(SIDE, h, w)
     windows = np.lib.stride_tricks.sliding_window_view(image, (p, p), axis=(0, 1))
-    step = math.isqrt(windows.shape[0] * windows.shape[1] // ENOUGH) + 1
+    step = math.isqrt(4 * windows.shape[0] * windows.shape[1] // ENOUGH) + 1  # a block is worth several patches
     blocks = windows[::step, ::step].reshape(-1, c, p * p)
     saturated = ((blocks <= 0) | (blocks >= 1)).mean((1, 2))
     least = np.sort(saturated)[min(len(blocks), PATCHES) - 1]
