@@ -48,21 +48,22 @@ def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("file", ["trace.parquet", "criteria/emv.parquet", "result.json", "spec.json"])
-def test_a_file_that_was_cut_costs_its_unit_and_is_mended_on_demand(config, tmp_path, file, esbench_command):
-    out = tmp_path / "r"
+def test_files_that_were_cut_cost_their_units_and_are_mended_on_demand(config, pictures, tmp_path, esbench_command):
+    config, out = dataclasses.replace(config, dataset=str(pictures(*"abcde"))), tmp_path / "r"
     assert run(config, out)[0] == 0
     whole = rows(out)
-    unit = Run(out).units()[1]
-    damage(unit.path / file)
+    files = ["trace.parquet", "criteria/emv.parquet", "result.json", "spec.json"]
+    spared, *units = Run(out).units()
+    for unit, file in zip(units, files, strict=True):
+        damage(unit.path / file)
 
     answer = esbench_command(config, out)
     assert answer.returncode == 1
-    (line,) = (line for line in answer.stderr.splitlines() if unit.id in line)
-    assert f"{Path(file).name}' cannot be read: " in line
-    assert "--retry-failed tries it again" in answer.stderr
-    assert unit.id not in {row["unit"] for row in rows(out)}
-    assert rows(out) == [row for row in whole if row["unit"] != unit.id]
+    for unit, file in zip(units, files, strict=True):
+        (line,) = (line for line in answer.stderr.splitlines() if unit.id in line)
+        assert f"{Path(file).name}' cannot be read: " in line
+    assert "--retry-failed tries" in answer.stderr
+    assert rows(out) == [row for row in whole if row["unit"] == spared.id]
 
     again = dataclasses.replace(config, retry_failed=True)
     assert run(again, out)[0] == 0
