@@ -92,7 +92,8 @@ def test_a_killed_worker_costs_nothing_and_a_halt_reaches_all(config, tmp_path, 
         killer.join()
         del os.environ["PIDS"]
     assert len([e for e in events if isinstance(e, UnitFinished)]) == 2
-    assert len(list(pids.iterdir())) == 3  # two workers, and the one that took the place of the killed
+    # the killed one was at its first unit; that was done by the other worker, or by the one that took its place
+    assert len(list(pids.iterdir())) in (2, 3)
     run(dataclasses.replace(config, criterion=("emv",), executor="serial"), tmp_path / "serial")
     assert [r for r in rows(tmp_path / "r") if r["criterion"] == "emv"] == rows(tmp_path / "serial")
 
