@@ -62,7 +62,7 @@ def test_files_that_were_cut_cost_their_units_and_are_mended_on_demand(config, p
     for unit, file in zip(units, files, strict=True):
         (line,) = (line for line in answer.stderr.splitlines() if unit.id in line)
         assert f"{Path(file).name}' cannot be read: " in line
-    assert "--retry-failed tries" in answer.stderr
+    assert "--retry-failed tries it again" in answer.stderr
     assert rows(out) == [row for row in whole if row["unit"] == spared.id]
 
     again = dataclasses.replace(config, retry_failed=True)
