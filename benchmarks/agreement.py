@@ -22,11 +22,11 @@ import numpy as np
 import torch
 
 from esbench.bench.grid import open_dataset
-from esbench.dip.fast import Fast
-from esbench.dip.loop import Trajectory
-from esbench.dip.settings import Settings
-from esbench.networks.skip import skip
-from esbench.tasks.denoise import Denoise
+from esbench.builtin.networks.skip import skip
+from esbench.builtin.tasks.denoise import Denoise
+from esbench.engine.fast import Fast
+from esbench.engine.loop import Trajectory
+from esbench.engine.settings import Settings
 
 
 def pairs(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

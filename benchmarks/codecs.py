@@ -20,8 +20,8 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from esbench.codecs.opencv import jpeg
-from esbench.datasets.samples import Samples
+from esbench.builtin.codecs.opencv import jpeg
+from esbench.builtin.datasets.samples import Samples
 
 BLOCK = 8  # frames
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from esbench.bench.build import observation
 from esbench.bench.store import Run
-from esbench.criteria.discrepancy import WINDOW, _fall
+from esbench.builtin.criteria.discrepancy import WINDOW, _fall
 from esbench.noise import estimate
-from esbench.rule import Stop, first_stop
+from esbench.stopping.rule import Stop, first_stop
 
 #: The values that are tried: of `slope` with c = 1, and of c with no slope.
 SLOPE = np.round(np.arange(0, 0.601, 0.05), 2)

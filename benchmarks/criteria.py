@@ -27,8 +27,9 @@ import torch
 
 from benchmarks.parity import live_python_qa, pyiqa_niqe
 from esbench import models
-from esbench.criteria import brisque, niqe
-from esbench.types import Frame, Pictures
+from esbench.builtin.criteria import brisque, niqe
+from esbench.frames import Frame
+from esbench.pictures import Pictures
 
 OURS: dict[str, Callable[..., Any]] = {
     "brisque": brisque.brisque_block,

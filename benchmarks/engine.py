@@ -33,15 +33,16 @@ import cv2
 import numpy as np
 import torch
 
-from esbench.criterion import Criterion
-from esbench.datasets.samples import Samples
-from esbench.dip.fast import Fast
-from esbench.dip.loop import Trajectory
-from esbench.dip.settings import Settings
-from esbench.networks.skip import skip
+from esbench.builtin.datasets.samples import Samples
+from esbench.builtin.networks.skip import skip
+from esbench.builtin.tasks.denoise import Denoise
+from esbench.engine.fast import Fast
+from esbench.engine.loop import Trajectory
+from esbench.engine.settings import Settings
+from esbench.observation import Problem
+from esbench.pictures import Pictures
 from esbench.registry import registry
-from esbench.tasks.denoise import Denoise
-from esbench.types import Pictures, Problem
+from esbench.stopping.criterion import Criterion
 
 CRITERIA = ("cifs-jpeg", "wmv", "emv", "brisque", "niqe")
 

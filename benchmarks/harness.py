@@ -29,10 +29,11 @@ from esbench.bench import driver, grid
 from esbench.bench.config import Config
 from esbench.bench.replay import found, stop_of
 from esbench.bench.results import Results
+from esbench.bench.spec import Outcome, UnitSpec
 from esbench.bench.store import Run, status
 from esbench.bench.wire import event_to_json
+from esbench.events import Progress
 from esbench.registry import made_by, registry
-from esbench.types import Outcome, Progress, UnitSpec
 
 NETWORK = "skip[channels=4,scales=2]"
 CLOCK = ("ms_per_step", "criterion_ms_per_step")

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from esbench import images, noise
-from esbench.datasets import named
+from esbench.builtin.datasets import named
 from esbench.registry import registry
 
 GAUSSIAN = [f"gaussian[sigma={s}]" for s in (5, 10, 15, 25, 35, 50, 75)]

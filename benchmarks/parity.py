@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 from esbench import models
-from esbench.criteria import brisque, niqe, nss
-from esbench.datasets import named
-from esbench.types import Frame, Pictures
+from esbench.builtin.criteria import brisque, niqe, nss
+from esbench.builtin.datasets import named
+from esbench.frames import Frame
+from esbench.pictures import Pictures
 
 SHAPES = [0, 2, 6, 10, 14, 18, 20, 24, 28, 32]
 KINDS = ("clean", "15", "25", "50", "blurred")

@@ -22,11 +22,11 @@ from esbench.bench.config import Config
 from esbench.bench.grid import unit_id
 from esbench.bench.replay import found, stop_of
 from esbench.bench.results import Results
+from esbench.bench.spec import UnitSpec
 from esbench.bench.stamp import machine, stamp
 from esbench.bench.store import Run, status
 from esbench.registry import made_by
 from esbench.report.files import report
-from esbench.types import UnitSpec
 
 CRITERIA = ("cifs-jpeg", "wmv")
 SIZE = (512, 768)

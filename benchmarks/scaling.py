@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.engine import loop, machine, noisy
-from esbench.dip.fast import Fast
+from esbench.engine.fast import Fast
 
 
 def memory_mib(device: str) -> float:

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from esbench.criteria.variance import ExponentialVariance, WindowedVariance
-from esbench.types import Frame, Pictures
+from esbench.builtin.criteria.variance import ExponentialVariance, WindowedVariance
+from esbench.frames import Frame
+from esbench.pictures import Pictures
 
 WINDOW = 100
 

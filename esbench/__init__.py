@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -42,73 +40,59 @@ __all__ = [
 
 if TYPE_CHECKING:
     from esbench.bench.results import Results
-    from esbench.denoise import Denoised, denoise
     from esbench.errors import EsbenchError
-    from esbench.hookspecs import hookimpl
-    from esbench.measure import criteria, measure
-    from esbench.rule import Stop, first_stop
-    from esbench.stopper import Stopper
-    from esbench.types import (
-        Block,
-        CodecInfo,
-        CriterionInfo,
-        DatasetInfo,
-        DegradationInfo,
+    from esbench.events import (
         Event,
-        Frame,
         Notice,
-        Picture,
-        Problem,
         Progress,
-        Range,
         RunFinished,
         RunStarted,
         UnitFailed,
         UnitFinished,
         UnitPaused,
         UnitStarted,
-        Value,
     )
+    from esbench.frames import Block, Frame, Value
+    from esbench.hookspecs import hookimpl
+    from esbench.measuring import criteria, measure
+    from esbench.observation import Problem
+    from esbench.pictures import Picture
+    from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Range
+    from esbench.restoration.denoise import Denoised, denoise
+    from esbench.stopping.rule import Stop, first_stop
+    from esbench.stopping.stopper import Stopper
 
+#: public name -> the module that it is in.
 _HOMES = {
-    "Denoised": "denoise",
+    **dict.fromkeys(("CodecInfo", "CriterionInfo", "DatasetInfo", "DegradationInfo", "Range"), "records"),
+    **dict.fromkeys(("Block", "Frame", "Value"), "frames"),
+    **dict.fromkeys(("Event", "Notice", "Progress", "RunFinished", "RunStarted"), "events"),
+    **dict.fromkeys(("UnitFailed", "UnitFinished", "UnitPaused", "UnitStarted"), "events"),
+    "Denoised": "restoration.denoise",
     "EsbenchError": "errors",
+    "Picture": "pictures",
+    "Problem": "observation",
     "Results": "bench.results",
-    "Stop": "rule",
-    "Stopper": "stopper",
-    "criteria": "measure",
-    "denoise": "denoise",
-    "first_stop": "rule",
+    "Stop": "stopping.rule",
+    "Stopper": "stopping.stopper",
+    "criteria": "measuring",
+    "denoise": "restoration.denoise",
+    "first_stop": "stopping.rule",
     "hookimpl": "hookspecs",
-    "measure": "measure",
+    "measure": "measuring",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `import esbench` alone costs nothing."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'esbench' has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"esbench.{_HOMES.get(name, 'types')}"), name)
+    value = getattr(importlib.import_module(f"esbench.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps `esbench.criteria` and `esbench.measure` functions.
-
-    The import system sets a submodule as an attribute of its package, which would put the modules of these names in
-    their place.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

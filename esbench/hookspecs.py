@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 import pluggy
 
-from esbench.types import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Event
+from esbench.events import Event
+from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo
 
 hookspec = pluggy.HookspecMarker("esbench")
 hookimpl = pluggy.HookimplMarker("esbench")

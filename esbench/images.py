@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esbench.errors import DataError, Missing, UsageError
-from esbench.types import Bytes, Floats, Pictures
+from esbench.pictures import Bytes, Floats, Pictures
 
 if TYPE_CHECKING:
     from PIL import Image

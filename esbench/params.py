@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
 from esbench.errors import ParamError, UsageError, did_you_mean
-from esbench.types import Range
+from esbench.records import Range
 
 REQUIRED: Any = inspect.Parameter.empty
 

@@ -22,12 +22,18 @@ import pluggy
 
 from esbench import __version__, hookspecs
 from esbench.errors import LoadError, did_you_mean
-from esbench.types import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Event, Info
+from esbench.events import Event
+from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Info
 
 GROUP = "esbench"
 
 #: The packages of esbench that register components, through the same hooks as anybody's.
-BUILT_IN = ("esbench.codecs", "esbench.criteria", "esbench.datasets", "esbench.degradations")
+BUILT_IN = (
+    "esbench.builtin.codecs",
+    "esbench.builtin.criteria",
+    "esbench.builtin.datasets",
+    "esbench.builtin.degradations",
+)
 
 #: kind -> the hook that adds components of it, and the record that it returns.
 HOOKS: dict[str, tuple[str, type[Info]]] = {

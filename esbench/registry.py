@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from esbench import __version__, executors, networks, params, tasks
+from esbench import __version__, executors, params
+from esbench.builtin import networks, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable
 from esbench.params import Param
 from esbench.plugins import HOOKS, Plugin, PluginHost
-from esbench.types import CriterionInfo, Info, Range
+from esbench.records import CriterionInfo, Info, Range
 
 #: kind -> what `esbench list` calls many of them.
 PLURAL = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esbench.codecs import esbench_codecs
-from esbench.codecs import imagecodecs as by_imagecodecs
-from esbench.codecs import opencv as by_opencv
+from esbench.builtin.codecs import esbench_codecs
+from esbench.builtin.codecs import imagecodecs as by_imagecodecs
+from esbench.builtin.codecs import opencv as by_opencv
 from esbench.errors import UsageError
 from esbench.plugins import PluginHost
 from esbench.registry import Registry

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from esbench.criterion import Criterion, lacking
 from esbench.errors import ParamError, PluginError
+from esbench.frames import Block, Frame, Value
+from esbench.observation import Problem
+from esbench.pictures import Picture, Pictures
 from esbench.plugins import PluginHost
+from esbench.records import CriterionInfo
 from esbench.registry import Component, Record, Registry
-from esbench.types import Block, CriterionInfo, Frame, Picture, Pictures, Problem, Value
+from esbench.stopping.criterion import Criterion, lacking
 
 
 def make(target, problem=None, values=None, distribution="esbench-foo", **info) -> Criterion:

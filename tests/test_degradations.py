@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from esbench.degradations import esbench_degradations
-from esbench.degradations.additive import gaussian
-from esbench.degradations.blind import impulse, jpeg, poisson, speckle
+from esbench.builtin.degradations import esbench_degradations
+from esbench.builtin.degradations.additive import gaussian
+from esbench.builtin.degradations.blind import impulse, jpeg, poisson, speckle
 from esbench.errors import ParamError
 from esbench.plugins import PluginHost
 from esbench.registry import Registry

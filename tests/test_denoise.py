@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 import esbench
 from esbench import seeds
-from esbench.denoise import RESTARTS, Average, Denoising, Optimisation, Options
-from esbench.dip.loop import Trajectory
-from esbench.dip.settings import Settings
+from esbench.builtin.networks.skip import skip
+from esbench.builtin.tasks.denoise import Denoise
+from esbench.engine.loop import Trajectory
+from esbench.engine.settings import Settings
 from esbench.errors import UnitError, UsageError
-from esbench.networks.skip import skip
-from esbench.tasks.denoise import Denoise
-from esbench.types import Pictures
+from esbench.pictures import Pictures
+from esbench.restoration.denoise import RESTARTS, Average, Denoising, Optimisation, Options
 
 #: A network and a length that take a moment.
 TINY = {"network": "skip[channels=4,scales=1]", "device": "cpu", "iterations": 4, "patience": 2}
@@ -182,7 +182,7 @@ def test_an_output_that_is_not_finite_is_left_out_of_the_average():
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Pictures of more than 20 x 20 pixels are cut into tiles of 20 x 20 that overlap by 6."""
-    module = __import__("sys").modules["esbench.denoise"]
+    module = __import__("sys").modules["esbench.restoration.denoise"]
     for name, value in (("WHOLE", 400), ("SIDE", 20), ("OVERLAP", 6)):
         monkeypatch.setattr(module, name, value)
     return module
@@ -294,7 +294,7 @@ def test_left_early_tiles_that_were_not_begun_are_as_they_were(small_tiles):
 
 
 def test_an_optimisation_that_diverges_gives_the_best_so_far(monkeypatch):
-    monkeypatch.setattr("esbench.dip.loop.FALL_DB", -100.0)  # every step is a fall
+    monkeypatch.setattr("esbench.engine.loop.FALL_DB", -100.0)  # every step is a fall
     _, noisy = scene()
     denoised = esbench.denoise(noisy, "loss", **TINY | {"iterations": 100, "patience": 50})
     assert re.match(r"given up at step \d+: The optimisation diverged 11 times", denoised.reason)

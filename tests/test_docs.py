@@ -21,12 +21,14 @@ import esbench
 from esbench import errors, hookspecs, models, params
 from esbench.bench.config import PRESETS, Config
 from esbench.bench.results import COLUMNS
+from esbench.bench.spec import UnitSpec
+from esbench.builtin.criteria.cifs import table
 from esbench.cli import cli
-from esbench.criteria.cifs import table
+from esbench.events import Event
 from esbench.plugins import PluginHost, Status
+from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo
 from esbench.registry import PLURAL, Record, Registry, parameters
 from esbench.testing import check_criterion
-from esbench.types import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Event, UnitSpec
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from esbench import hookspecs
+from esbench.events import RunFinished
+from esbench.frames import Frame
+from esbench.pictures import Pictures
 from esbench.plugins import PluginHost
 from esbench.registry import Registry
-from esbench.types import Frame, Pictures, RunFinished
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("esbench_")}
 IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)

@@ -12,7 +12,7 @@ import pytest
 import esbench
 
 ROOT = Path(esbench.__file__).parent
-KINDS = ("criteria", "codecs", "datasets", "degradations", "tasks", "networks")
+KINDS = tuple(f"builtin.{kind}" for kind in ("criteria", "codecs", "datasets", "degradations", "tasks", "networks"))
 
 
 @dataclass(frozen=True)
@@ -112,31 +112,45 @@ class A:
 
 
 def test_every_file_is_read():
-    assert {*ours("rule", "types", "plugins", "registry", "criteria.cifs", "codecs.opencv")} <= set(SOURCES)
+    assert {
+        *ours("stopping.rule", "records", "plugins", "registry", "builtin.criteria.cifs", "builtin.codecs.opencv")
+    } <= set(SOURCES)
     assert len(SOURCES) > 25
 
 
 def test_the_rule_imports_nothing_but_the_standard_library():
-    assert {i.module.partition(".")[0] for i in IMPORTS["esbench.rule"]} <= set(sys.stdlib_module_names)
+    assert {i.module.partition(".")[0] for i in IMPORTS["esbench.stopping.rule"]} <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("name", [n for n in SOURCES if is_in(n, *ours(*KINDS))])
 def test_the_kinds_know_neither_the_engine_nor_the_bench_nor_the_command_line(name):
-    above = ours("bench", "dip", "cli", "report", "executors", "stopper", "denoise", "measure", "plugins", "registry")
+    above = ours(
+        "bench",
+        "engine",
+        "cli",
+        "report",
+        "executors",
+        "stopping",
+        "restoration",
+        "measuring",
+        "plugins",
+        "registry",
+        "paper",
+    )
     assert [i.module for i in IMPORTS[name] if is_in(i.module, *above)] == []
 
 
 @pytest.mark.parametrize("name", [n for n in SOURCES if is_in(n, *ours(*KINDS))])
 def test_the_kinds_do_not_know_each_other(name):
-    own = name.split(".")[1]
+    own = ".".join(name.split(".")[1:3])
     others = ours(*(kind for kind in KINDS if kind != own))
     assert [i.module for i in IMPORTS[name] if is_in(i.module, *others)] == []
 
 
-@pytest.mark.parametrize("name", [n for n in SOURCES if is_in(n, "esbench.dip")])
+@pytest.mark.parametrize("name", [n for n in SOURCES if is_in(n, "esbench.engine")])
 def test_the_engine_knows_neither_criteria_nor_the_bench_nor_the_command_line(name):
     above = ours(
-        "bench", "cli", "report", "executors", "stopper", "criterion", "criteria", "registry", "plugins", "rule"
+        "bench", "cli", "report", "executors", "stopping", "builtin", "registry", "plugins", "restoration", "paper"
     )
     assert [i.module for i in IMPORTS[name] if is_in(i.module, *above)] == []
 
@@ -149,18 +163,20 @@ def test_nothing_below_the_command_line_knows_it(name):
 
 
 def test_records_come_before_what_uses_them():
-    below = ours("types", "errors", "params", "seeds", "hookspecs", "noise")
     allowed = {
-        "esbench.errors": (),
-        "esbench.seeds": (),
-        "esbench.types": ("esbench.noise",),
-        "esbench.noise": (),
-        "esbench.hookspecs": ("esbench.types",),
-        "esbench.params": ("esbench.errors", "esbench.types"),
+        "errors": (),
+        "seeds": (),
+        "pictures": (),
+        "noise": ("pictures",),
+        "observation": ("noise", "pictures"),
+        "frames": ("observation", "pictures"),
+        "records": ("pictures",),
+        "events": (),
+        "hookspecs": ("events", "records"),
+        "params": ("errors", "records"),
     }
-    assert {*below} == {*allowed}
     for name, may in allowed.items():
-        assert {i.module for i in IMPORTS[name] if is_in(i.module, "esbench")} <= {*may}, name
+        assert {i.module for i in IMPORTS[f"esbench.{name}"] if is_in(i.module, "esbench")} <= {*ours(*may)}, name
 
 
 def test_imports_go_round_in_no_circle():
@@ -178,9 +194,12 @@ def test_imports_go_round_in_no_circle():
     [
         n
         for n in SOURCES
-        if is_in(n, *ours("rule", "types", "errors", "params", "hookspecs", "plugins", "registry", "cli", "report"))
-        or is_in(n, *ours("criterion", "bench.results", "bench.config", "bench.grid"))
-        or n in {"esbench", *ours("criteria", "codecs", "datasets", "degradations", "tasks", "networks", "executors")}
+        if is_in(
+            n,
+            *ours("stopping.rule", "records", "errors", "params", "hookspecs", "plugins", "registry", "cli", "report"),
+        )
+        or is_in(n, *ours("stopping.criterion", "bench.results", "bench.config", "bench.grid"))
+        or n in {"esbench", *ours(*KINDS, "executors")}
     ],
 )
 def test_what_lists_and_what_reads_results_imports_no_torch_and_no_codec_not_even_by_another(name):
@@ -189,16 +208,16 @@ def test_what_lists_and_what_reads_results_imports_no_torch_and_no_codec_not_eve
 
 
 def test_results_and_reports_do_not_import_torch_at_all():
-    assert [n for n in who_imports("torch") if is_in(n, *ours("rule", "params", "plugins", "registry"))] == []
+    assert [n for n in who_imports("torch") if is_in(n, *ours("stopping.rule", "params", "plugins", "registry"))] == []
     assert [n for n in who_imports("torch") if is_in(n, *ours("bench.results", "report"))] == []
 
 
 @pytest.mark.parametrize(
     ("packages", "homes"),
     [
-        (("cv2", "imagecodecs"), ("codecs", "images")),
+        (("cv2", "imagecodecs"), ("builtin.codecs", "images")),
         (("pluggy",), ("plugins", "hookspecs")),
-        (("matplotlib",), ("report", "datasets.samples")),
+        (("matplotlib",), ("report", "paper.figures", "builtin.datasets.samples")),
         (("pyarrow",), ("bench.store", "bench.results")),
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from esbench import images
-from esbench.datasets.samples import Samples
-from esbench.degradations.additive import gaussian
-from esbench.degradations.blind import impulse, poisson, speckle
+from esbench.builtin.datasets.samples import Samples
+from esbench.builtin.degradations.additive import gaussian
+from esbench.builtin.degradations.blind import impulse, poisson, speckle
 from esbench.noise import clipped_variance, declipped, estimate, estimate_sigma
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from esbench import params
 from esbench.errors import ParamError, UsageError
 from esbench.params import Param
-from esbench.types import Range
+from esbench.records import Range
 
 if TYPE_CHECKING:
     from pathlib import Path

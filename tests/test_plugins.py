@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from esbench.errors import LoadError
+from esbench.events import RunFinished
 from esbench.plugins import BUILT_IN, Plugin, PluginHost
-from esbench.types import RunFinished
 
 EVERYTHING_ELSE = ("good_criterion", "good_codec", "good_stateful")
 

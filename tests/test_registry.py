@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from esbench.errors import Conflict, LoadError, NameUnknown, ParamError, Unavailable, UsageError
+from esbench.frames import Frame
+from esbench.pictures import Pictures
 from esbench.plugins import Plugin, PluginHost
+from esbench.records import CriterionInfo
 from esbench.registry import LEADING, PLURAL, Record, Registry, load, parameters, registry
-from esbench.types import CriterionInfo, Frame, Pictures
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from esbench.rule import Running, Stop, first_stop
+from esbench.stopping.rule import Running, Stop, first_stop
 
 MISSING = [None, math.nan]
 

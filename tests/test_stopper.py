@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import esbench
-from esbench.criteria import cifs
-from esbench.criterion import Criterion
+from esbench.builtin.criteria import cifs
 from esbench.errors import NameUnknown, ParamError, UsageError
+from esbench.frames import Frame
 from esbench.noise import estimate_sigma
+from esbench.observation import Problem
+from esbench.pictures import Pictures
 from esbench.registry import registry
-from esbench.rule import first_stop
-from esbench.stopper import Best, Stopper
-from esbench.types import Frame, Pictures, Problem
+from esbench.stopping.criterion import Criterion
+from esbench.stopping.rule import first_stop
+from esbench.stopping.stopper import Best, Stopper
 
 CLEAN = np.linspace(0.2, 0.7, 12 * 14 * 3, dtype=np.float32).reshape(12, 14, 3)
 NOISY = np.clip(CLEAN + 0.1 * np.random.default_rng(0).standard_normal(CLEAN.shape), 0, 1).astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from esbench.tiles import spans, tiles
+from esbench.restoration.tiles import spans, tiles
 
 
 @st.composite

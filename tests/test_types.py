@@ -9,17 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esbench.types import (
-    Block,
-    CodecInfo,
-    CriterionInfo,
-    DegradationInfo,
-    Frame,
-    Info,
-    Picture,
-    Pictures,
-    Problem,
-)
+from esbench.frames import Block, Frame
+from esbench.observation import Problem
+from esbench.pictures import Picture, Pictures
+from esbench.records import CodecInfo, CriterionInfo, DegradationInfo, Info
 
 
 def info(**changes):

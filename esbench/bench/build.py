@@ -8,21 +8,23 @@ import numpy as np
 
 from esbench import images, seeds
 from esbench.bench import grid
+from esbench.bench.spec import UnitSpec
 from esbench.errors import PluginError, UsageError
+from esbench.observation import Problem
 from esbench.params import plain
+from esbench.pictures import Pictures
 from esbench.registry import registry
-from esbench.types import Pictures, Problem, UnitSpec
 
 if TYPE_CHECKING:
     import torch
 
-    from esbench.dip.fast import Fast
+    from esbench.engine.fast import Fast
 
 
 def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Fast:
     """Return the optimisation of a unit, at its first step."""
-    from esbench.dip.fast import Fast
-    from esbench.dip.settings import Settings
+    from esbench.engine.fast import Fast
+    from esbench.engine.settings import Settings
 
     settings = Settings(
         iterations=spec.iterations,

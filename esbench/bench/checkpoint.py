@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from esbench import __version__
 from esbench.bench import grid
-from esbench.bench.measure import Column, Trace
+from esbench.bench.columns import Column, Trace
 from esbench.bench.store import Unit
 from esbench.errors import DataError
 from esbench.registry import made_by
 
 if TYPE_CHECKING:
-    from esbench.dip.loop import Trajectory
+    from esbench.engine.loop import Trajectory
 
 
 def save(unit: Unit, optimisation: Trajectory, trace: Trace, columns: Sequence[Column], resumed: list[int]) -> None:

@@ -20,15 +20,18 @@ import numpy as np
 from esbench import __version__
 from esbench.bench import grid
 from esbench.bench.build import network, observation, problem, trajectory
+from esbench.bench.columns import is_stranger
 from esbench.bench.config import Config
-from esbench.bench.measure import is_stranger
+from esbench.bench.spec import Outcome, UnitSpec
 from esbench.bench.stamp import command, commit, stamp
 from esbench.bench.store import Run
 from esbench.bench.unit import Job, todo
-from esbench.criterion import Criterion
 from esbench.errors import DataError, ParamError, Unavailable
+from esbench.events import Event, Notice, RunFinished, RunStarted
+from esbench.observation import Problem
+from esbench.pictures import Pictures
 from esbench.registry import Record, registry
-from esbench.types import Event, Notice, Outcome, Pictures, Problem, RunFinished, RunStarted, UnitSpec
+from esbench.stopping.criterion import Criterion
 
 #: Seconds of work that are announced before it begins.
 LONG = 3600

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from esbench import images, params
 from esbench.bench.config import Config
+from esbench.bench.spec import UnitSpec
 from esbench.device import named
-from esbench.dip.settings import Settings
+from esbench.engine.settings import Settings
 from esbench.errors import NameUnknown, UsageError
 from esbench.params import plain
+from esbench.pictures import Bytes
+from esbench.records import Dataset, DegradationInfo
 from esbench.registry import Component, registry
-from esbench.types import Bytes, Dataset, DegradationInfo, UnitSpec
 
 #: Raised by hand when the numbers of an optimisation change, so that old and new are not taken for the same unit.
 ENGINE = 2
@@ -92,7 +94,7 @@ def open_dataset(text: str) -> tuple[str, Dataset]:
                 [r.info.name for r in registry().records["dataset"]],
                 "It is no folder or picture either. 'esbench list datasets' shows all.",
             ) from unknown
-        from esbench.datasets.named import Folder
+        from esbench.builtin.datasets.named import Folder
 
         return path.resolve().stem if path.is_file() else path.resolve().name, Folder(path)
     return component.info.name, component.target(**component.values)

@@ -17,7 +17,7 @@ from esbench.bench.store import Unit
 from esbench.errors import DataError
 from esbench.metrics import finite
 from esbench.params import split
-from esbench.rule import Stop
+from esbench.stopping.rule import Stop
 
 Curve = npt.NDArray[np.floating[Any]]
 
@@ -92,9 +92,9 @@ def wanted(text: str) -> Wanted:
         UsageError: the text is wrong, the name unknown, or a parameter does not fit.
         Unavailable: it is listed, but cannot be used.
     """
-    from esbench.criteria.cifs import Cifs
+    from esbench.builtin.criteria.cifs import Cifs
+    from esbench.records import CriterionInfo
     from esbench.registry import registry
-    from esbench.types import CriterionInfo
 
     component = registry().get("criterion", text)
     info, values = component.info, component.values

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from esbench.bench.replay import Wanted, found, stop_of, wanted
+from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Look, Run, Unit
 from esbench.errors import UsageError
-from esbench.types import UnitSpec
 
 if TYPE_CHECKING:
     import pandas as pd

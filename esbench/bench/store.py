@@ -33,9 +33,9 @@ from typing import Any
 
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
+from esbench.bench.spec import UnitSpec
 from esbench.errors import Busy, DataError, Missing, Unavailable, UsageError
 from esbench.params import split
-from esbench.types import UnitSpec
 
 FORMAT = 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,27 +16,18 @@ import numpy as np
 from esbench import metrics
 from esbench.bench import checkpoint, grid
 from esbench.bench.build import observation, problem, trajectory
-from esbench.bench.measure import Column, Inline, Lanes, Trace, Watched
+from esbench.bench.columns import Column, Inline, Lanes, Trace, Watched
 from esbench.bench.replay import found
+from esbench.bench.spec import Outcome, UnitSpec
 from esbench.bench.store import Run, Unit
 from esbench.errors import Busy, DataError, EsbenchError, UnitError, UsageError
+from esbench.events import Event, Notice, Progress, UnitFailed, UnitFinished, UnitPaused, UnitStarted
+from esbench.pictures import Pictures
 from esbench.registry import made_by, registry
-from esbench.rule import Running, Stop
-from esbench.types import (
-    Event,
-    Notice,
-    Outcome,
-    Pictures,
-    Progress,
-    UnitFailed,
-    UnitFinished,
-    UnitPaused,
-    UnitSpec,
-    UnitStarted,
-)
+from esbench.stopping.rule import Running, Stop
 
 if TYPE_CHECKING:
-    from esbench.dip.loop import Trajectory
+    from esbench.engine.loop import Trajectory
 
 #: Seconds between two Progress events.
 PROGRESS_EVERY = 0.25
@@ -189,7 +181,7 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
 
     lanes = Inline(columns) if job.device == "cpu" else Lanes(columns)
     blocks, begun = iter(optimisation), optimisation.t
-    told = saved = time.monotonic()
+    told, saved = -math.inf, time.monotonic()
     try:
         while True:
             complete = optimisation.t == spec.iterations

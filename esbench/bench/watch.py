@@ -24,13 +24,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from esbench.bench import grid
-from esbench.bench.measure import is_stranger
+from esbench.bench.columns import is_stranger
+from esbench.bench.spec import Outcome
 from esbench.bench.store import Run
 from esbench.bench.unit import Job, failed, never, run_unit
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import UnitError
+from esbench.events import Event, Notice
 from esbench.registry import registry
-from esbench.types import Event, Notice, Outcome
 
 #: Seconds between two looks at a process.
 LOOK_EVERY = 0.1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from esbench import types
+from esbench import events
+from esbench.bench.spec import Outcome, UnitSpec
 from esbench.bench.unit import Job
-from esbench.types import Event, Outcome, UnitSpec
+from esbench.events import Event
 
 
 def job_to_json(job: Job) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def event_to_json(event: Event) -> dict[str, Any]:
 
 def event_from_json(value: dict[str, Any]) -> Event:
     """Return the event that `event_to_json` was given."""
-    kind = getattr(types, value["event"])
+    kind = getattr(events, value["event"])
     event: Event = kind(**{key: item for key, item in value.items() if key != "event"})
     return event
 

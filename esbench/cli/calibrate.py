@@ -91,10 +91,11 @@ def calibrate_command(
     found is mu = lam / (H W), which does not depend on the size of the pictures: the one with the highest mean PSNR at
     the stop, with a margin to where the rule never stops. After --budget it is that of the pictures that are done.
     """
-    from esbench.bench import calibrate, config, driver
+    from esbench.bench import config, driver
     from esbench.bench.results import Results
     from esbench.cli.progress import display
     from esbench.errors import UsageError
+    from esbench.paper import calibrate
 
     codecs = dict(map(calibrate.measured, criterion))
     given = {key: value for key, value in flags.items() if value not in (None, ())}
@@ -143,7 +144,8 @@ def _cell(value: Any) -> Any:
 
 def _table(rows: list[dict[str, Any]], settings: Config, objective: str) -> dict[str, Any]:
     """Return the table that `lam=auto` looks into, with where it comes from."""
-    from esbench.bench import calibrate, stamp
+    from esbench.bench import stamp
+    from esbench.paper import calibrate
 
     mu: dict[str, dict[str, float]] = {}
     for row in [row for row in rows if row["mu"] is not None]:
@@ -169,8 +171,8 @@ def _check_suffix(figure: Path | None) -> None:
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
+    from esbench.paper.figures import calibration
     from esbench.report.figures import save
-    from esbench.report.paper_figures import calibration
 
     with _writing(path):
         save(calibration(rows), path)

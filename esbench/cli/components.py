@@ -10,8 +10,8 @@ import click
 from esbench import params
 from esbench.cli.output import json_option, print_json, print_table
 from esbench.errors import EsbenchError, did_you_mean
+from esbench.records import CodecInfo, CriterionInfo, DatasetInfo
 from esbench.registry import PLURAL, Record, parameters, registry
-from esbench.types import CodecInfo, CriterionInfo, DatasetInfo
 
 
 @click.command("list-criteria")

@@ -24,8 +24,8 @@ def list_data(as_json: bool) -> None:
     """List the data sets, where they are, and how large."""
     from esbench.cache import cache, planning
     from esbench.errors import DataError
+    from esbench.records import DatasetInfo
     from esbench.registry import load, registry
-    from esbench.types import DatasetInfo
 
     rows, lines = [], []
     for record in registry().records["dataset"]:
@@ -66,9 +66,9 @@ def fetch_data(names: tuple[str, ...], as_json: bool) -> None:
     What is there and whole is not fetched again, so the same command goes on after an interruption. A data set under
     ESBENCH_DATA is left as it is.
     """
+    from esbench.builtin.datasets.named import find
+    from esbench.builtin.datasets.remote import fetch, remotes
     from esbench.cache import cache
-    from esbench.datasets.named import find
-    from esbench.datasets.remote import fetch, remotes
 
     chosen = [_known(name) for name in names] or list(remotes())
     rows = []
@@ -98,7 +98,7 @@ def path_data(name: str) -> None:
 @click.pass_context
 def verify_data(ctx: click.Context, name: str, as_json: bool) -> None:
     """Compare the pictures of a data set with the ones that were published; exit code 1 where one differs."""
-    from esbench.datasets.named import verify
+    from esbench.builtin.datasets.named import verify
 
     rows = list(verify(name, _folder(name)))
     wrong = [(file, state) for file, state in rows if state not in ("ok", "same pixels")]
@@ -113,7 +113,7 @@ def verify_data(ctx: click.Context, name: str, as_json: bool) -> None:
 
 def _known(name: str) -> str:
     """Return the name of a public data set."""
-    from esbench.datasets.remote import remotes
+    from esbench.builtin.datasets.remote import remotes
     from esbench.errors import NameUnknown
 
     if name not in remotes():
@@ -123,7 +123,7 @@ def _known(name: str) -> str:
 
 def _folder(name: str) -> Path:
     """Return where a public data set lies, whole or not; nothing is fetched."""
-    from esbench.datasets.named import absent, find
+    from esbench.builtin.datasets.named import absent, find
 
     found = find(_known(name))
     if found is None:

@@ -19,8 +19,8 @@ from esbench import images
 from esbench.bench.driver import LONG, duration
 from esbench.cli.output import json_option, print_json
 from esbench.cli.progress import LINE_EVERY
-from esbench.denoise import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Denoised, Denoising, Options, Position
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
+from esbench.restoration.denoise import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Denoised, Denoising, Options, Position
 
 #: Steps of an optimisation that do not count for its speed: the first ones are slow.
 SLOW = 3

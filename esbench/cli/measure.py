@@ -20,7 +20,7 @@ def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], as_json:
     said.
     """
     from esbench import images as files
-    from esbench.measure import measured
+    from esbench.measuring import measured
     from esbench.registry import registry
 
     components = [registry().get("criterion", text) for text in criteria]

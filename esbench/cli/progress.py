@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from esbench.bench.driver import duration
-from esbench.types import (
+from esbench.events import (
     Event,
     Notice,
     Progress,

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from esbench.bench.config import Config
-    from esbench.bench.passes import Passes
+    from esbench.bench.spec import UnitSpec
+    from esbench.paper.passes import Passes
     from esbench.report.tables import Table
-    from esbench.types import UnitSpec
 
 Row = dict[str, Any]
 
@@ -98,15 +98,15 @@ def reproduce_command(
     on a GPU; the options make a smaller pass, which says how much of the whole it covers. What is finished is kept in
     small files under --results, and the next pass goes on from there.
     """
-    from esbench.bench import paper
-    from esbench.bench.passes import Passes
     from esbench.errors import UsageError
+    from esbench.paper import artefacts
+    from esbench.paper.passes import Passes
 
-    asked, kept = paper.ARTEFACTS[artefact], Passes(results)
+    asked, kept = artefacts.ARTEFACTS[artefact], Passes(results)
     needless = [name for name in ("iterations", "patience", "network", "device", "budget") if flags[name] is not None]
     if not asked.criteria and needless:
         raise UsageError(f"{artefact} optimises nothing: leave out --{needless[0]}.")
-    configs = paper.configs(asked, dataset, flags)
+    configs = artefacts.configs(asked, dataset, flags)
 
     def say(text: str) -> None:
         if not quiet:
@@ -120,7 +120,7 @@ def reproduce_command(
     else:
         units, failed = _pass(configs, kept, out, quiet, say)
         done = [unit for unit in units if unit.done]
-        for sentence in paper.partial(asked, configs, len(units), len(done)):
+        for sentence in artefacts.partial(asked, configs, len(units), len(done)):
             say(sentence)
         make = {"fig2": _lams, "table1": _psnr, "fig3": _gaps, "fig4": _stops}[artefact]
         made = make(done, kept) if done else None
@@ -180,55 +180,59 @@ def _known(specs: Sequence[UnitSpec], config: Config, folder: Path, kept: Passes
 
 
 def _sizes(config: Config, kept: Passes) -> Made:
-    from esbench.bench import paper
-    from esbench.report import paper_figures, paper_tables
+    from esbench.paper import artefacts, tables
+    from esbench.paper import figures as drawings
 
-    rows = list(paper.sizes(dataclasses.replace(config, device="cpu")))
+    rows = list(artefacts.sizes(dataclasses.replace(config, device="cpu")))
     kept.sizes(rows)
-    records, name = paper_tables.sizes(rows), rows[0]["dataset"]
-    rise, pictures = paper_tables.rising(rows)
+    records, name = tables.sizes(rows), rows[0]["dataset"]
+    rise, pictures = tables.rising(rows)
     return Made(
         f"fig1-{name}",
         f"{name}, {pictures} picture{'s' if pictures > 1 else ''}",
-        paper_tables.size_table(records),
+        tables.size_table(records),
         records,
-        {f"fig1-{name}": paper_figures.sizes(records, name)},
+        {f"fig1-{name}": drawings.sizes(records, name)},
         notes=(f"The size rises from each level to the next in {rise} of {pictures}.",),
     )
 
 
 def _lams(units: Sequence[Asked], kept: Passes) -> Made:
-    from esbench.report import paper_figures, paper_tables
+    from esbench.paper import figures as drawings
+    from esbench.paper import tables
 
     records = kept.lams(_rows(units))
-    table, figure = paper_tables.lams(records), paper_figures.lams(records)
+    table, figure = tables.lams(records), drawings.lams(records)
     return Made("fig2", "mu = lam / (H W) by noise level", table, records, {"fig2": figure})
 
 
 def _psnr(units: Sequence[Asked], kept: Passes) -> Made:
-    from esbench.report import paper_figures, paper_tables
+    from esbench.paper import figures as drawings
+    from esbench.paper import tables
 
-    records = paper_tables.compared(kept.beside_fig2(_rows(units)))
-    table, figure = paper_tables.psnr(records), paper_figures.psnr(records)
-    notes = tuple(paper_tables.never_stopped(records))
+    records = tables.compared(kept.beside_fig2(_rows(units)))
+    table, figure = tables.psnr(records), drawings.psnr(records)
+    notes = tuple(tables.never_stopped(records))
     return Made("table1", "PSNR at the stop (dB)", table, records, {"table1": figure}, notes)
 
 
 def _gaps(units: Sequence[Asked], kept: Passes) -> Made:
-    from esbench.report import paper_figures, paper_tables
+    from esbench.paper import figures as drawings
+    from esbench.paper import tables
 
-    records = paper_tables.compared(kept.beside_fig2(_rows(units)))
-    table, figure = paper_tables.gaps(records), paper_figures.gaps(records)
-    notes = tuple(paper_tables.never_stopped(records))
+    records = tables.compared(kept.beside_fig2(_rows(units)))
+    table, figure = tables.gaps(records), drawings.gaps(records)
+    notes = tuple(tables.never_stopped(records))
     return Made("fig3", "gap to the peak (dB)", table, records, {"fig3": figure}, notes)
 
 
 def _stops(units: Sequence[Asked], kept: Passes) -> Made:
-    from esbench.report import paper_figures, paper_tables
+    from esbench.paper import figures as drawings
+    from esbench.paper import tables
 
-    records = paper_tables.stops(_rows(units))
-    figures = {f"fig4-{unit.spec.image}": paper_figures.stops(_curve(unit, kept), unit.rows) for unit in units}
-    return Made("fig4", "where each method stops", paper_tables.stop_table(records), records, figures)
+    records = tables.stops(_rows(units))
+    figures = {f"fig4-{unit.spec.image}": drawings.stops(_curve(unit, kept), unit.rows) for unit in units}
+    return Made("fig4", "where each method stops", tables.stop_table(records), records, figures)
 
 
 def _curve(unit: Asked, kept: Passes) -> dict[str, Any]:
@@ -263,8 +267,8 @@ def _rows(units: Sequence[Asked]) -> list[Row]:
 def _write(made: Made, folder: Path) -> list[Path]:
     """Write a table and its figures in all formats, and return the paths."""
     from esbench.errors import Unavailable
+    from esbench.paper.tables import numbers
     from esbench.report.figures import FORMATS, save
-    from esbench.report.paper_tables import numbers
 
     texts = {"md": made.table.markdown(), "tex": made.table.latex(), "csv": numbers(made.records).csv()}
     try:

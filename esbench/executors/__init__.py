@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esbench.types import Info
+from esbench.records import Info
 
 INFOS = [
     Info(

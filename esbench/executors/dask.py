@@ -20,13 +20,15 @@ from typing import Annotated, Any
 
 from esbench import __version__
 from esbench.bench import grid
+from esbench.bench.spec import Outcome
 from esbench.bench.store import Run
 from esbench.bench.unit import Job, failed
 from esbench.bench.watch import Watch
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import Unavailable, UnitError
+from esbench.events import Event, Progress
+from esbench.records import Range
 from esbench.registry import registry
-from esbench.types import Event, Outcome, Progress, Range
 
 #: Units that are handed out ahead for each thread of a worker, so that none waits for the driver.
 AHEAD = 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from esbench.bench.spec import Outcome
 from esbench.bench.unit import Job
 from esbench.bench.watch import Watch
-from esbench.types import Event, Outcome
+from esbench.events import Event
 
 
 def serial(jobs: Iterable[Job], emit: Callable[[Event], None], halt: Callable[[], bool]) -> Iterator[Outcome]:

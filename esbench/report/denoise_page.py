@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from esbench.pictures import Bytes
 from esbench.report.html import Html, element
-from esbench.types import Bytes
 
 if TYPE_CHECKING:
-    from esbench.denoise import Denoised, Optimised, Options
+    from esbench.restoration.denoise import Denoised, Optimised, Options
 
 #: The longest side of a picture that is shown whole at full size; of a larger one a part is shown as well.
 SIDE = 1024

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from esbench.errors import UsageError
-from esbench.types import NAME
+from esbench.records import NAME
 
 
 @dataclass(frozen=True)

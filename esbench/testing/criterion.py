@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from esbench.criterion import NOT_FINITE, Criterion
 from esbench.errors import EsbenchError
+from esbench.frames import Block, Frame, Value
+from esbench.observation import Problem
+from esbench.pictures import Floats
+from esbench.records import CriterionInfo
 from esbench.registry import Component, registry
+from esbench.stopping.criterion import NOT_FINITE, Criterion
 from esbench.testing import scenes
-from esbench.types import Block, CriterionInfo, Floats, Frame, Problem, Value
 
 #: A criterion is shown steps until it has given so many values.
 VALUES = 8

@@ -9,8 +9,10 @@ from typing import TypeAlias
 import numpy as np
 
 from esbench import images
-from esbench.datasets.samples import Samples
-from esbench.types import Block, Floats, Frame, Pictures, Problem
+from esbench.builtin.datasets.samples import Samples
+from esbench.frames import Block, Frame
+from esbench.observation import Problem
+from esbench.pictures import Floats, Pictures
 
 Size: TypeAlias = tuple[int, int]
 

@@ -12,8 +12,8 @@ import pytest
 from esbench.bench.config import Config
 from esbench.bench.grid import unit_id
 from esbench.bench.results import Results
+from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Run
-from esbench.types import UnitSpec
 
 #: Of one unit, where a test does not say otherwise.
 SPEC: dict[str, Any] = {

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from esbench.bench import calibrate, driver
-from esbench.bench.calibrate import MARGIN, Curve, Pieces, everywhere, mean, measured, search, windowed
+from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.results import Results
 from esbench.errors import UsageError
-from esbench.rule import first_stop
+from esbench.paper import calibrate
+from esbench.paper.calibrate import MARGIN, Curve, Pieces, everywhere, mean, measured, search, windowed
+from esbench.stopping.rule import first_stop
 
 T = 200
 

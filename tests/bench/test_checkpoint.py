@@ -21,7 +21,7 @@ from esbench.bench.config import Config
 from esbench.bench.results import Results
 from esbench.bench.store import Run
 from esbench.bench.unit import run_unit
-from esbench.types import Event, Notice, UnitPaused, UnitStarted
+from esbench.events import Event, Notice, UnitPaused, UnitStarted
 
 TIMES = ("seconds", "ms", "ms_per_step", "criterion_ms_per_step")
 

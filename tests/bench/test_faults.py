@@ -17,7 +17,7 @@ from esbench.bench.config import Config
 from esbench.bench.results import Results
 from esbench.bench.store import Run, status
 from esbench.errors import Unavailable
-from esbench.types import Event, Notice, UnitFailed
+from esbench.events import Event, Notice, UnitFailed
 
 TIMES = ("ms_per_step", "criterion_ms_per_step")
 

@@ -11,9 +11,9 @@ import torch
 
 from esbench.bench.config import Config
 from esbench.bench.grid import chosen, degradation, device_kind, level, open_dataset, picture, unit_id, units
+from esbench.bench.spec import UnitSpec
 from esbench.errors import Missing, NameUnknown, ParamError, Unavailable, UsageError
 from esbench.images import read
-from esbench.types import UnitSpec
 
 SPEC = UnitSpec(
     dataset="kodak24",

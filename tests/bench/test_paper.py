@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esbench.bench import calibrate, driver, grid, paper, passes
+from esbench.bench import driver, grid
 from esbench.bench.config import Config
-from esbench.bench.passes import POINTS, Passes
 from esbench.bench.results import Results
-from esbench.criteria import cifs
+from esbench.builtin.criteria import cifs
 from esbench.errors import ConfigError, DataError, UsageError
+from esbench.paper import artefacts, calibrate, passes, tables
+from esbench.paper.passes import POINTS, Passes
 from esbench.registry import registry
-from esbench.report import paper_tables
 
 CBSD68 = Path(os.environ.get("ESBENCH_DATA", "")) / "cbsd68"
 
@@ -25,49 +25,49 @@ CBSD68 = Path(os.environ.get("ESBENCH_DATA", "")) / "cbsd68"
 
 
 @pytest.mark.parametrize("sigma", [15.0, 25.0, 50.0])
-@pytest.mark.parametrize("method", paper.FIG3_GAP_DB)
+@pytest.mark.parametrize("method", artefacts.FIG3_GAP_DB)
 def test_what_was_read_off_figure_3_is_what_table_1_says(sigma, method):
-    row = paper.TABLE1["cbsd68", sigma]
-    read = paper.FIG3_GAP_DB[method][paper.LEVELS.index(sigma)]
+    row = artefacts.TABLE1["cbsd68", sigma]
+    read = artefacts.FIG3_GAP_DB[method][artefacts.LEVELS.index(sigma)]
     assert read == pytest.approx(row["Peak"][0] - row[method][0], abs=0.025)
 
 
 def test_the_paper_has_a_number_for_every_level_and_method():
-    assert list(paper.FIG1_KILOBYTES) == list(paper.ARTEFACTS["fig1"].sigma)
-    assert list(paper.FIG2_MU) == list(paper.ARTEFACTS["fig2"].sigma) == [*range(5, 80, 5)]
-    assert all(len(gaps) == 15 for gaps in paper.FIG3_GAP_DB.values())
-    assert all(list(row) == [*paper.METHODS, "No ES", "Peak"] for row in paper.TABLE1.values())
-    assert set(paper.TABLE1) == {(d, s) for d in ("cbsd68", "kodak24") for s in (15, 25, 50)}
+    assert list(artefacts.FIG1_KILOBYTES) == list(artefacts.ARTEFACTS["fig1"].sigma)
+    assert list(artefacts.FIG2_MU) == list(artefacts.ARTEFACTS["fig2"].sigma) == [*range(5, 80, 5)]
+    assert all(len(gaps) == 15 for gaps in artefacts.FIG3_GAP_DB.values())
+    assert all(list(row) == [*artefacts.METHODS, "No ES", "Peak"] for row in artefacts.TABLE1.values())
+    assert set(artefacts.TABLE1) == {(d, s) for d in ("cbsd68", "kodak24") for s in (15, 25, 50)}
 
 
 def test_its_methods_are_criteria_of_ours():
-    for text in (*paper.METHODS.values(), paper.SIZE):
+    for text in (*artefacts.METHODS.values(), artefacts.SIZE):
         record = registry().find("criterion", text.partition("[")[0])
         assert record.distribution == "esbench"
-    assert registry().get("criterion", paper.SIZE).text == paper.SIZE
+    assert registry().get("criterion", artefacts.SIZE).text == artefacts.SIZE
 
 
 @pytest.mark.skipif(not CBSD68.is_dir(), reason="needs CBSD68 in ESBENCH_DATA")
 def test_the_picture_of_figure_1_has_the_papers_sizes_here():
     # read off the figure to about 0.3 kB; other noise changes the size by less than that
-    (config,) = paper.configs(paper.ARTEFACTS["fig1"], None, {})
-    config = dataclasses.replace(config, image=(paper.FIG1_PICTURE,), sigma=(0.0, 15.0, 75.0), device="cpu")
-    for row in paper.sizes(config):
-        assert row["pixels"] == paper.FIG1_PIXELS
-        assert row["bytes"] / 1000 == pytest.approx(paper.FIG1_KILOBYTES[row["sigma"]], abs=0.6)
+    (config,) = artefacts.configs(artefacts.ARTEFACTS["fig1"], None, {})
+    config = dataclasses.replace(config, image=(artefacts.FIG1_PICTURE,), sigma=(0.0, 15.0, 75.0), device="cpu")
+    for row in artefacts.sizes(config):
+        assert row["pixels"] == artefacts.FIG1_PIXELS
+        assert row["bytes"] / 1000 == pytest.approx(artefacts.FIG1_KILOBYTES[row["sigma"]], abs=0.6)
 
 
 # -- what an artefact is made of
 
 
 def test_the_whole_is_the_papers_setting():
-    found = {name: paper.configs(artefact, None, {}) for name, artefact in paper.ARTEFACTS.items()}
+    found = {name: artefacts.configs(artefact, None, {}) for name, artefact in artefacts.ARTEFACTS.items()}
     for configs in found.values():
         for config in configs:
             assert (config.iterations, config.patience, config.input_scale) == (20_000, 1000, 1.0)
             assert (config.network, config.crop, config.noise) == ("skip", None, "gaussian")
     assert [config.dataset for config in found["table1"]] == ["cbsd68", "kodak24"]
-    assert {name: a.units for name, a in paper.ARTEFACTS.items()} == {
+    assert {name: a.units for name, a in artefacts.ARTEFACTS.items()} == {
         "fig1": 68 * 16,
         "fig2": 400 * 15,
         "table1": (68 + 24) * 3,
@@ -87,20 +87,20 @@ def test_the_whole_is_the_papers_setting():
     ],
 )
 def test_fewer_steps_have_less_patience(given, patience):
-    (config,) = paper.configs(paper.ARTEFACTS["fig3"], None, given)
+    (config,) = artefacts.configs(artefacts.ARTEFACTS["fig3"], None, given)
     assert config.patience == patience
 
 
 def test_figure_4_has_its_own_pictures_where_they_are():
-    fig4 = paper.ARTEFACTS["fig4"]
-    assert [c.image for c in paper.configs(fig4, None, {})] == [("101085", "291000", "182053")]
-    assert [c.image for c in paper.configs(fig4, "cbsd68", {"images": 2})] == [("101085", "291000")]
-    assert [(c.image, c.images) for c in paper.configs(fig4, "set9", {})] == [((), 3)]
+    fig4 = artefacts.ARTEFACTS["fig4"]
+    assert [c.image for c in artefacts.configs(fig4, None, {})] == [("101085", "291000", "182053")]
+    assert [c.image for c in artefacts.configs(fig4, "cbsd68", {"images": 2})] == [("101085", "291000")]
+    assert [(c.image, c.images) for c in artefacts.configs(fig4, "set9", {})] == [((), 3)]
 
 
 def test_a_mistake_in_an_option_is_told():
     with pytest.raises(ConfigError, match="images must be at least 1"):
-        paper.configs(paper.ARTEFACTS["table1"], None, {"images": 0})
+        artefacts.configs(artefacts.ARTEFACTS["table1"], None, {"images": 0})
 
 
 @pytest.mark.parametrize(
@@ -118,28 +118,28 @@ def test_a_mistake_in_an_option_is_told():
     ],
 )
 def test_a_pass_says_how_much_of_the_whole_it_covers(flags, said):
-    artefact = paper.ARTEFACTS["table1"]
-    assert paper.partial(artefact, paper.configs(artefact, None, flags), asked=5, done=2) == said
+    artefact = artefacts.ARTEFACTS["table1"]
+    assert artefacts.partial(artefact, artefacts.configs(artefact, None, flags), asked=5, done=2) == said
 
 
 def test_pictures_are_cut_to_multiples_of_32_around_their_centre():
     picture = np.arange(100 * 70).reshape(100, 70, 1)
-    assert np.array_equal(paper.cut(picture), picture[2:98, 3:67])
-    assert paper.cut(picture[:64, :32]).shape == (64, 32, 1)
+    assert np.array_equal(artefacts.cut(picture), picture[2:98, 3:67])
+    assert artefacts.cut(picture[:64, :32]).shape == (64, 32, 1)
 
 
 def test_the_sizes_of_figure_1(pictures):
     config = Config(dataset=str(pictures("a", "b", size=(40, 70))), sigma=(0.0, 5.0, 50.0), device="cpu")
-    rows = list(paper.sizes(config))
+    rows = list(artefacts.sizes(config))
     assert [(row["image"], row["sigma"]) for row in rows] == [(i, s) for i in "ab" for s in (0, 5, 50)]
     assert {row["pixels"] for row in rows} == {32 * 64}
-    assert paper_tables.rising(rows) == (2, 2)
-    assert paper_tables.rising([row | {"bytes": 7 if row["image"] == "a" else row["bytes"]} for row in rows]) == (1, 2)
-    records = paper_tables.sizes(rows)
+    assert tables.rising(rows) == (2, 2)
+    assert tables.rising([row | {"bytes": 7 if row["image"] == "a" else row["bytes"]} for row in rows]) == (1, 2)
+    records = tables.sizes(rows)
     assert records[2]["kilobytes"] == (rows[2]["bytes"] + rows[5]["bytes"]) / 2000
     assert records[2]["paper_kilobytes"] == 150.0
     with pytest.raises(UsageError, match="Figure 1 needs pictures of at least 32 x 32 pixels; 'a' is smaller"):
-        list(paper.sizes(dataclasses.replace(config, crop=30)))
+        list(artefacts.sizes(dataclasses.replace(config, crop=30)))
 
 
 # -- what passes leave behind
@@ -269,7 +269,7 @@ def test_the_search_for_lam_needs_no_run(run, kept):
             found = calibrate.calibrate(curves[record["sigma"]], objective, config.patience)
             for key in ("mu", "psnr_db", "best_mu", "best_psnr_db"):
                 assert record[f"{objective}_{key}"] == pytest.approx(found[key], rel=1e-3), key
-        assert record["paper_mu"] == paper.FIG2_MU[record["sigma"]]
+        assert record["paper_mu"] == artefacts.FIG2_MU[record["sigma"]]
 
 
 def test_a_file_that_is_cut_off_is_said(run, kept):
@@ -304,14 +304,14 @@ def row(criterion, psnr_db, **more):
 
 def test_our_numbers_stand_beside_the_papers():
     rows = [row("cifs-jpeg", 29.0), row("wmv", 28.0), row("cifs-jpeg", 27.0, unit="v"), row("wmv", 29.5, unit="v")]
-    records = {r["method"]: r for r in paper_tables.compared(rows)}
+    records = {r["method"]: r for r in tables.compared(rows)}
     assert records["CIFS"]["psnr_db"] == 28.0
     assert records["CIFS"]["psnr_std_db"] == 1.0
     assert (records["CIFS"]["paper_psnr_db"], records["CIFS"]["paper_psnr_std_db"]) == (28.804, 1.947)
     assert records["CIFS"]["paper_gap_db"] == pytest.approx(29.040 - 28.804)
     assert records["No ES"]["gap_db"] == 10
     assert records["Peak"]["psnr_db"] == 30
-    table = paper_tables.psnr(list(records.values()))
+    table = tables.psnr(list(records.values()))
     assert table.head == ("data set", "sigma", "", "ES-WMV", "CIFS", "No ES", "Peak")
     assert table.rows[0] == (
         "kodak24",
@@ -328,14 +328,14 @@ def test_our_numbers_stand_beside_the_papers():
 
 def test_who_never_stopped_is_said():
     rows = [row("wmv", 20.0, fallback=True), row("wmv", 28.0, unit="v"), row("cifs-jpeg", 29.0)]
-    records = paper_tables.compared(rows)
-    assert paper_tables.never_stopped(records) == [
+    records = tables.compared(rows)
+    assert tables.never_stopped(records) == [
         "kodak24, sigma 25: never stopped, and counted with the last step: ES-WMV 1 of 2."
     ]
 
 
 def test_what_the_paper_does_not_have_is_left_open():
-    records = paper_tables.compared([row("wmv", 28.0, dataset="mine"), row("wmv", 28.0, dataset="cbsd68", sigma=30.0)])
+    records = tables.compared([row("wmv", 28.0, dataset="mine"), row("wmv", 28.0, dataset="cbsd68", sigma=30.0)])
     found = {(r["dataset"], r["method"]): (r["paper_psnr_db"], r["paper_gap_db"]) for r in records}
     assert found["mine", "ES-WMV"] == (None, None)
     assert found["cbsd68", "ES-WMV"] == (None, 1.10)  # of figure 3
@@ -346,14 +346,12 @@ def test_what_the_paper_does_not_have_is_left_open():
 def test_the_lam_of_figure_2_is_that_of_the_papers_level(run, kept):
     config, _ = run
     rows = [r for spec in grid.units(config) for r in kept.rows(spec, CRITERIA, config.patience)]
-    found = [r for r in kept.beside_fig2(rows) if r["criterion"] == paper.CIFS_OF_FIG2]
+    found = [r for r in kept.beside_fig2(rows) if r["criterion"] == artefacts.CIFS_OF_FIG2]
     assert [(r["sigma"], r["mu"]) for r in found] == [(15.0, 120.0), (25.0, 66.9)]
 
 
 def test_figure_4_has_the_papers_stops():
-    (record,) = paper_tables.stops(
-        [row("niqe-live", 25.0, dataset="cbsd68", image="291000", stop_step=900, peak_step=4000)]
-    )
+    (record,) = tables.stops([row("niqe-live", 25.0, dataset="cbsd68", image="291000", stop_step=900, peak_step=4000)])
     assert (record["method"], record["stop_step"], record["paper_stop_step"]) == ("NIQE", 900, 1010)
 
 

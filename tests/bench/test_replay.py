@@ -16,7 +16,7 @@ from esbench.bench.replay import found, stop_of, wanted
 from esbench.bench.results import COLUMNS, TYPES, Results
 from esbench.cli import cli
 from esbench.errors import DataError, NameUnknown, UsageError
-from esbench.rule import Stop, first_stop
+from esbench.stopping.rule import Stop, first_stop
 
 # -- the rule
 

@@ -10,9 +10,9 @@ import pytest
 
 from esbench.bench.config import Config
 from esbench.bench.results import COLUMNS, TYPES, Results
+from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Run, Unit
 from esbench.errors import Missing
-from esbench.types import UnitSpec
 
 CONFIG = Config(criterion=("wmv",), iterations=6, patience=2)
 

@@ -12,10 +12,10 @@ import pytest
 
 from esbench.bench import store
 from esbench.bench.config import Config
+from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Run, Unit, slug, write
 from esbench.errors import ConfigError, DataError, Missing, Unavailable, UsageError
 from esbench.images import read
-from esbench.types import UnitSpec
 
 SPEC = UnitSpec(
     dataset="d",

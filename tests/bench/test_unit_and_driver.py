@@ -15,22 +15,13 @@ from esbench.bench import driver, grid
 from esbench.bench import unit as units
 from esbench.bench.config import Config
 from esbench.bench.results import Results
+from esbench.bench.spec import Outcome
 from esbench.bench.store import Run
-from esbench.dip.loop import Trajectory
+from esbench.engine.loop import Trajectory
 from esbench.errors import ConfigError, Missing, ParamError, PluginError, Unavailable, UsageError
+from esbench.events import Event, Notice, Progress, RunFinished, RunStarted, UnitFailed, UnitFinished, UnitStarted
 from esbench.images import read
-from esbench.rule import first_stop
-from esbench.types import (
-    Event,
-    Notice,
-    Outcome,
-    Progress,
-    RunFinished,
-    RunStarted,
-    UnitFailed,
-    UnitFinished,
-    UnitStarted,
-)
+from esbench.stopping.rule import first_stop
 
 TIMING = ("ms_per_step", "criterion_ms_per_step")
 

@@ -17,7 +17,7 @@ from esbench.bench.config import Config
 from esbench.bench.results import Results
 from esbench.bench.store import Run
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json
-from esbench.types import Event, Notice, Progress, UnitPaused, UnitStarted
+from esbench.events import Event, Notice, Progress, UnitPaused, UnitStarted
 
 TIMES = ("ms_per_step", "criterion_ms_per_step")
 
@@ -160,7 +160,7 @@ def test_no_value_is_a_missing_value_and_what_a_stranger_writes_no_other_sees(co
 
 def test_another_stranger_goes_on_with_its_memory(config, tmp_path, plugin):
     plugin(MEMORY)
-    config = dataclasses.replace(config, criterion=("counts", "faulty", "emv"))
+    config = dataclasses.replace(config, criterion=("counts", "faulty", "emv"), checkpoint_every=0.0)
     events = run(config, tmp_path / "r")
     begun = [e.step for e in events if isinstance(e, UnitStarted)]
     assert begun[0] == 0 < begun[1] <= 37

@@ -254,7 +254,7 @@ def test_data_verify_compares_with_what_was_published(esbench, data):
 def test_data_that_was_compressed_again_without_loss_is_as_good(esbench, data, monkeypatch):
     import hashlib
 
-    from esbench.datasets import named
+    from esbench.builtin.datasets import named
     from esbench.images import read
 
     first, second = (data / "kodak24" / f"kodim0{i}.png" for i in (1, 2))

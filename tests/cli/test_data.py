@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from esbench import models
-from esbench.datasets.remote import File, Remote, remotes
+from esbench.builtin.datasets.remote import File, Remote, remotes
 from esbench.images import read
 
 

@@ -158,7 +158,7 @@ def test_what_cannot_be_read_is_said_and_the_others_go_on(esbench, place):
 
 
 def test_one_that_fails_on_the_way_is_said_and_the_others_go_on(esbench, place, monkeypatch):
-    monkeypatch.setattr("esbench.dip.loop.FALL_DB", -100.0)  # every step is a fall
+    monkeypatch.setattr("esbench.engine.loop.FALL_DB", -100.0)  # every step is a fall
     options = ("--network", TINY[1], "--iterations", "50", "--device", "cpu", "-c", "wmv", "-q")
     answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *options)
     assert answer.code == 1

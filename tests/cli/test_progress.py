@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from esbench.cli.progress import Bars, Lines, display
-from esbench.types import Notice, Progress, RunFinished, RunStarted, UnitFailed, UnitFinished, UnitStarted
+from esbench.events import Notice, Progress, RunFinished, RunStarted, UnitFailed, UnitFinished, UnitStarted
 
 EVENTS = [
     RunStarted(folder="r", units=3, done=1, iterations=100),

@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from esbench.bench import paper
+from esbench.paper import artefacts
 from esbench.report import figures
 
 #: Criteria that need no trained model.
-FEW = (paper.METHODS["ES-WMV"], paper.METHODS["CIFS"])
+FEW = (artefacts.METHODS["ES-WMV"], artefacts.METHODS["CIFS"])
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def place(pictures, tmp_path, monkeypatch):
     pictures("a", "b", size=(40, 44))
     monkeypatch.setattr(figures, "FORMATS", ("svg",))  # three of each take their time
     for name in ("table1", "fig3", "fig4"):
-        monkeypatch.setitem(paper.ARTEFACTS, name, dataclasses.replace(paper.ARTEFACTS[name], criteria=FEW))
+        monkeypatch.setitem(artefacts.ARTEFACTS, name, dataclasses.replace(artefacts.ARTEFACTS[name], criteria=FEW))
     return tmp_path
 
 
@@ -60,7 +60,7 @@ def test_a_pass_goes_on_from_what_the_last_one_left(esbench, place):
     assert written == {f"table1.{kind}" for kind in ("md", "tex", "csv", "svg")}
     with open(place / "esbench-runs/paper/table1/table1.csv") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["ES-WMV", "CIFS", paper.CIFS_OF_FIG2, "No ES", "Peak"]
+    assert list(rows) == ["ES-WMV", "CIFS", artefacts.CIFS_OF_FIG2, "No ES", "Peak"]
 
     third = esbench("reproduce", "table1", *PASS, "--json")
     assert (third.code, steps(third)) == (0, 0)

@@ -15,7 +15,7 @@ import pytest
 
 from esbench.bench.results import COLUMNS, TYPES
 from esbench.bench.store import Run
-from esbench.dip.loop import Trajectory
+from esbench.engine.loop import Trajectory
 
 TIMING = ("ms_per_step", "criterion_ms_per_step")
 CRITERIA = ("-c", "cifs-jpeg", "-c", "wmv[window=5]")

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esbench import models
-from esbench.criteria import brisque, nss
-from esbench.types import Frame, Pictures
+from esbench.builtin.criteria import brisque, nss
+from esbench.frames import Frame
+from esbench.pictures import Pictures
 
 DATA = Path(os.environ.get("ESBENCH_DATA", "/nowhere"))
 needs_model = pytest.mark.skipif(

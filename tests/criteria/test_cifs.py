@@ -10,13 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from esbench.criteria import cifs
-from esbench.criteria.cifs import Cifs
-from esbench.criterion import Criterion
+from esbench.builtin.criteria import cifs
+from esbench.builtin.criteria.cifs import Cifs
 from esbench.errors import LoadError, ParamError, PluginError, UsageError
+from esbench.frames import Frame, Value
+from esbench.observation import Problem
+from esbench.pictures import Picture, Pictures
 from esbench.plugins import PluginHost
+from esbench.records import CodecInfo, CriterionInfo
 from esbench.registry import Record, Registry, parameters
-from esbench.types import CodecInfo, CriterionInfo, Frame, Picture, Pictures, Problem, Value
+from esbench.stopping.criterion import Criterion
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esbench import Stopper
-from esbench.criteria.discrepancy import WINDOW, Discrepancy, resolve
-from esbench.criterion import Criterion
-from esbench.degradations.additive import gaussian
+from esbench.builtin.criteria.discrepancy import WINDOW, Discrepancy, resolve
+from esbench.builtin.degradations.additive import gaussian
 from esbench.errors import ParamError, UsageError
+from esbench.frames import Frame
 from esbench.noise import clipped_variance, estimate
+from esbench.observation import Problem
+from esbench.pictures import Pictures
 from esbench.registry import registry
-from esbench.rule import first_stop
+from esbench.stopping.criterion import Criterion
+from esbench.stopping.rule import first_stop
 from esbench.testing import check_criterion, scenes
 from esbench.testing import criterion as kit
-from esbench.types import Frame, Pictures, Problem
 
 
 def problem(noisy: np.ndarray, **known) -> Problem:

@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 
 from esbench.bench import build, grid
 from esbench.bench.config import Config
-from esbench.criteria.holdout import holdout, holdout_block
-from esbench.criterion import Criterion, lacking
+from esbench.bench.spec import UnitSpec
+from esbench.builtin.criteria.holdout import holdout, holdout_block
+from esbench.builtin.tasks.denoise import Denoise, held_out
 from esbench.errors import ParamError
+from esbench.frames import Frame
+from esbench.observation import Problem
+from esbench.pictures import Pictures
 from esbench.registry import registry
-from esbench.tasks.denoise import Denoise, held_out
+from esbench.stopping.criterion import Criterion, lacking
 from esbench.testing import check_criterion
 from esbench.testing import criterion as kit
-from esbench.types import Frame, Pictures, Problem, UnitSpec
 
 TASK = "denoise[holdout=0.02]"
 

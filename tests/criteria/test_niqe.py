@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esbench import models
-from esbench.criteria import niqe, nss
+from esbench.builtin.criteria import niqe, nss
 from esbench.errors import ParamError
-from esbench.types import Frame, Pictures, Problem
+from esbench.frames import Frame
+from esbench.observation import Problem
+from esbench.pictures import Pictures
 
 DATA = Path(os.environ.get("ESBENCH_DATA", "/nowhere"))
 

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esbench.criteria import nss
-from esbench.types import Frame, Pictures
+from esbench.builtin.criteria import nss
+from esbench.frames import Frame
+from esbench.pictures import Pictures
 
 
 @pytest.fixture(autouse=True)

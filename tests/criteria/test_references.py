@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from esbench.criterion import Criterion
+from esbench.frames import Frame, Value
+from esbench.observation import Problem
+from esbench.pictures import Pictures
 from esbench.plugins import PluginHost
 from esbench.registry import Registry
-from esbench.rule import first_stop
-from esbench.types import Frame, Pictures, Problem, Value
+from esbench.stopping.criterion import Criterion
+from esbench.stopping.rule import first_stop
 
 
 def values(name: str, losses: list[float | None]) -> list[Value]:

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esbench.criteria.variance import ExponentialVariance, WindowedVariance
-from esbench.types import Frame, Pictures
+from esbench.builtin.criteria.variance import ExponentialVariance, WindowedVariance
+from esbench.frames import Frame
+from esbench.pictures import Pictures
 
 
 def frame(x: np.ndarray, step: int) -> Frame:

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from esbench import cache
-from esbench.datasets import named, remote
-from esbench.datasets.remote import WORKERS, File, Remote, checksums, fetch, remotes
+from esbench.builtin.datasets import named, remote
+from esbench.builtin.datasets.remote import WORKERS, File, Remote, checksums, fetch, remotes
 from esbench.errors import Checksum, DataError, Missing
 
 N = 6
@@ -272,7 +272,7 @@ import json, sys
 from pathlib import Path
 from esbench import cache
 from esbench.cli import main
-from esbench.datasets.remote import File, Remote, remotes
+from esbench.builtin.datasets.remote import File, Remote, remotes
 files = tuple(File(name, sha, pixels, tuple(addresses)) for name, sha, pixels, addresses in json.loads(sys.argv.pop()))
 remotes()["set9"] = Remote("set9", files, 0.1, "")
 cache.TIMEOUT = (3, 600)  # on a busy machine what is stalled could be fetched elsewhere before the interruption

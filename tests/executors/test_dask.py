@@ -20,8 +20,8 @@ from esbench.bench.results import Results
 from esbench.bench.store import Run
 from esbench.bench.wire import job_to_json
 from esbench.errors import Unavailable
+from esbench.events import Event, Progress, UnitFinished, UnitPaused, UnitStarted
 from esbench.executors.dask import installed, work
-from esbench.types import Event, Progress, UnitFinished, UnitPaused, UnitStarted
 
 TIMES = ("ms_per_step", "criterion_ms_per_step")
 

@@ -11,9 +11,9 @@ import pytest
 from esbench.bench.config import Config
 from esbench.bench.replay import found
 from esbench.bench.results import Results
+from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Run
-from esbench.rule import first_stop
-from esbench.types import UnitSpec
+from esbench.stopping.rule import first_stop
 
 STEPS, PATIENCE = 12, 3
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esbench.denoise import Denoised, Optimised, Options
 from esbench.report.denoise_page import curve, page, section
+from esbench.restoration.denoise import Denoised, Optimised, Options
 
 
 def optimised(values: list[float], stop: int, tile: tuple[int, int, int, int] = (0, 0, 8, 8)) -> Optimised:

@@ -1,0 +1,108 @@
+"""The criteria that come with esbench, through the same hook as anybody's; records only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from esbench.hookspecs import hookimpl
+from esbench.records import CodecInfo, CriterionInfo
+
+
+@hookimpl
+def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
+    """One CIFS for each codec, the variances, the discrepancy, and what a criterion has to beat."""
+    from esbench.builtin.criteria.cifs import Cifs
+
+    cifs = {codec.name: Cifs(codec) for codec in codecs.values()}
+    niqe = "Mittal et al., Making a completely blind image quality analyzer, IEEE SPL 2013"
+    prior = "Ulyanov et al., Deep image prior, CVPR 2018"
+    variance = "Wang et al., Early stopping for deep image prior, TMLR 2023"
+    return [
+        *(
+            CriterionInfo(
+                name=f"cifs-{codec.name}",
+                summary=f"loss and compressed file size of the output: {codec.name}",
+                target=cifs[codec.name],
+                resolve=cifs[codec.name].resolve,
+                reference="Takagi et al., JPEG information regularized deep image prior for denoising, ICIP 2023",
+                requires=codec.requires,
+                needs=("loss",),
+                codec=codec.name,
+            )
+            for codec in codecs.values()
+        ),
+        CriterionInfo(
+            name="wmv",
+            summary="windowed moving variance of the outputs",
+            target="esbench.builtin.criteria.variance:WindowedVariance",
+            reference=f"{variance}, ES-WMV",
+        ),
+        CriterionInfo(
+            name="emv",
+            summary="exponential moving variance of the outputs",
+            target="esbench.builtin.criteria.variance:ExponentialVariance",
+            reference=f"{variance}, ES-EMV",
+        ),
+        CriterionInfo(
+            name="discrepancy",
+            summary="how far the residual is from the noise in the noisy picture",
+            target="esbench.builtin.criteria.discrepancy:Discrepancy",
+            resolve="esbench.builtin.criteria.discrepancy:resolve",
+            reference="Morozov, On the solution of functional equations by the method of regularization, 1966",
+            needs=("noisy",),
+            measures="average",
+        ),
+        CriterionInfo(
+            name="holdout",
+            summary="mean squared error on pixels that are kept out of the loss",
+            target="esbench.builtin.criteria.holdout:holdout",
+            batch="esbench.builtin.criteria.holdout:holdout_block",
+            resolve="esbench.builtin.criteria.holdout:resolve",
+            reference="Stone, Cross-validatory choice and assessment of statistical predictions, JRSS B 1974",
+            needs=("noisy", "holdout"),
+            measures="average",
+        ),
+        CriterionInfo(
+            name="brisque",
+            summary="BRISQUE as OpenCV computes it, not cut off at 0 and 100",
+            target="esbench.builtin.criteria.brisque:brisque",
+            batch="esbench.builtin.criteria.brisque:brisque_block",
+            resolve="esbench.builtin.criteria.brisque:resolve",
+            reference="Mittal et al., No-reference image quality assessment in the spatial domain, IEEE TIP 2012",
+        ),
+        CriterionInfo(
+            name="niqe",
+            summary="NIQE as its authors released it",
+            target="esbench.builtin.criteria.niqe:niqe",
+            batch="esbench.builtin.criteria.niqe:niqe_block",
+            resolve="esbench.builtin.criteria.niqe:resolve",
+            reference=niqe,
+        ),
+        CriterionInfo(
+            name="niqe-live",
+            summary="NIQE as LIVE's Python package computes it, with its mistakes",
+            target="esbench.builtin.criteria.niqe:niqe_live",
+            batch="esbench.builtin.criteria.niqe:niqe_live_block",
+            resolve="esbench.builtin.criteria.niqe:resolve_live",
+            reference=f"{niqe}; utlive/live_python_qa",
+        ),
+        CriterionInfo(
+            name="loss",
+            summary="the loss itself, which falls for as long as the noise is being fitted",
+            target="esbench.builtin.criteria.references:loss",
+            reference=prior,
+            needs=("loss",),
+        ),
+        CriterionInfo(
+            name="fixed",
+            summary="stops at a step that was chosen beforehand",
+            target="esbench.builtin.criteria.references:fixed",
+            reference=prior,
+        ),
+        CriterionInfo(
+            name="last",
+            summary="never stops: the last step",
+            target="esbench.builtin.criteria.references:last",
+            reference=prior,
+        ),
+    ]

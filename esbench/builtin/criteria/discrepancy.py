@@ -1,0 +1,110 @@
+"""The discrepancy principle: stop where what is left of the noisy picture is as large as its noise.
+
+Morozov's principle, with a correction. While the picture is being learned the residual falls to the level of the noise,
+and below it noise is being fitted. At the best step some noise has been taken up already, so the residual is a little
+smaller than the noise there. How much smaller, its slope tells: at that step the error of the picture does not change,
+and all that the residual still falls by is noise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from esbench.errors import ParamError
+from esbench.frames import Frame, Value
+from esbench.noise import clipped_variance
+from esbench.observation import Problem
+from esbench.records import Range
+
+if TYPE_CHECKING:
+    import torch
+
+#: Values of the residual that its slope is taken from.
+WINDOW = 50
+
+
+class Discrepancy:
+    """|r + slope * s - c v| with the residual r = mean (x - y)^2, its fall s = -dr / d log t, and the variance v.
+
+    In an output that has taken up the share d of the noise, and is wrong by e v, the residual is v (1 - 2 d + e). Where
+    e is smallest s is 2 v dd / d log t, which is 2 p v d if d grows with the power p of the steps: v - r is a constant
+    times s. Recorded beside the value: `residual` and `fall`.
+    """
+
+    def __init__(
+        self,
+        *,
+        c: Annotated[float, Range(0)] = 1.0,
+        slope: Annotated[float, Range(0)] = 0.3,
+        variance: Annotated[float | Literal["auto", "sigma"], Range(0)] = "auto",
+    ) -> None:
+        self.c, self.slope, self.variance = c, slope, variance
+        self.points: list[tuple[float, float]] = []  # log t and r of the last steps
+        self._y: torch.Tensor | None = None
+        self._kept: torch.Tensor | None = None
+
+    def update(self, frame: Frame) -> Value:
+        """Take the output of the next step and return the distance."""
+        assert not isinstance(self.variance, str), "resolve() comes first"
+        noisy = frame.problem.noisy
+        if noisy is None:
+            return Value(None, reason="needs the noisy picture")
+        if noisy.size != frame.size:
+            return Value(None, reason="needs a noisy picture of the output's size")
+        r = self._residual(frame)
+        self.points = [*self.points[1 - WINDOW :], (math.log(frame.step + 1), r)]
+        s = _fall(self.points)
+        return Value(abs(r + self.slope * s - self.c * self.variance), {"residual": r, "fall": s})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs."""
+        return {"points": list(self.points)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.points = list(state["points"])
+
+    def _residual(self, frame: Frame) -> float:
+        """Return the mean of (x - y)^2 over the pixels that are being fitted."""
+        import torch
+
+        x, problem = frame.tensor.float().clamp(0, 1), frame.problem
+        if self._y is None:
+            assert problem.noisy is not None
+            self._y = problem.noisy.tensor.to(x)
+            self._kept = None if problem.holdout is None else torch.from_numpy(~problem.holdout).to(x.device)
+        error = (x - self._y).square()
+        if self._kept is not None:
+            error = error[:, self._kept]
+        return float(error.mean(dtype=torch.float64))
+
+
+def resolve(problem: Problem, *, c: float, slope: float, variance: float | str) -> dict[str, Any]:
+    """Return the parameters with v as a number, where the problem has a noisy picture.
+
+    Raises:
+        ParamError: the noise level is to be the known one, and none is known.
+    """
+    if problem.noisy is not None:
+        if variance == "sigma":
+            if problem.sigma is None:
+                raise ParamError(
+                    "discrepancy[variance=sigma] needs a noise level, and none is known here: variance=auto estimates "
+                    "it from the noisy picture."
+                )
+            variance = clipped_variance(problem.noisy.float, problem.sigma)
+        elif variance == "auto":
+            assert problem.noise is not None
+            variance = problem.noise.variance
+    return {"c": c, "slope": slope, "variance": variance}
+
+
+def _fall(points: list[tuple[float, float]]) -> float:
+    """Return how fast the residual falls against log t, by least squares; 0 where it rises, or nothing is known yet."""
+    n = len(points)
+    if n < 2:
+        return 0.0
+    mean_x, mean_r = (math.fsum(values) / n for values in zip(*points, strict=True))
+    across = math.fsum((x - mean_x) ** 2 for x, _ in points)
+    return max(0.0, -math.fsum((x - mean_x) * (r - mean_r) for x, r in points) / across)

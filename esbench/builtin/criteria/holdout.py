@@ -1,0 +1,52 @@
+"""Pixels that the optimisation does not see: how well they are foretold is how well the picture is restored.
+
+Noise that is independent from pixel to pixel cannot be foretold from other pixels. The mean squared error on pixels
+that are kept out of the loss is therefore that to the clean picture plus the variance of the noise, whatever its kind
+and its level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from esbench.errors import ParamError
+from esbench.frames import Frame, Value
+from esbench.observation import Problem
+
+
+def holdout(frame: Frame) -> Value:
+    """The mean of (x - y)^2 over the pixels that are held out."""
+    return holdout_block([frame])[0]
+
+
+def holdout_block(frames: Sequence[Frame]) -> list[Value]:
+    """Return the same for consecutive frames, with one wait for the device."""
+    import torch
+
+    noisy, mask = frames[0].problem.noisy, frames[0].problem.holdout
+    if noisy is None or mask is None or not mask.any():
+        return [Value(None, reason="needs pixels that are held out, as by the task denoise[holdout=0.02]")] * len(
+            frames
+        )
+    x = torch.stack([frame.tensor for frame in frames]).float().clamp(0, 1)
+    y = noisy.tensor.to(x.device).float()
+    if y.shape != x.shape[1:] or mask.shape != y.shape[1:]:
+        return [Value(None, reason="needs a noisy picture of the output's size")] * len(frames)
+    held = torch.from_numpy(mask).to(x.device)
+    errors = (x - y)[..., held].square().mean((1, 2), dtype=torch.float64).tolist()
+    return [Value(error) for error in errors]
+
+
+def resolve(problem: Problem) -> dict[str, Any]:
+    """Return no parameters: there are none.
+
+    Raises:
+        ParamError: there is an optimisation, and it sees all pixels.
+    """
+    if problem.noisy is not None and problem.holdout is None:
+        raise ParamError(
+            "holdout needs pixels that the optimisation does not see, and it sees all: the task "
+            "denoise[holdout=0.02] keeps 2 % of them out of the loss."
+        )
+    return {}

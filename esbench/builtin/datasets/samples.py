@@ -1,0 +1,30 @@
+"""A small photograph that is always there: the one that comes with matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from esbench import images
+from esbench.errors import NameUnknown
+from esbench.pictures import Bytes
+
+
+class Samples:
+    """Grace Hopper's glasses, 96 x 96.
+
+    A part of the photograph as it is: reduced, its details would be finer than those of a photograph, and lam=auto was
+    calibrated on photographs.
+    """
+
+    def ids(self) -> Sequence[str]:
+        """Return the one name."""
+        return ["hopper"]
+
+    def load(self, id: str) -> Bytes:
+        """Return the picture."""
+        import matplotlib
+
+        if id != "hopper":
+            raise NameUnknown("picture", id, self.ids(), "The data set 'samples' has 'hopper'.")
+        photograph = images.read(f"{matplotlib.get_data_path()}/sample_data/grace_hopper.jpg")
+        return photograph[150:246, 180:276].copy()

@@ -1,0 +1,47 @@
+"""A criterion's value of one picture, and the criteria that there are."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from esbench import images
+from esbench.frames import Frame, Value
+from esbench.observation import Problem
+from esbench.registry import Component, Record, registry
+from esbench.stopping.criterion import Criterion
+
+
+def measure(criterion: str, image: Any) -> float | None:
+    """Return a criterion's value of one picture, lower is better; None where it has none for one picture.
+
+    Args:
+        criterion: `name` or `name[key=value]`.
+        image: NumPy or torch, uint8 or float in [0, 1]; (H, W), (H, W, C), (C, H, W) or (1, C, H, W).
+
+    Examples:
+        >>> import numpy as np
+        >>> measure("cifs-jpeg[lam=0]", np.zeros((8, 8, 3), np.uint8)) > 0
+        True
+    """
+    return measured(registry().get("criterion", criterion), image)[0].value
+
+
+def measured(component: Component, image: Any) -> tuple[Value, float]:
+    """Return the value of one picture, with its parts and its reason, and the milliseconds that it took."""
+    frame = Frame(images.checked(image), problem=Problem())
+    criterion = Criterion(component, frame.problem)
+    if criterion.has_memory:
+        return Value(None, reason="needs the outputs of many steps"), 0.0
+    if criterion.on == "average":
+        return Value(None, reason="needs the averaged outputs of many steps"), 0.0
+    started = time.perf_counter()
+    value = criterion.update(frame)
+    assert value is not None  # step 0 is always measured
+    return value, 1000 * (time.perf_counter() - started)
+
+
+def criteria() -> dict[str, Record]:
+    """Return every criterion that is installed, by name; two of the same name by `distribution:name`."""
+    records = registry().records["criterion"]
+    return {r.qualified if r.status == "conflict" else r.info.name: r for r in records}

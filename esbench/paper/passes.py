@@ -1,0 +1,288 @@
+"""What passes over the paper's units have produced so far: a folder of small files, from which the next pass goes on.
+
+    results/
+      rows.csv               a row a unit and criterion: the results table, and how the row came about
+      curves/<unit>.csv.gz   at most 200 steps of a unit: loss, PSNR, and the value of each criterion
+      lam/<unit>-p<S>.csv.gz where CIFS stops for every mu = lam / (H W), with patience S
+      sizes-<data set>.csv   JPEG sizes, for figure 1
+
+A run has all of it and more, but weighs megabytes a unit; this can be kept beside the code. A unit that was run on
+another kind of device counts as well: the digits differ, what they say does not.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import io
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esbench.bench import grid
+from esbench.bench.results import TYPES, Results
+from esbench.bench.spec import UnitSpec
+from esbench.bench.store import Unit, write
+from esbench.builtin.criteria import cifs
+from esbench.errors import DataError, Unavailable
+from esbench.paper import artefacts, calibrate
+from esbench.paper.calibrate import Array, Curve, Objective, Pieces
+from esbench.params import split
+from esbench.registry import made_by, registry
+
+Row = dict[str, Any]
+
+#: The columns of rows.csv: those of the results table, then what the unit's id is made of and no column says, the
+#: version of the criterion, and lam / (H W) for CIFS.
+COLUMNS: dict[str, type] = TYPES | {"crop": int, "input_scale": float, "device": str, "version": int, "mu": float}
+
+SIZES: dict[str, type] = {"dataset": str, "image": str, "crop": int, "sigma": float, "pixels": int, "bytes": int}
+
+#: How many steps of a curve are kept.
+POINTS = 200
+
+
+class Passes:
+    """The folder.
+
+    Args:
+        path: where it is, or will be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        rows = _read(path / "rows.csv", COLUMNS)
+        self._rows = {(row["unit"], row["criterion"], row["patience"]): row for row in rows}
+
+    def rows(self, spec: UnitSpec, criteria: Sequence[str], patience: int) -> list[Row]:
+        """Return the rows of a unit as they would be today, as far as they are here; all of them, and it is done.
+
+        CIFS with lam=auto is decided again where the calibrated table has changed since.
+        """
+        found = [[self._row(unit, text, patience, spec.sigma) for text in criteria] for unit in _ids(spec)]
+        return max(([row for row in rows if row is not None] for rows in found), key=len)
+
+    def take(self, results: Results, units: Iterable[str], criteria: Sequence[str]) -> None:
+        """Keep what a run has of some units, as far as they are done.
+
+        Raises:
+            Unavailable: the folder cannot be written.
+        """
+        for unit in map(results.run.unit, units):
+            try:
+                result = unit.result()
+            except DataError:  # it has failed, and is told as such
+                continue
+            if result is None or not result["complete"]:
+                continue
+            rows = results.table(units=[unit.id], criteria=criteria)
+            for row in rows:
+                text, patience = row["criterion"], row["patience"]
+                self._rows[unit.id, text, patience] = _as_written(row | _made(unit, result, text))
+                if split(text)[0] == "cifs-jpeg":
+                    stops = _stops(calibrate.curve_of(unit, text), patience)
+                    self._write(self._lam(unit.id, patience), stops)
+            self._write(self._curve(unit.id), _thinned(unit, [row["criterion"] for row in rows]))
+        rows = sorted(self._rows.values(), key=lambda row: (row["unit"], row["criterion"], row["patience"]))
+        self._write(self.path / "rows.csv", _text(rows, COLUMNS))
+
+    def curve(self, unit: str) -> dict[str, Array]:
+        """Return the kept steps of a unit, by column: step, loss, psnr_db, average_psnr_db, and the criteria.
+
+        Raises:
+            DataError: they are not there.
+        """
+        return _columns(self._curve(unit))
+
+    def stops(self, unit: str, objective: Objective, patience: int) -> tuple[Pieces, Pieces]:
+        """Return for every mu the step at which CIFS stops, and the PSNR there.
+
+        Raises:
+            DataError: they are not there.
+        """
+        columns = _columns(self._lam(unit, patience))
+        mine = columns["objective"] == calibrate.OBJECTIVES.index(objective)
+        mu, step, psnr = (columns[name][mine] for name in ("mu", "step", "psnr_db"))
+        return Pieces(mu[1:], step.astype(int)), Pieces(mu[1:], psnr)
+
+    def with_mu(self, row: Row, mu: float) -> Row:
+        """Return a row of CIFS as another lam / (H W) would have had it."""
+        steps, psnr = self.stops(row["unit"], "windowed", row["patience"])
+        step, psnr_db = int(steps(mu)), float(psnr(mu))
+        fallback = step >= row["iterations"] - row["patience"]
+        return row | {
+            "mu": mu,
+            "stop_step": step,
+            "fallback": fallback,
+            "steps_run": row["iterations"] if fallback else step + row["patience"] + 1,
+            "psnr_db": psnr_db,
+            "gap_db": row["peak_db"] - psnr_db,
+            "ssim": None,
+            "average_psnr_db": None,
+            "average_gap_db": None,
+        }
+
+    def beside_fig2(self, rows: Iterable[Row]) -> list[Row]:
+        """Return rows, and after each of CIFS how it would have stopped with the lam of the paper's figure 2."""
+        found = []
+        for row in rows:
+            found.append(row)
+            if row["criterion"] == artefacts.METHODS["CIFS"] and row["sigma"] in artefacts.FIG2_MU:
+                found.append(self.with_mu(row, artefacts.FIG2_MU[row["sigma"]]) | {"criterion": artefacts.CIFS_OF_FIG2})
+        return found
+
+    def lams(self, rows: Iterable[Row]) -> list[Row]:
+        """Return what a search for lam finds by noise level, with both objectives, and what the paper found."""
+        levels: dict[float, list[Row]] = {}
+        for row in rows:
+            levels.setdefault(row["sigma"], []).append(row)
+        return [self._lam_of(sigma, mine) for sigma, mine in sorted(levels.items())]
+
+    def sizes(self, rows: Iterable[Row]) -> None:
+        """Keep JPEG sizes.
+
+        Raises:
+            Unavailable: the folder cannot be written.
+        """
+        files: dict[str, dict[Any, Row]] = {}
+        for row in rows:
+            name = f"sizes-{row['dataset']}.csv"
+            if name not in files:
+                files[name] = {_size(kept): kept for kept in _read(self.path / name, SIZES)}
+            files[name][_size(row)] = row
+        for name, found in files.items():
+            self._write(self.path / name, _text([found[key] for key in sorted(found, key=str)], SIZES))
+
+    def _lam_of(self, sigma: float, rows: Sequence[Row]) -> Row:
+        found: Row = {"sigma": sigma, "pictures": len(rows)}
+        for objective in calibrate.OBJECTIVES:
+            best = calibrate.search([self.stops(row["unit"], objective, row["patience"])[1] for row in rows])
+            found |= {
+                f"{objective}_mu": best and calibrate.shown(best.mu),
+                f"{objective}_psnr_db": best and best.psnr_db,
+                f"{objective}_best_mu": best and calibrate.shown(best.best_mu),
+                f"{objective}_best_psnr_db": best and best.best_db,
+            }
+        peak = statistics.fmean(row["peak_db"] for row in rows)
+        return found | {"peak_db": peak, "paper_mu": artefacts.FIG2_MU.get(sigma)}
+
+    def _row(self, unit: str, text: str, patience: int, sigma: float | None) -> Row | None:
+        row = self._rows.get((unit, text, patience))
+        if row is None or row["version"] != made_by(text)["version"]:
+            return None
+        mu = _auto(text, sigma)
+        if mu is None or math.isclose(mu, row["mu"], rel_tol=1e-6):
+            return row
+        return self.with_mu(row, mu) if self._lam(unit, patience).exists() else None
+
+    def _curve(self, unit: str) -> Path:
+        return self.path / f"curves/{unit}.csv.gz"
+
+    def _lam(self, unit: str, patience: int) -> Path:
+        return self.path / f"lam/{unit}-p{patience}.csv.gz"
+
+    def _write(self, path: Path, text: str) -> None:
+        data = text.encode()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # no time in it: the same numbers are the same file
+            write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+        except OSError as error:
+            raise Unavailable(
+                f"{str(path)!r} cannot be written: {error.strerror}. Choose another --results."
+            ) from error
+
+
+def _made(unit: Unit, result: Mapping[str, Any], text: str) -> Row:
+    spec, entry = unit.spec(), result["criteria"][text]
+    lam = entry["resolved"].get("lam")
+    return {
+        "crop": spec.crop,
+        "input_scale": spec.input_scale,
+        "device": spec.device,
+        "version": entry["made_by"]["version"],
+        "mu": None if lam is None else lam / calibrate.pixels(unit),
+    }
+
+
+def _ids(spec: UnitSpec) -> list[str]:
+    """Return the id of a unit, and of the same on the other kind of device."""
+    return [grid.unit_id(dataclasses.replace(spec, device=d)) for d in sorted(("cpu", "cuda"), key=spec.device.__ne__)]
+
+
+def _auto(text: str, sigma: float | None) -> float | None:
+    """Return what lam=auto comes to as lam / (H W), or None for what has no such parameter."""
+    component = registry().get("criterion", text)
+    if not isinstance(component.target, cifs.Cifs) or component.values["lam"] != "auto" or sigma is None:
+        return None
+    return cifs.mu(component.target.codec.name, component.target.codec_text(component.values), sigma)
+
+
+def _thinned(unit: Unit, criteria: Sequence[str]) -> str:
+    """Return some steps of a unit as CSV: half of them evenly, half of them ever further apart."""
+    columns = unit.trace(["step", "loss", "psnr_db", "average_psnr_db"])
+    columns |= {text: unit.criterion(text, ["value"])[0]["value"] for text in criteria}
+    last = len(columns["step"]) - 1
+    apart = np.concatenate([np.linspace(0, last, POINTS // 2), np.geomspace(1, last + 1, POINTS // 2) - 1])
+    rows = [{name: values[i] for name, values in columns.items()} for i in np.unique(np.rint(apart).astype(int))]
+    return _text(rows, dict.fromkeys(columns, float))
+
+
+def _stops(curve: Curve, patience: int) -> str:
+    """Return where CIFS stops as CSV: from each mu on, up to the next."""
+    rows = []
+    for i, objective in enumerate(calibrate.OBJECTIVES):
+        stops = calibrate.stops(curve, objective, patience)
+        for mu, step in zip([0.0, *stops.edges], stops.values, strict=True):
+            rows.append({"objective": i, "mu": mu, "step": int(step), "psnr_db": curve.psnr_db[step]})
+    return _text(rows, {"objective": int, "mu": float, "step": int, "psnr_db": float})
+
+
+def _size(row: Row) -> tuple[Any, ...]:
+    return row["image"], row["crop"] or 0, row["sigma"]
+
+
+def _text(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, type]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+    return text.getvalue()
+
+
+def _as_written(row: Row) -> Row:
+    """Return a row as it will be read back, so that the pass that makes it and the next one print the same."""
+    return {key: float(_cell(value)) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.9g}" if isinstance(value, float | np.floating) else value
+
+
+def _read(path: Path, columns: Mapping[str, type]) -> list[Row]:
+    if not path.exists():
+        return []
+    kinds: dict[type, Any] = {bool: "True".__eq__}
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return [
+                {name: kinds.get(kind, kind)(row[name]) if row[name] else None for name, kind in columns.items()}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
+
+
+def _columns(path: Path) -> dict[str, Array]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            head, *rows = csv.reader(file)
+            values = np.array(rows, dtype=float)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
+    return dict(zip(head, values.T, strict=True))

@@ -1,0 +1,82 @@
+"""A large picture as tiles that overlap, with windows that sum to 1 at every pixel.
+
+Along each axis the windows are a partition of unity: ramps in the overlaps, 1 elsewhere. The window of a tile is the
+product of one of each axis, so that the windows of all tiles sum to 1 again, and what all tiles agree on is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from esbench.pictures import Floats
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a length.
+
+    Attributes:
+        start: where it begins.
+        window: its weight at each of its places, float32.
+    """
+
+    start: int
+    window: Floats
+
+    @property
+    def slice(self) -> slice:
+        """Its places."""
+        return slice(self.start, self.start + len(self.window))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A piece of a picture."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def window(self) -> Floats:
+        """Its weight at each of its pixels, (height, width, 1)."""
+        return np.multiply.outer(self.rows.window, self.columns.window)[..., None]
+
+    def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return its part of a picture (H, W, C), as a view."""
+        return picture[self.rows.slice, self.columns.slice]
+
+
+def tiles(height: int, width: int, side: int, overlap: int) -> list[Tile]:
+    """Return tiles of at most side x side that cover a picture, row by row."""
+    return [Tile(rows, columns) for rows in spans(height, side, overlap) for columns in spans(width, side, overlap)]
+
+
+def spans(length: int, side: int, overlap: int) -> list[Span]:
+    """Return equal pieces of at most `side` that cover a length, whose windows sum to 1 at every place.
+
+    Args:
+        length: what is covered.
+        side: the longest that a piece may be.
+        overlap: of neighbours, at least; less than `side`.
+    """
+    side = min(side, length)
+    n = 1 if side == length else math.ceil((length - overlap) / (side - overlap))
+    starts = np.linspace(0, length - side, n).round().astype(int)
+    ramp = np.minimum(1, np.arange(1, side + 1) / (overlap + 1))
+    windows = np.zeros((n, length))
+    for window, start in zip(windows, starts, strict=True):
+        window[start : start + side] = 1
+        if start > 0:  # where the picture itself ends, nothing takes over
+            window[start : start + side] *= ramp
+        if start < length - side:
+            window[start : start + side] *= ramp[::-1]
+    windows /= windows.sum(0)
+    return [
+        Span(int(start), window[start : start + side].astype(np.float32))
+        for window, start in zip(windows, starts, strict=True)
+    ]
