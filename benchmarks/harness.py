@@ -25,11 +25,11 @@ import numpy as np
 
 from benchmarks.results import seconds as measured
 from esbench import cli
-from esbench.bench import driver, grid
+from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.replay import found, stop_of
 from esbench.bench.results import Results
-from esbench.bench.spec import Outcome, UnitSpec
+from esbench.bench.spec import Outcome, UnitSpec, unit_id
 from esbench.bench.store import Run, status
 from esbench.bench.wire import event_to_json
 from esbench.events import Progress
@@ -95,7 +95,7 @@ def nothing(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str,
     """A unit that takes no time, but leaves what a real one leaves on the disk."""
     started = time.perf_counter()
     spec = UnitSpec(**job["spec"])
-    unit = Run(job["run"]).unit(grid.unit_id(spec))
+    unit = Run(job["run"]).unit(unit_id(spec))
     unit.begin(spec)
     steps = np.arange(20.0)
     unit.write_trace({"step": steps, "loss": steps, "psnr_db": steps, "average_psnr_db": steps})
@@ -180,7 +180,7 @@ def tell(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, An
     from distributed import get_worker
 
     far = {"step": 1000, "iterations": 20_000, "psnr_db": 25.0, "best": {"cifs-jpeg": 900, "wmv": 800}, "stopped": {}}
-    event = {"esbench": event_to_json(Progress(unit=grid.unit_id(UnitSpec(**job["spec"])), **far))}
+    event = {"esbench": event_to_json(Progress(unit=unit_id(UnitSpec(**job["spec"])), **far))}
     return _again_and_again(job, lambda: get_worker().log_event(name, event))
 
 
@@ -195,7 +195,7 @@ def _again_and_again(job: dict[str, Any], what: Callable[[], Any]) -> dict[str, 
     for _ in range(TIMES):
         what()
         time.sleep(0.01)  # events that follow closely would share a message, and those of many units do not
-    return {"outcome": {"unit": grid.unit_id(UnitSpec(**job["spec"])), "status": "done", "seconds": 0.0}}
+    return {"outcome": {"unit": unit_id(UnitSpec(**job["spec"])), "status": "done", "seconds": 0.0}}
 
 
 def workers(runs: int) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 
 from esbench.bench.config import Config
-from esbench.bench.grid import unit_id
 from esbench.bench.replay import found, stop_of
 from esbench.bench.results import Results
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.stamp import machine, stamp
 from esbench.bench.store import Run, status
 from esbench.registry import made_by

@@ -12,7 +12,6 @@ __all__ = [
     "CriterionInfo",
     "DatasetInfo",
     "DegradationInfo",
-    "Denoised",
     "EsbenchError",
     "Event",
     "Frame",
@@ -21,6 +20,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Range",
+    "Restored",
     "Results",
     "RunFinished",
     "RunStarted",
@@ -36,6 +36,7 @@ __all__ = [
     "first_stop",
     "hookimpl",
     "measure",
+    "restore",
 ]
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from esbench.observation import Problem
     from esbench.pictures import Picture
     from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Range
-    from esbench.restoration.denoise import Denoised, denoise
+    from esbench.restoration.restore import Restored, denoise, restore
     from esbench.stopping.rule import Stop, first_stop
     from esbench.stopping.stopper import Stopper
 
@@ -68,7 +69,7 @@ _HOMES = {
     **dict.fromkeys(("Block", "Frame", "Value"), "frames"),
     **dict.fromkeys(("Event", "Notice", "Progress", "RunFinished", "RunStarted"), "events"),
     **dict.fromkeys(("UnitFailed", "UnitFinished", "UnitPaused", "UnitStarted"), "events"),
-    "Denoised": "restoration.denoise",
+    "Restored": "restoration.restore",
     "EsbenchError": "errors",
     "Picture": "pictures",
     "Problem": "observation",
@@ -76,7 +77,8 @@ _HOMES = {
     "Stop": "stopping.rule",
     "Stopper": "stopping.stopper",
     "criteria": "measuring",
-    "denoise": "restoration.denoise",
+    "denoise": "restoration.restore",
+    "restore": "restoration.restore",
     "first_stop": "stopping.rule",
     "hookimpl": "hookspecs",
     "measure": "measuring",

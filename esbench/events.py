@@ -32,22 +32,30 @@ class UnitStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Event):
-    """A unit has come to a step: the PSNR of its output and the best step of each criterion so far."""
+    """A unit has come to a step: the PSNR of its output, if it is known, and the best step of each criterion so far.
+
+    `later` is how many steps may come after this unit, where that is known.
+    """
 
     unit: str
     step: int
     iterations: int
-    psnr_db: float
+    psnr_db: float | None
     best: Mapping[str, int]
     stopped: Mapping[str, int]
+    later: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice(Event):
-    """A sentence that the user should see: a parameter decided, an optimisation set back. No `unit`: the run."""
+    """A sentence that the user should see, such as an optimisation that was set back. No `unit`: the run.
+
+    `detail` marks what only somebody who asks for more wants to see, such as a parameter that was decided.
+    """
 
     text: str
     unit: str = ""
+    detail: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

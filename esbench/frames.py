@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from esbench.observation import Problem
-from esbench.pictures import Lent, Picture, Pictures
+from esbench.pictures import Guarded, Picture, Pictures
 
 
 class Frame(Picture):
@@ -17,6 +18,7 @@ class Frame(Picture):
         loss: the loss of this output, or None outside an optimisation.
         problem: the noisy picture and what is known of it.
         average: the exponentially averaged output, itself a Frame; None where there is none.
+        probes: what the criterion's probe measured of the network at this step, by name; empty without one.
     """
 
     def __init__(
@@ -28,9 +30,10 @@ class Frame(Picture):
         loss: float | None = None,
         problem: Problem | None = None,
         average: Frame | None = None,
+        probes: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(pictures, index)
-        self.step, self.loss, self.average = step, loss, average
+        self.step, self.loss, self.average, self.probes = step, loss, average, probes or {}
         self.problem = Problem() if problem is None else problem
 
 
@@ -40,11 +43,12 @@ class Block:
 
     Attributes:
         first: the step of the first frame.
-        losses: one loss a step.
-        average_losses: the losses of the averaged outputs.
+        losses: the data term of each step: how far its output is from the observation.
+        average_losses: that of the averaged outputs.
         outputs: one output a step, each from before its step's update.
         averages: the exponentially averaged outputs.
         restored: the steps of this block after which the optimisation went back to an earlier state.
+        parts: what was minimised, where that is not the data term alone: `total` and the parts of the loss, by name.
     """
 
     first: int
@@ -53,19 +57,23 @@ class Block:
     outputs: Pictures
     averages: Pictures
     restored: tuple[int, ...] = ()
+    parts: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.losses)
 
-    def lent(self) -> Block:
-        """Return the same block for a stranger, who may write to its tensors and spoils nothing for others."""
-        return replace(self, outputs=Lent(self.outputs), averages=Lent(self.averages))
+    def guarded(self) -> Block:
+        """Return the same block for third-party code, which may write to its tensors without an effect on others."""
+        return replace(self, outputs=Guarded(self.outputs), averages=Guarded(self.averages))
 
-    def frames(self, problem: Problem) -> Iterator[Frame]:
-        """Give the frames in order, each with its averaged frame."""
+    def frames(
+        self, problem: Problem, probes: Mapping[int, Mapping[str, float]] = MappingProxyType({})
+    ) -> Iterator[Frame]:
+        """Give the frames in order, each with its averaged frame and what a probe measured at its step."""
         for i, (loss, average_loss) in enumerate(zip(self.losses, self.average_losses, strict=True)):
-            average = Frame(self.averages, i, step=self.first + i, loss=average_loss, problem=problem)
-            yield Frame(self.outputs, i, step=self.first + i, loss=loss, problem=problem, average=average)
+            t = self.first + i
+            average = Frame(self.averages, i, step=t, loss=average_loss, problem=problem, probes=probes.get(t))
+            yield Frame(self.outputs, i, step=t, loss=loss, problem=problem, average=average, probes=probes.get(t))
 
 
 @dataclass(frozen=True)

@@ -413,7 +413,7 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
             out = out[..., 0]
         elif _channels_first(shape[-3:], tensor):
             out = np.moveaxis(out, -1, 0)
-        out = out.reshape(shape).copy()
+        out = np.ascontiguousarray(out[None] if len(shape) == 4 else out)
         if tensor:
             import torch
 

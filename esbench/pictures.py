@@ -93,8 +93,8 @@ class Pictures:
             return np.isfinite(self._source.sum((1, 2, 3))).tolist()  # type: ignore[no-any-return]
 
 
-class Lent(Pictures):
-    """Pictures for a stranger: the read-only views are shared, the tensor is a copy.
+class Guarded(Pictures):
+    """Pictures for third-party code: the read-only arrays are shared, the tensor is a copy.
 
     Args:
         own: the pictures that others see too.
@@ -153,9 +153,9 @@ class Picture:
         """Whether it has no NaN and no infinite value."""
         return self._pictures.finite[self._index]
 
-    def lent(self) -> Picture:
-        """Return the same picture for a stranger, who may write to its tensor and spoils nothing for others."""
-        return Lent(self._pictures)[self._index]
+    def guarded(self) -> Picture:
+        """Return the same picture for third-party code, which may write to its tensor without an effect on others."""
+        return Guarded(self._pictures)[self._index]
 
     def copy(self) -> Floats:
         """Return (H, W, C) float32 in [0, 1] that is all its own: no view that keeps its whole block."""

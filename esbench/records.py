@@ -70,6 +70,11 @@ class CriterionInfo(Info):
             frame`.
         resolve: optionally `(problem, **params) -> params`, called once before the first step, for parameters that are
             decided by the problem (`lam=auto`); what it returns is recorded beside the parameters as given.
+        probe: optionally `(step) -> numbers by name`, what it needs of the network itself: computed before the update
+            of each step that it is measured at, and handed to it as `frame.probes`.
+        recompute: optionally `(columns, *, param=default) -> values`, its values at all steps from what was recorded:
+            the parts of its values, `loss` and `pixels` by name. The parameters in `free` may then be changed later.
+        free: the parameters that `recompute` takes other values of.
         unavailable: optionally a function that returns why it cannot be used on this machine, or an empty string.
         codec: the codec that it is made of, if any.
     """
@@ -79,6 +84,9 @@ class CriterionInfo(Info):
     measures: Literal["output", "average"] = "output"
     batch: str | Callable[..., Any] | None = None
     resolve: str | Callable[..., Any] | None = None
+    probe: str | Callable[..., Any] | None = None
+    recompute: str | Callable[..., Any] | None = None
+    free: tuple[str, ...] = ()
     unavailable: str | Callable[[], str] | None = None
     codec: str = ""
 
@@ -142,6 +150,64 @@ class DegradationInfo(Info):
 
     parameter: str = ""
     blind: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInfo(Info):
+    """A task: the target is a class `(*, param=default)` that is a `kinds.Task`.
+
+    Attributes:
+        noise: the degradation that the benchmark adds by default.
+        criterion: what a restoration stops by, by default.
+        network: the network by default; None for the default of the command.
+        loss: what is minimised by default.
+        input: what the network is given by default; None for the network's own.
+        learning_rate: by default; None for the network's own.
+        perturbation: by default; None for the network's own.
+    """
+
+    noise: str = "none"
+    criterion: str = "wmv"
+    network: str | None = None
+    loss: str = "mse"
+    input: str | None = None
+    learning_rate: float | None = None
+    perturbation: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossInfo(Info):
+    """A loss: the target is `(step, *, param=default) -> Terms`, a `kinds.Loss`.
+
+    Attributes:
+        needs: what it cannot do without: "sigma", the noise level of the observation.
+        captured: whether its step may be captured as a graph on a GPU: it draws nothing and needs no second order.
+    """
+
+    needs: tuple[Literal["sigma"], ...] = ()
+    captured: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkInfo(Info):
+    """A network: the target is `(inputs, outputs, *, param=default) -> nn.Module`, a `kinds.Network`.
+
+    Attributes:
+        learning_rate: by default.
+        perturbation: of its input, by default.
+        input: what it is given by default.
+        depth: channels of its input by default, or the name of the parameter that says it.
+    """
+
+    learning_rate: float = 0.01
+    perturbation: float = 1 / 30
+    input: str = "noise"
+    depth: int | str = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputInfo(Info):
+    """An input: the target is a class `(*, param=default)` that is a `kinds.Input`."""
 
 
 @dataclass(frozen=True)

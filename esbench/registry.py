@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from esbench import __version__, executors, params
-from esbench.builtin import networks, tasks
+from esbench.builtin import inputs, losses, networks, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable
 from esbench.params import Param
 from esbench.plugins import HOOKS, Plugin, PluginHost
@@ -24,21 +24,35 @@ PLURAL = {
     "codec": "codecs",
     "dataset": "datasets",
     "degradation": "degradations",
-    "network": "networks",
     "task": "tasks",
+    "loss": "losses",
+    "network": "networks",
+    "input": "inputs",
     "executor": "executors",
 }
 
 #: kinds without a hook: adding one is a change to esbench itself.
 INTERNAL: dict[str, Iterable[Info]] = {
-    "network": networks.INFOS,
     "task": tasks.INFOS,
+    "loss": losses.INFOS,
+    "network": networks.INFOS,
+    "input": inputs.INFOS,
     "executor": executors.INFOS,
 }
 
-#: kind -> how many leading arguments of a target are not parameters (the frame; the image; the picture and the
-#: generator).
-LEADING = {"criterion": 1, "codec": 1, "dataset": 0, "degradation": 2, "network": 2, "task": 1, "executor": 3}
+#: kind -> how many leading arguments of a target are not parameters: the frame, the image, the picture and the
+#: generator, the step, the channels in and out.
+LEADING = {
+    "criterion": 1,
+    "codec": 1,
+    "dataset": 0,
+    "degradation": 2,
+    "task": 0,
+    "loss": 1,
+    "network": 2,
+    "input": 0,
+    "executor": 3,
+}
 
 
 @dataclass(frozen=True)

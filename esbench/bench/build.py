@@ -1,7 +1,11 @@
-"""From the spec of a unit to what it describes: its pictures, its network, its optimisation."""
+"""From the spec of a unit to what it describes: its pictures, and its optimisation with criteria on it."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,75 +13,150 @@ import numpy as np
 from esbench import images, seeds
 from esbench.bench import grid
 from esbench.bench.spec import UnitSpec
-from esbench.errors import PluginError, UsageError
-from esbench.observation import Problem
+from esbench.engine import build
+from esbench.engine.settings import Settings
+from esbench.errors import PluginError
+from esbench.kinds import Task
+from esbench.observation import NoiseModel, Observation, Problem
 from esbench.params import plain
-from esbench.pictures import Pictures
-from esbench.registry import registry
+from esbench.pictures import Floats, Pictures
+from esbench.records import DegradationInfo
+from esbench.registry import Component
 
 if TYPE_CHECKING:
-    import torch
-
     from esbench.engine.fast import Fast
+    from esbench.engine.session import Session
+    from esbench.events import Event
+    from esbench.stopping.column import Column
 
 
-def trajectory(spec: UnitSpec, noisy: np.ndarray[Any, Any], device: str) -> Fast:
-    """Return the optimisation of a unit, at its first step."""
-    from esbench.engine.fast import Fast
-    from esbench.engine.settings import Settings
+@dataclass(frozen=True)
+class Scene:
+    """What a unit is about: the clean picture, and what was observed of it.
 
-    settings = Settings(
+    Attributes:
+        spec: the unit.
+        clean: (H, W, C) in [0, 1].
+        task: how it was observed.
+        observation: what was observed.
+    """
+
+    spec: UnitSpec
+    clean: Floats
+    task: Task
+    observation: Observation
+
+    @property
+    def problem(self) -> Problem:
+        """What the criteria are told."""
+        return build.problem(self.spec.task, self.task, self.observation)
+
+    def trajectory(self, device: str) -> Fast:
+        """Return the optimisation, at its first step.
+
+        Raises:
+            UsageError: the parts do not fit each other, or the picture.
+        """
+        spec = self.spec
+        names = spec.dataset, spec.image
+        return build.trajectory(
+            settings(spec),
+            self.task,
+            self.observation,
+            device,
+            network_seed=seeds.derive(spec.seed, "network", *names),
+            input_seed=seeds.derive(spec.seed, "input", *names),
+        )
+
+    def fits(self) -> None:
+        """Make sure that the parts of the optimisation fit each other, without making its weights.
+
+        Raises:
+            UsageError: they do not, or the picture is too small.
+        """
+        import torch
+
+        with torch.device("meta"):
+            build.parts(settings(self.spec), self.task, self.observation, 0)
+
+    def session(self, device: str, columns: Sequence[Column], emit: Callable[[Event], None], *, live: bool) -> Session:
+        """Return the optimisation with criteria on it, scored by the clean picture."""
+        from esbench.bench.spec import unit_id
+        from esbench.engine.session import Session
+        from esbench.engine.trace import Reference, Trace
+
+        score = None
+        if type(self.task).score is not Task.score:
+            score = functools.partial(self._score, self.task)
+        trace = Trace(Reference(Pictures(self.clean[None]).tensor.to(device), score))
+        name, seed = unit_id(self.spec), seeds.derive(self.spec.seed, "probes")
+        return Session(name, self.trajectory(device), columns, emit, trace, live=live, seed=seed)
+
+    def _score(self, task: Task, x: Floats) -> float:
+        return task.score(x, self.clean, self.observation)
+
+
+def settings(spec: UnitSpec) -> Settings:
+    """Return how the optimisation of a unit is done."""
+    return Settings(
         iterations=spec.iterations,
         learning_rate=spec.learning_rate,
         depth=spec.depth,
         input_scale=spec.input_scale,
         perturbation=spec.perturbation,
         precision=spec.precision,
+        task=spec.task,
+        loss=spec.loss,
+        network=spec.network,
+        input=spec.input,
     )
-    y = Pictures(noisy[None]).tensor.to(device)
-    task = registry().get("task", spec.task)
-    f = network(spec, noisy.shape).to(device)
-    return Fast(task.target(y, **task.values), f, settings, seeds.derive(spec.seed, "input", spec.dataset, spec.image))
 
 
-def problem(spec: UnitSpec, noisy: np.ndarray[Any, Any], sigma: float | None) -> Problem:
-    """Return what the criteria of a unit are told, at the noise level that is told."""
-    pictures, task = Pictures(noisy[None]), registry().get("task", spec.task)
-    holdout = getattr(task.target(pictures.tensor, **task.values), "holdout", None)
-    return Problem(noisy=pictures[0], sigma=sigma, task=spec.task, holdout=holdout)
+def scene(spec: UnitSpec, dataset: str) -> Scene:
+    """Return what a unit is about.
+
+    Args:
+        spec: the unit.
+        dataset: how the data set is opened: a name, or an absolute path.
+    """
+    clean = images.unit(grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop))
+    return observed(spec, clean)
 
 
-def network(spec: UnitSpec, shape: tuple[int, ...]) -> torch.nn.Module:
-    """Return the network of a unit as it is at the first step, for a picture of shape (H, W, C).
+def observed(spec: UnitSpec, clean: Floats) -> Scene:
+    """Return what a unit is about with a clean picture (H, W, C) in [0, 1]."""
+    task, component = build.task(spec.task), grid.degradation(spec.noise, spec.sigma)
+    assert isinstance(component.info, DegradationInfo)
+    names = spec.dataset, spec.image
+    level = "" if spec.sigma is None else plain(spec.sigma)
+    rng = np.random.default_rng(seeds.derive(spec.seed, "noise", *names, spec.noise, level))
+    own = np.random.default_rng(seeds.derive(spec.seed, "task", *names, spec.task))
+    observation = task.degrade(clean, own, functools.partial(_noisy, component, rng))
+    observation = dataclasses.replace(observation, noise=_told(component, spec.sigma))
+    return Scene(spec, clean, task, observation.holding_out(task.holdout))
+
+
+def _noisy(component: Component, rng: np.random.Generator, picture: Floats) -> Floats:
+    """Return a picture with the noise of a degradation.
 
     Raises:
-        UsageError: the picture is too small for it.
+        PluginError: the degradation gave something else.
     """
-    import torch
-
-    component = registry().get("network", spec.network)
-    with torch.random.fork_rng(devices=[]):  # layers initialise themselves from the global generator
-        torch.manual_seed(seeds.derive(spec.seed, "network", spec.dataset, spec.image))
-        f = component.target(spec.depth, shape[2], **component.values)
-    if min(shape[:2]) < f.smallest():
-        raise UsageError(
-            f"Network {spec.network!r} needs both sides of a picture to be at least {f.smallest()}, got {shape[1]} x "
-            f"{shape[0]} ({spec.image!r}): fewer scales do with less, as in 'skip[scales=3]'."
-        )
-    return f  # type: ignore[no-any-return]
-
-
-def observation(spec: UnitSpec, dataset: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], float | None]:
-    """Return the clean picture, the noisy one, and the noise level as far as it is told."""
-    clean = images.unit(grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop))
-    component = grid.degradation(spec.noise, spec.sigma)
-    level = "" if spec.sigma is None else plain(spec.sigma)
-    rng = np.random.default_rng(seeds.derive(spec.seed, "noise", spec.dataset, spec.image, spec.noise, level))
-    noisy = component.target(clean, rng, **component.values)
-    if not isinstance(noisy, np.ndarray) or noisy.shape != clean.shape or not np.isfinite(noisy).all():
+    noisy: Any = component.target(picture, rng, **component.values)
+    if not isinstance(noisy, np.ndarray) or noisy.shape != picture.shape or not np.isfinite(noisy).all():
         record = component.record
         raise PluginError(
             f"Degradation {component.text!r} of {record.distribution} {record.distribution_version} must return a "
-            f"finite array of shape {clean.shape}, got {getattr(noisy, 'shape', type(noisy).__name__)}."
+            f"finite array of shape {picture.shape}, got {getattr(noisy, 'shape', type(noisy).__name__)}."
         )
-    return clean, noisy.astype(np.float32), None if getattr(component.info, "blind", False) else spec.sigma
+    return noisy.astype(np.float32)
+
+
+def _told(component: Component, level: float | None) -> NoiseModel:
+    """Return what is told of a degradation's noise: nothing where it is blind."""
+    assert isinstance(component.info, DegradationInfo)
+    if component.info.name == "none":
+        return NoiseModel("none")
+    if component.info.blind or level is None:
+        return NoiseModel()
+    return NoiseModel(component.info.name, level, component.info.parameter)

@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from esbench import __version__
 from esbench.bench import grid
-from esbench.bench.columns import Column, Trace
 from esbench.bench.store import Unit
 from esbench.errors import DataError
 from esbench.registry import made_by
 
 if TYPE_CHECKING:
-    from esbench.engine.loop import Trajectory
+    from esbench.engine.session import Session
+    from esbench.stopping.column import Column
 
 
-def save(unit: Unit, optimisation: Trajectory, trace: Trace, columns: Sequence[Column], resumed: list[int]) -> None:
-    """Write down all that the rest of a unit depends on."""
-    state = {column.text: column.state_dict() for column in columns}
-    unit.write_checkpoint(
-        {
-            "of": _of(columns),
-            "optimisation": optimisation.state_dict(),
-            "trace": trace.state_dict(),
-            "columns": state,
-            "resumed": resumed,
-        }
-    )
+def save(unit: Unit, session: Session, state: Mapping[str, Any]) -> None:
+    """Write down all that the rest of a unit depends on.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    unit.write_checkpoint({"of": _of(session.columns), "session": dict(state)})
 
 
-def load(unit: Unit, optimisation: Trajectory, trace: Trace, columns: Sequence[Column]) -> list[int]:
-    """Take a unit to its last checkpoint, if it has one, and return the steps at which it went on so far.
+def load(unit: Unit, session: Session) -> None:
+    """Take a unit to its last checkpoint, if it has one.
 
     Raises:
         DataError: there is one that cannot be used.
     """
     state = unit.checkpoint()
     if state is None:
-        return []
-    was, now = state.get("of"), _of(columns)
+        return
+    was, now = state.get("of"), _of(session.columns)
     if was != now:
         differs = [key for key in now if not isinstance(was, dict) or was.get(key) != now[key]]
         raise DataError(f"The checkpoint was made with another {' and another '.join(differs)}.")
-    optimisation.load_state_dict(state["optimisation"])
-    trace.load_state_dict(state["trace"])
-    for column in columns:
-        column.load_state_dict(state["columns"][column.text])
-    resumed: list[int] = [*state["resumed"], optimisation.t]
-    return resumed
+    session.load_state_dict(state["session"])
 
 
 def _of(columns: Sequence[Column]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from esbench.errors import ConfigError, did_you_mean
+from esbench.records import TaskInfo
+from esbench.registry import registry
 
 PRESETS = ("paper", "quick")
 
@@ -23,6 +25,11 @@ FREE = (*GROWS, "live", "executor", "time_limit", "checkpoint_every", "budget", 
 
 #: What belongs to one command, and is not part of what a folder remembers.
 ONCE = ("budget", "shard", "retry_failed")
+
+#: The types of what may be left open, and what of it can be written as `auto`.
+OPTIONAL: dict[str, type] = {"images": int, "crop": int, "image": str, "budget": str, "shard": str, "depth": int}
+OPTIONAL |= {"loss": str, "input": str, "learning_rate": float, "perturbation": float}
+AUTO = ("loss", "input", "learning_rate", "depth", "perturbation")
 
 #: Seconds in the units of a length of time.
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -41,8 +48,14 @@ class Config:
         noise: the degradation.
         sigma: its levels on the 0-255 scale, where it has one.
         task: the task.
+        loss: what is minimised; None for the task's own.
         network: the network.
+        input: what the network is given; None for the task's or network's own.
         input_scale: z is uniform in [0, input_scale].
+        learning_rate: of Adam; None for the task's or network's own.
+        depth: channels of the network's input; None for the network's own.
+        perturbation: standard deviation of the noise that is added to the input at each step; None for the task's or
+            network's own.
         iterations: T, steps of each optimisation.
         patience: S, steps that must not undercut a stop.
         seed: one optimisation for each.
@@ -65,8 +78,13 @@ class Config:
     noise: str = "gaussian"
     sigma: tuple[float, ...] = (25.0,)
     task: str = "denoise"
+    loss: str | None = None
     network: str = "skip"
+    input: str | None = None
     input_scale: float = 0.1
+    learning_rate: float | None = None
+    depth: int | None = None
+    perturbation: float | None = None
     iterations: int = 20_000
     patience: int = 1000
     seed: tuple[int, ...] = (0,)
@@ -82,7 +100,8 @@ class Config:
 
     def __post_init__(self) -> None:
         lowest = {"images": 1, "crop": 1, "iterations": 1, "patience": 0, "input_scale": 0, "time_limit": 0.1}
-        for name, low in (lowest | {"checkpoint_every": 0}).items():
+        lowest |= {"checkpoint_every": 0, "learning_rate": 0, "depth": 1, "perturbation": 0}
+        for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 raise ConfigError(f"{name.replace('_', '-')} must be at least {low}, got {value}.")
@@ -169,7 +188,17 @@ def resolve(flags: Mapping[str, Any], preset: str | None = None, file: Path | No
     if file is not None:
         values |= _parsed(file)
     values |= flags
-    return Config(**{key: _cast(key, value) for key, value in values.items()})
+    values = {key: _cast(key, value) for key, value in values.items()}
+    if "task" in values:
+        values = {"noise": _noise_of(values["task"])} | values
+    return Config(**values)
+
+
+def _noise_of(task: str) -> str:
+    """Return the degradation that a task has by default."""
+    info = registry().get("task", task).info
+    assert isinstance(info, TaskInfo)
+    return info.noise
 
 
 def read(file: Path) -> Config:
@@ -205,7 +234,9 @@ def _cast(key: str, value: Any) -> Any:
             f"There is no configuration key {key!r}. {hint} The keys are: {', '.join(fields)}.".replace("  ", " ")
         )
     default = fields[key].default
-    kind = {"images": int, "crop": int, "image": str, "budget": str, "shard": str}.get(key)
+    if key in AUTO and value == "auto":
+        return None
+    kind = OPTIONAL.get(key)
     if isinstance(default, tuple):
         kind = kind or type(default[0])
         items = value if isinstance(value, list | tuple) else [value]

@@ -13,25 +13,27 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from esbench import __version__
-from esbench.bench import grid
-from esbench.bench.build import network, observation, problem, trajectory
-from esbench.bench.columns import is_stranger
+from esbench.bench import build, grid
 from esbench.bench.config import Config
-from esbench.bench.spec import Outcome, UnitSpec
+from esbench.bench.job import Job, todo
+from esbench.bench.spec import Outcome, UnitSpec, unit_id
 from esbench.bench.stamp import command, commit, stamp
 from esbench.bench.store import Run
-from esbench.bench.unit import Job, todo
-from esbench.errors import DataError, ParamError, Unavailable
+from esbench.errors import DataError, ParamError, Unavailable, UsageError
 from esbench.events import Event, Notice, RunFinished, RunStarted
 from esbench.observation import Problem
 from esbench.pictures import Pictures
 from esbench.registry import Record, registry
+from esbench.stopping.column import is_third_party
 from esbench.stopping.criterion import Criterion
+
+if TYPE_CHECKING:
+    from esbench.engine.fast import Fast
 
 #: Seconds of work that are announced before it begins.
 LONG = 3600
@@ -58,7 +60,7 @@ class Plan:
     @property
     def units(self) -> list[str]:
         """The ids of all units."""
-        return [grid.unit_id(job.spec) for job in self.jobs]
+        return [unit_id(job.spec) for job in self.jobs]
 
 
 def plan(config: Config, folder: Path) -> Plan:
@@ -92,7 +94,7 @@ def plan(config: Config, folder: Path) -> Plan:
         )
         for spec in specs
     )
-    ids = tuple(grid.unit_id(spec) for spec in specs)
+    ids = tuple(unit_id(spec) for spec in specs)
     i, n = config.part
     jobs = everything[i - 1 :: n]
     left = []
@@ -137,7 +139,7 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
         }
         store.begin(config, list(planned.everything), stamp(), entry)
         # another command may have done some of them since they were planned
-        left = tuple(job for job in planned.left if todo(job, store.unit(grid.unit_id(job.spec))))
+        left = tuple(job for job in planned.left if todo(job, store.unit(unit_id(job.spec))))
         done = len(units) - len(left)
         emit(RunStarted(folder=str(folder), units=len(units), done=done, iterations=config.iterations))
         if left and (warning := long_work(left)):
@@ -256,15 +258,10 @@ def estimate(left: tuple[Job, ...]) -> float:
 
     Criteria come on top. A step takes time in proportion to the pixels; the few are taken on a small picture.
     """
-    import torch
-
     if not left:
         return 0.0
     spec, device = dataclasses.replace(left[0].spec, iterations=100), left[0].device
-    with torch.device("meta"):
-        f: Any = network(spec, (512, 512, 3))
-    side: int = max(96, f.smallest())
-    sample = trajectory(spec, np.full((side, side, 3), 0.5, np.float32), device)
+    side, sample = _sample(spec, device)
     blocks = iter(sample)
     next(blocks)  # the first one is slow
     started, steps = time.perf_counter(), 0
@@ -276,6 +273,15 @@ def estimate(left: tuple[Job, ...]) -> float:
     return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left)
 
 
+def _sample(spec: UnitSpec, device: str) -> tuple[int, Fast]:
+    """Return the optimisation of a small picture that the network can make, and the picture's side."""
+    for side in (96, 160, 288, 544):
+        with contextlib.suppress(UsageError):
+            return side, build.observed(spec, np.full((side, side, 3), 0.5, np.float32)).trajectory(device)
+    side = 1056
+    return side, build.observed(spec, np.full((side, side, 3), 0.5, np.float32)).trajectory(device)
+
+
 def _pixels(spec: UnitSpec, dataset: str) -> int:
     image = grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop)
     return int(image.shape[0] * image.shape[1])
@@ -283,15 +289,12 @@ def _pixels(spec: UnitSpec, dataset: str) -> int:
 
 def _check(job: Job) -> None:
     """Find out before the first step what would stop a unit: a picture too small, a parameter not to be decided."""
-    import torch
-
-    _, noisy, sigma = observation(job.spec, job.dataset)
-    with torch.device("meta"):
-        network(job.spec, noisy.shape)
-    given = problem(job.spec, noisy, sigma)
+    scene = build.scene(job.spec, job.dataset)
+    scene.fits()
+    given = scene.problem
     for text in job.criteria:
         component = registry().get("criterion", text)
-        # a stranger's own code runs where it is watched
+        # third-party code runs where it is watched
         made_of_codec = bool(getattr(component.info, "codec", ""))
-        if made_of_codec or not is_stranger(component.record):
+        if made_of_codec or not is_third_party(component.record):
             Criterion(component, given)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from esbench import images, params
 from esbench.bench.config import Config
 from esbench.bench.spec import UnitSpec
 from esbench.device import named
-from esbench.engine.settings import Settings
+from esbench.engine import build
 from esbench.errors import NameUnknown, UsageError
 from esbench.params import plain
 from esbench.pictures import Bytes
@@ -31,8 +29,16 @@ def units(config: Config) -> Iterator[UnitSpec]:
     """
     name, dataset = open_dataset(config.dataset)
     device, precision = device_kind(config.device), "float32" if config.precision == "auto" else config.precision
-    network, task = registry().get("network", config.network).text, registry().get("task", config.task).text
-    settings = Settings()
+    own = build.settings(
+        config.task,
+        config.network,
+        loss=config.loss,
+        input=config.input,
+        learning_rate=config.learning_rate,
+        depth=config.depth,
+        perturbation=config.perturbation,
+        input_scale=config.input_scale,
+    )
     levels = [degradation(config.noise, sigma) for sigma in config.sigma]
     noises = dict.fromkeys((component_noise(c, config.noise), level(c)) for c in levels)
     for image in chosen(config, dataset):
@@ -44,36 +50,22 @@ def units(config: Config) -> Iterator[UnitSpec]:
                     image=image,
                     pixels=pixels,
                     crop=config.crop,
-                    task=task,
+                    task=own.task,
                     noise=noise,
                     sigma=sigma,
-                    network=network,
+                    network=own.network,
                     seed=seed,
                     iterations=config.iterations,
-                    input_scale=config.input_scale,
-                    learning_rate=settings.learning_rate,
-                    perturbation=settings.perturbation,
-                    depth=settings.depth,
+                    input_scale=own.input_scale,
+                    learning_rate=own.learning_rate,
+                    perturbation=own.perturbation,
+                    depth=own.depth,
                     precision=precision,
                     device=device,
                     engine=ENGINE,
+                    loss=own.loss,
+                    input=own.input,
                 )
-
-
-def unit_id(spec: UnitSpec) -> str:
-    """Return the name of a unit: readable, and unique by the hash of all that it is made of."""
-    text = json.dumps(vars(spec), sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    noise = params.split(spec.noise)[0] + ("" if spec.sigma is None else plain(spec.sigma))
-    parts = (
-        spec.dataset,
-        spec.image,
-        params.split(spec.task)[0],
-        noise,
-        params.split(spec.network)[0],
-        f"s{spec.seed}",
-    )
-    return "-".join([*(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts), digest])
 
 
 def open_dataset(text: str) -> tuple[str, Dataset]:

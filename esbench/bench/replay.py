@@ -1,11 +1,13 @@
 """Stops decided again from what a run wrote down: another rule, another lam, and no optimisation.
 
-CIFS is E = lam * loss + B^2 / (H W), and the loss and the size B of every step are on the disk. A criterion without
-memory that is measured less often has the values that it had, at fewer steps.
+A criterion that says how its values follow from what is recorded (`CriterionInfo.recompute`) can be had with other
+parameters: CIFS is lam * loss + B^2 / (H W), and the loss and the size B of every step are on the disk. A criterion
+without memory that is measured less often has the values that it had, at fewer steps.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,17 +31,17 @@ class Wanted:
     Attributes:
         text: its canonical text.
         free: the parameters in which it may differ from what was measured.
-        lam: the weight of the loss, where it is free.
         every: it has a value at the steps 0, every, 2 every, ...
         by_default: every, where a text does not say it.
+        recompute: its values from recorded columns, with its parameters; None if it cannot tell.
         loss: the column of the trace that the criterion takes for the loss.
     """
 
     text: str
     free: frozenset[str] = frozenset()
-    lam: float = 0.0
     every: int = 1
     by_default: int = 1
+    recompute: Callable[[Mapping[str, Any]], Curve] | None = None
     loss: str = "loss"
 
     def source(self, measured: Iterable[str]) -> str | None:
@@ -56,10 +58,14 @@ class Wanted:
             source: what `source` gave.
             trace: gives columns of the unit's trace by name.
         """
-        same = split(self.text)[1].get("lam") == split(source)[1].get("lam")
-        name = "value" if same else "bytes"
-        column = unit.criterion(source, [name])[0][name]
-        values = column if same else self._cifs(column, trace(self.loss)[self.loss], _pixels(unit))
+        if self._fixed(source) == self._fixed(self.text):
+            values: Curve = unit.criterion(source, ["value"])[0]["value"]
+        else:
+            assert self.recompute is not None
+            columns = unit.criterion(source)[0] | {"loss": trace(self.loss)[self.loss], "pixels": _pixels(unit)}
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = self.recompute(columns)
+            values = np.where(np.isfinite(values), values, np.nan)
         if source == self.text or self.every == self._every(source):
             return values
         return np.where(np.arange(len(values)) % self.every == 0, values, np.nan)
@@ -71,15 +77,12 @@ class Wanted:
             ms = float(np.mean(unit.criterion(source, ["ms"])[0]["ms"], dtype=float))
         return ms if source == self.text else ms * self._every(source) / self.every
 
-    def _cifs(self, size: Curve, loss: Curve, pixels: int) -> Curve:
-        """Return E of every step: Eq. (2), in the operations and the order of the criterion itself."""
-        r = size**2 / pixels
-        with np.errstate(over="ignore", invalid="ignore"):
-            e = r if self.lam == 0 else self.lam * loss + r
-        return np.where(np.isfinite(e), e, np.nan)
-
     def _follows_from(self, text: str) -> bool:
         return _without(text, self.free) == _without(self.text, self.free) and self.every % self._every(text) == 0
+
+    def _fixed(self, text: str) -> tuple[str, dict[str, str]]:
+        """Return what of a text decides the values at the steps that are measured."""
+        return _without(text, {"every"} & self.free)
 
     def _every(self, text: str) -> int:
         return int(split(text)[1].get("every", self.by_default))
@@ -92,27 +95,30 @@ def wanted(text: str) -> Wanted:
         UsageError: the text is wrong, the name unknown, or a parameter does not fit.
         Unavailable: it is listed, but cannot be used.
     """
-    from esbench.builtin.criteria.cifs import Cifs
     from esbench.records import CriterionInfo
-    from esbench.registry import registry
+    from esbench.registry import load, registry
 
     component = registry().get("criterion", text)
-    info, values = component.info, component.values
+    info, values = component.info, dict(component.values)
     assert isinstance(info, CriterionInfo)
+    every, on = values.pop("every"), values.pop("on")
     free = set() if isinstance(component.target, type) else {"every"}
-    if isinstance(component.target, Cifs) and values["lam"] != "auto":
-        free.add("lam")
+    recompute = None
+    # a parameter that is decided by the problem cannot be told from the columns
+    if info.recompute is not None and not any(values[name] == "auto" for name in info.free):
+        free |= set(info.free)
+        recompute = functools.partial(load(component.record, info.recompute), **values)
     return Wanted(
         component.text,
         frozenset(free),
-        lam=values["lam"] if "lam" in free else 0.0,
-        every=values["every"],
+        every=every,
         by_default=info.every,
-        loss="average_loss" if values["on"] == "average" else "loss",
+        recompute=recompute,
+        loss="average_loss" if on == "average" else "loss",
     )
 
 
-def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any) -> dict[str, Any]:
+def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any, score_db: Any = ()) -> dict[str, Any]:
     """Return what a results row says of one stop.
 
     Args:
@@ -120,12 +126,14 @@ def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any) -> dict[str, 
         psnr_db: of the output of each step.
         average_psnr_db: of the averaged output of each step.
         ms: milliseconds that the criterion took at each step, or their mean.
+        score_db: the task's customary number of each output; empty if that is the PSNR.
     """
     return {
         "stop_step": stop.step,
         "fallback": stop.fallback,
         "steps_run": stop.decided_at + 1,
         "psnr_db": finite(psnr_db[stop.step]),
+        "score_db": finite((score_db if len(score_db) else psnr_db)[stop.step]),
         "average_psnr_db": finite(average_psnr_db[stop.step]),
         "criterion_ms_per_step": float(np.mean(ms, dtype=float)),
     }

@@ -1,9 +1,19 @@
-"""A unit in plain values, and what became of it: what crosses a process boundary."""
+"""A unit in plain values, its id, and what became of it: what crosses a process boundary."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+from esbench import params
+from esbench.params import plain
+
+#: Fields that came later: left out of the id where they have these values, so that units keep the ids that they had.
+LATER = {"loss": "mse", "input": "noise"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +41,25 @@ class UnitSpec:
     precision: str
     device: str
     engine: int
+    loss: str = LATER["loss"]
+    input: str = LATER["input"]
+
+
+def unit_id(spec: UnitSpec) -> str:
+    """Return the name of a unit: readable, and unique by the hash of all that it is made of."""
+    values = {key: value for key, value in dataclasses.asdict(spec).items() if LATER.get(key) != value}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    noise = params.split(spec.noise)[0] + ("" if spec.sigma is None else plain(spec.sigma))
+    parts = (
+        spec.dataset,
+        spec.image,
+        params.split(spec.task)[0],
+        noise,
+        params.split(spec.network)[0],
+        f"s{spec.seed}",
+    )
+    return "-".join([*(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts), digest])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,15 +23,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from esbench.bench import grid
-from esbench.bench.columns import is_stranger
-from esbench.bench.spec import Outcome
+from esbench.bench.job import Job
+from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
-from esbench.bench.unit import Job, failed, never, run_unit
+from esbench.bench.unit import failed, never, run_unit
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import UnitError
 from esbench.events import Event, Notice
 from esbench.registry import registry
+from esbench.stopping.column import is_third_party
 
 #: Seconds between two looks at a process.
 LOOK_EVERY = 0.1
@@ -85,7 +85,7 @@ class Watch:
 
     def run(self, job: Job, emit: Callable[[Event], None], halt: Callable[[], bool] = never) -> Outcome:
         """Run a unit as `run_unit` does, whatever plugins do in it."""
-        strangers = [c for c in job.criteria if is_stranger(registry().get("criterion", c).record)]
+        strangers = [c for c in job.criteria if is_third_party(registry().get("criterion", c).record)]
         if not strangers:
             return run_unit(job, emit, halt)
         started = time.perf_counter()
@@ -97,13 +97,13 @@ class Watch:
             if outcome is not None:
                 return dataclasses.replace(outcome, seconds=time.perf_counter() - started)
             self._end()
-            unit = Run(job.run).unit(grid.unit_id(job.spec))
+            unit = Run(job.run).unit(unit_id(job.spec))
             if who is None:
                 return failed(unit, UnitError(f"Its process {why}."), time.perf_counter() - started, emit)
             record = registry().get("criterion", who).record
             reason = f"Criterion {who!r} of {record.distribution} {record.distribution_version} {why}."
             emit(Notice(unit=unit.id, text=f"{reason} The unit goes on without it."))
-            job = dataclasses.replace(job, struck={**job.struck, who: reason})
+            job = dataclasses.replace(job, disabled={**job.disabled, who: reason})
 
     def _end(self) -> None:
         if self._child is not None:

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from esbench import events
+from esbench.bench.job import Job
 from esbench.bench.spec import Outcome, UnitSpec
-from esbench.bench.unit import Job
 from esbench.events import Event
 
 

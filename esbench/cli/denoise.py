@@ -1,13 +1,11 @@
-"""A person's own pictures."""
+"""Users' own pictures."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,11 @@ import numpy as np
 from esbench import images
 from esbench.bench.driver import LONG, duration
 from esbench.cli.output import json_option, print_json
-from esbench.cli.progress import LINE_EVERY
+from esbench.cli.progress import Listen, display
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
-from esbench.restoration.denoise import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Denoised, Denoising, Options, Position
+from esbench.events import Event, Notice, Progress
+from esbench.restoration.options import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Options
+from esbench.restoration.restore import Restoration, Restored, most
 
 #: Steps of an optimisation that do not count for its speed: the first ones are slow.
 SLOW = 3
@@ -68,23 +68,23 @@ def denoise_command(
     profile and EXIF data are kept, and a picture is turned as its camera said. Ctrl-C writes the best so far.
     """
     options = Options(**{key: value for key, value in flags.items() if value is not None})
-    jobs = [Job(name, file) for name, file in zip(pictures, targets(pictures, output), strict=True)]
+    jobs = [Order(name, file) for name, file in zip(pictures, targets(pictures, output), strict=True)]
     _may_write([job.file for job in jobs] + ([] if report is None else [report]), force)
     for job in jobs:
         job.look(options)
-    with _display(quiet) as display:
-        interrupted = _work([job for job in jobs if job.pixel_steps], options, display, report)
+    with display(quiet) as listen:
+        interrupted = _work([job for job in jobs if job.pixel_steps], options, listen, report)
     if as_json:
         print_json([job.row(options) for job in jobs if job.reason])
     else:
         for job in jobs:
-            if job.denoised is not None:
+            if job.restored is not None:
                 click.echo(f"{job.file}: {job.summary()}")
-    ctx.exit(130 if interrupted else 1 if any(job.denoised is None for job in jobs) else 0)
+    ctx.exit(130 if interrupted else 1 if any(job.restored is None for job in jobs) else 0)
 
 
 @dataclass
-class Job:
+class Order:
     """One picture of the command.
 
     Attributes:
@@ -92,7 +92,7 @@ class Job:
         file: where it is written.
         pixel_steps: what there is to do at most; 0 where it cannot be read.
         reason: why it stopped, or why it failed; empty while it was not begun.
-        denoised: what became of it, without the picture itself.
+        restored: what became of it, without the picture itself.
         section: its part of the report.
     """
 
@@ -100,7 +100,7 @@ class Job:
     file: Path
     pixel_steps: int = 0
     reason: str = ""
-    denoised: Denoised | None = None
+    restored: Restored | None = None
     section: str = ""
 
     def look(self, options: Options) -> None:
@@ -114,7 +114,7 @@ class Job:
             return
         if problem := images.unwritable(self.file, photo):
             raise UsageError(f"{problem}.")
-        self.pixel_steps = options.pixel_steps(*photo.pixels.shape[:2])
+        self.pixel_steps = most(options, *photo.pixels.shape[:2])
 
     def photo(self) -> images.Photo | None:
         """Return the picture, or None where it cannot be read, which is said."""
@@ -129,7 +129,7 @@ class Job:
         self.reason = reason
         click.echo(f"esbench: {reason}", err=True)
 
-    def finish(self, photo: images.Photo, at_work: Denoising, interrupted: bool, report: bool) -> None:
+    def finish(self, photo: images.Photo, at_work: Restoration, interrupted: bool, report: bool) -> None:
         """Write what there is of the picture, and its part of the report."""
         from esbench.report import denoise_page
 
@@ -141,26 +141,26 @@ class Job:
             return
         if report:
             self.section = denoise_page.section(self.name, photo.pixels, done, at_work.options)
-        self.reason, self.denoised = done.reason, replace(done, image=None)
+        self.reason, self.restored = done.reason, replace(done, image=None)
 
     def summary(self) -> str:
         """Return in a line what became of it."""
-        assert self.denoised is not None
-        done = self.denoised
+        assert self.restored is not None
+        done = self.restored
         return f"{done.reason}; noise of sigma {done.sigma_estimate:.1f}, {duration(done.seconds)}"
 
     def row(self, options: Options) -> dict[str, Any]:
         """Return what is printed as JSON."""
-        done = self.denoised
+        done = self.restored
         return {
             "input": self.name,
             "output": None if done is None else str(self.file),
-            "criterion": options.criterion if done is None else done.criterion,
+            "criterion": options.stops_by if done is None else done.criterion,
             "stop_step": None if done is None else done.stop_step,
             "steps_run": 0 if done is None else done.steps_run,
             "reason": self.reason,
             "seconds": 0.0 if done is None else round(done.seconds, 3),
-            "sigma_estimate": None if done is None else round(done.sigma_estimate, 3),
+            "sigma_estimate": None if done is None else done.sigma_estimate and round(done.sigma_estimate, 3),
         }
 
 
@@ -204,26 +204,19 @@ def _may_write(files: Sequence[Path], force: bool) -> None:
             raise Unavailable(f"Nothing can be written into the folder {str(folder)!r}: choose another one.")
 
 
-def _work(jobs: Sequence[Job], options: Options, display: Display, report: Path | None) -> bool:
-    """Denoise the pictures one after another and return whether it was interrupted."""
+def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: Path | None) -> bool:
+    """Restore the pictures one after another and return whether it was interrupted."""
     interrupted = False
     for i, job in enumerate(jobs):
         photo = job.photo()
         if photo is None:
             continue
-        if photo.pixels.dtype == np.uint16 and images.FORMATS[job.file.suffix.lower()] not in ("PNG", "TIFF"):
-            display.note(f"{job.file}: rounded to 8 bits, which is what this format holds")
-        at_work = Denoising(photo.pixels, options)
-        h, w = photo.pixels.shape[:2]
-        display.begin(f"{job.name}: {w} x {h}, noise of sigma {at_work.noise.sigma:.1f}", job.name)
-        if options.sigma is None and not at_work.noise.white:
-            display.note(
-                f"{job.name}: its noise is not white, as is usual after JPEG, demosaicing or scaling, so that the "
-                "level is a rough one; --sigma says it better"
-            )
+        later = sum(each.pixel_steps for each in jobs[i + 1 :])
+        at_work = Restoration(photo.pixels, options, name=job.name, emit=Warned(listen, later / job.pixel_steps))
+        _introduce(job, photo, at_work, listen)
         try:
-            for position in at_work:
-                display.show(position, sum(each.pixel_steps for each in jobs[i:]))
+            for _ in at_work:
+                pass
         except KeyboardInterrupt:
             interrupted = True
         except UnitError as error:
@@ -231,8 +224,7 @@ def _work(jobs: Sequence[Job], options: Options, display: Display, report: Path 
             continue
         job.finish(photo, at_work, interrupted, report is not None)
         if interrupted:
-            later = len(jobs) - i - 1
-            others = f"; {later} more not begun" if later else ""
+            others = f"; {len(jobs) - i - 1} more not begun" if len(jobs) > i + 1 else ""
             click.echo(f"esbench: interrupted: {job.file} is the best so far{others}", err=True)
             break
     if report is not None:
@@ -240,117 +232,60 @@ def _work(jobs: Sequence[Job], options: Options, display: Display, report: Path 
     return interrupted
 
 
-def _write_report(report: Path, jobs: Sequence[Job]) -> None:
+def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Listen) -> None:
+    """Say what is known of a picture before the work on it begins."""
+
+    def say(text: str) -> None:
+        listen(Notice(text=text))
+
+    h, w = photo.pixels.shape[:2]
+    noise = at_work.noise
+    if photo.pixels.dtype == np.uint16 and images.FORMATS[job.file.suffix.lower()] not in ("PNG", "TIFF"):
+        say(f"{job.file}: rounded to 8 bits, which is what this format holds")
+    say(f"{job.name}: {w} x {h}" + ("" if noise is None else f", noise of sigma {noise.sigma:.1f}"))
+    if noise is not None and at_work.options.sigma is None and not noise.white:
+        say(
+            f"{job.name}: its noise is not white, as is usual after JPEG, demosaicing or scaling, so that the level is "
+            "a rough one; --sigma says it better"
+        )
+
+
+class Warned:
+    """Passes events on, and warns once if the work may be long.
+
+    Args:
+        listen: called with every event.
+        later: what is to do at most after this picture, as a multiple of what this one is at most.
+    """
+
+    def __init__(self, listen: Listen, later: float) -> None:
+        self._listen, self._later = listen, later
+        self._first: tuple[int, float] | None = None  # step and time from which speed is measured
+        self._warned = False
+
+    def __call__(self, event: Event) -> None:
+        """Take the next event."""
+        self._listen(event)
+        if not isinstance(event, Progress) or self._warned or event.step < SLOW:
+            return
+        if self._first is None:
+            self._first = event.step, time.monotonic()
+        elif event.step > self._first[0]:
+            self._warned = True
+            rate = (event.step - self._first[0]) / max(time.monotonic() - self._first[1], 1e-6)
+            seconds = (event.iterations + event.later) * (1 + self._later) / rate
+            if seconds > LONG:
+                text = (
+                    f"This will take up to about {duration(seconds)}. A smaller picture, --network "
+                    "'skip[channels=32]', --quality fast or fewer --iterations make it less, and so does a GPU. "
+                    "Ctrl-C writes the best so far."
+                )
+                self._listen(Notice(text=text))
+
+
+def _write_report(report: Path, jobs: Sequence[Order]) -> None:
     from esbench.report import denoise_page
 
     sections = [job.section for job in jobs if job.section]
     if sections:
         report.write_text(denoise_page.page(sections), encoding="utf-8")
-
-
-# -- progress ----------------------------------------------------------------------------------------------------------
-
-
-class Display:
-    """Progress as plain lines, for a file or a log; `Bar` is for a terminal and `Quiet` for nobody."""
-
-    def __init__(self) -> None:
-        self.name = ""
-        self._first: tuple[int, int, float] | None = None  # optimisation, step and time from which speed is measured
-        self._told = 0.0
-        self._warned = False
-
-    def begin(self, title: str, name: str) -> None:
-        """Say that a picture begins."""
-        self.name, self._first, self._told = name, None, time.monotonic()
-        self.note(title)
-
-    def show(self, position: Position, pixel_steps: int) -> None:
-        """Show how far a picture is, and warn once of long work.
-
-        Args:
-            position: how far it is.
-            pixel_steps: what is to do at most, this picture and all that come after it.
-        """
-        now = time.monotonic()
-        if self._first is None or self._first[0] != position.optimisation:
-            if position.step >= SLOW:
-                self._first = position.optimisation, position.step, now
-            return
-        rate = (position.step - self._first[1]) / max(now - self._first[2], 1e-6)
-        whole = (position.optimisations - position.optimisation) * position.iterations
-        left = (whole - position.step) / rate
-        if not self._warned:
-            self._warned = True
-            self._warn(pixel_steps / position.pixels / rate)
-        lowest = "" if position.best_step is None else f", lowest at step {position.best_step}"
-        self.draw(position, f"{rate:.1f} steps/s{lowest}; at most {duration(left)} left")
-
-    def draw(self, position: Position, text: str) -> None:
-        """Print a line every now and then."""
-        if time.monotonic() - self._told >= LINE_EVERY:
-            self._told = time.monotonic()
-            of = f", {position.optimisation + 1} of {position.optimisations}" if position.optimisations > 1 else ""
-            self.note(f"{self.name}{of}: step {position.step}, {text}")
-
-    def note(self, text: str) -> None:
-        """Print a line."""
-        click.echo(text, err=True)
-
-    def _warn(self, seconds: float) -> None:
-        if seconds > LONG:
-            self.note(
-                f"This will take up to about {duration(seconds)}. A smaller picture, --network 'skip[channels=32]', "
-                "--quality fast or fewer --iterations make it less, and so does a GPU. Ctrl-C writes the best so far."
-            )
-
-
-class Quiet(Display):
-    """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Print nothing."""
-
-
-class Bar(Display):
-    """A live bar, for a terminal."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        name, note = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
-        self.bar = Progress(name, BarColumn(bar_width=24), note, console=Console(stderr=True), transient=True)
-        self._task: Any = None
-
-    def begin(self, title: str, name: str) -> None:
-        """Begin a new bar."""
-        super().begin(title, name)
-        if self._task is not None:
-            self.bar.remove_task(self._task)
-        self._task = self.bar.add_task(name, total=None, note="")
-
-    def draw(self, position: Position, text: str) -> None:
-        """Move the bar."""
-        total = position.optimisations * position.iterations
-        done = position.optimisation * position.iterations + position.step
-        self.bar.update(self._task, total=total, completed=done, note=f"step {position.step}, {text}")
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        self.bar.console.print(text, highlight=False, markup=False)
-
-
-@contextmanager
-def _display(quiet: bool) -> Iterator[Display]:
-    """Give what shows progress; what a criterion prints goes to stderr, never into the command's output."""
-    with redirect_stdout(sys.stderr):
-        if quiet:
-            yield Quiet()
-        elif sys.stderr.isatty():
-            display = Bar()
-            with display.bar:
-                yield display
-        else:
-            yield Display()

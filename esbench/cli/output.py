@@ -21,3 +21,21 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from esbench.report.tables import Table
 
     click.echo(Table(tuple(head), [tuple(row) for row in rows]).text())
+
+
+class Auto(click.ParamType[Any]):
+    """A number, or `auto`.
+
+    Args:
+        kind: of the number.
+    """
+
+    def __init__(self, kind: click.ParamType[Any]) -> None:
+        self.kind, self.name = kind, f"{kind.name}|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or the word."""
+        return value if value == "auto" else self.kind.convert(value, param, ctx)
+
+
+AUTO_FLOAT, AUTO_INT = Auto(click.FLOAT), Auto(click.INT)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import Any, TypeAlias
 
 from esbench.bench.driver import duration
 from esbench.events import (
@@ -21,6 +21,9 @@ from esbench.events import (
     UnitStarted,
 )
 
+#: Called with every event.
+Listen: TypeAlias = Callable[[Event], None]
+
 #: Seconds between two plain lines about one unit.
 LINE_EVERY = 10.0
 
@@ -28,7 +31,8 @@ LINE_EVERY = 10.0
 class Lines:
     """Plain lines, for a file or a log."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool = False) -> None:
+        self.verbose = verbose
         self.told: dict[str, float] = {}
         self.started: dict[str, float] = {}
         self.first: dict[str, int] = {}
@@ -47,12 +51,12 @@ class Lines:
             case Progress() if now - self.told[event.unit] >= LINE_EVERY or event.step == event.iterations:
                 self.told[event.unit] = now
                 rate = (event.step - self.first[event.unit]) / (now - self.started[event.unit])
-                left = (event.iterations - event.step) / rate
+                left = (event.iterations - event.step + event.later) / rate
                 _print(
-                    f"{event.unit}: step {event.step}/{event.iterations}, {event.psnr_db:.2f} dB, {rate:.1f} steps/s, "
-                    f"{duration(left)} left; {_where(event)}"
+                    f"{event.unit}: step {event.step}/{event.iterations}, {_psnr(event)}{rate:.1f} steps/s, "
+                    f"at most {duration(left)} left; {_where(event)}"
                 )
-            case Notice():
+            case Notice() if self.verbose or not event.detail:
                 _print(f"{event.unit}: {event.text}" if event.unit else event.text)
             case UnitFinished():
                 _print(f"{event.unit}: done in {duration(event.seconds)}")
@@ -67,7 +71,8 @@ class Lines:
 class Bars:
     """A bar for the run and one for each unit at work."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool = False) -> None:
+        self.verbose = verbose
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -98,13 +103,14 @@ class Bars:
             case Progress():
                 seconds = time.monotonic() - self.started[event.unit]
                 rate = (event.step - self.first[event.unit]) / seconds
-                note = f"{rate:.1f} steps/s, {event.psnr_db:.2f} dB; {_where(event)}"
+                note = f"{_psnr(event)}{rate:.1f} steps/s; {_where(event)}"
                 self.bars.update(self.units[event.unit], completed=event.step, note=note)
-            case Notice():
+            case Notice() if self.verbose or not event.detail:
                 self.bars.console.print(f"{event.unit}: {event.text}" if event.unit else event.text, highlight=False)
             case UnitFinished():
                 self.bars.remove_task(self.units.pop(event.unit))
-                self.bars.advance(self.run)
+                if self.run is not None:  # a restoration has none
+                    self.bars.advance(self.run)
             case UnitPaused():
                 self.bars.remove_task(self.units.pop(event.unit))
             case RunFinished() if event.left:
@@ -116,7 +122,7 @@ class Bars:
 
 
 @contextmanager
-def display(quiet: bool) -> Iterator[Any]:
+def display(quiet: bool, verbose: bool = False) -> Iterator[Listen]:
     """Give a listener that shows what happens: bars on a terminal, lines elsewhere, nothing but failures when quiet.
 
     Meanwhile what a criterion prints goes to stderr: it must not end up in a command's output.
@@ -125,11 +131,11 @@ def display(quiet: bool) -> Iterator[Any]:
         if quiet:
             yield _failures
         elif sys.stderr.isatty():
-            bars = Bars()
+            bars = Bars(verbose)
             with bars.bars:
                 yield bars
         else:
-            yield Lines()
+            yield Lines(verbose)
 
 
 def _failures(event: Event) -> None:
@@ -140,6 +146,10 @@ def _failures(event: Event) -> None:
 def _to_come(event: RunFinished) -> str:
     n = event.left
     return f"{n} unit{'s' if n > 1 else ''} left: the same command goes on where this one ended"
+
+
+def _psnr(event: Progress) -> str:
+    return "" if event.psnr_db is None else f"{event.psnr_db:.2f} dB, "
 
 
 def _where(event: Progress) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from esbench.bench.spec import unit_id
 from esbench.cli.output import json_option, print_json
 from esbench.cli.progress import display
 from esbench.cli.run import default_name
@@ -148,15 +149,15 @@ def _pass(
         folder = out / default_name(config)
         specs = list(grid.units(config))
         units = _known(specs, config, folder, kept)
-        done = {grid.unit_id(unit.spec) for unit in units if unit.done}
+        done = {unit_id(unit.spec) for unit in units if unit.done}
         left = None if config.seconds is None else config.seconds - (time.monotonic() - started)
         if len(done) < len(units) and (left is None or left > 0):
             say(f"run: {folder}")
             planned = driver.plan(config, folder)
             wanted = dataclasses.replace(
                 planned,
-                jobs=tuple(job for job in planned.jobs if grid.unit_id(job.spec) not in done),
-                left=tuple(job for job in planned.left if grid.unit_id(job.spec) not in done),
+                jobs=tuple(job for job in planned.jobs if unit_id(job.spec) not in done),
+                left=tuple(job for job in planned.left if unit_id(job.spec) not in done),
             )
             try:
                 if wanted.left:

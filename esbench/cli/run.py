@@ -12,7 +12,8 @@ import click
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.driver import duration
-from esbench.cli.output import json_option, print_json
+from esbench.bench.spec import unit_id
+from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, print_json
 from esbench.cli.progress import display
 
 if TYPE_CHECKING:
@@ -27,9 +28,14 @@ if TYPE_CHECKING:
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N.")
 @click.option("--noise", help="The degradation. [gaussian]")
 @click.option("--sigma", type=float, multiple=True, help="Noise level on the 0-255 scale; repeatable. [25]")
-@click.option("--task", help="What is restored. [denoise]")
+@click.option("--task", help="What was observed. [denoise]")
+@click.option("--loss", help="What is minimised. [the task's own: mse]")
 @click.option("--network", help="What parametrises the picture. [skip]")
-@click.option("--input-scale", type=float, help="The network's input is uniform in [0, this]. [0.1]")
+@click.option("--input", help="What the network is given. [the task's or network's own: noise]")
+@click.option("--input-scale", type=float, help="Noise as input is uniform in [0, this]. [0.1]")
+@click.option("--learning-rate", type=AUTO_FLOAT, help="Of Adam. [auto: the task's or network's own, 0.01]")
+@click.option("--depth", type=AUTO_INT, help="Channels of the input. [auto: the network's own, 32]")
+@click.option("--perturbation", type=AUTO_FLOAT, help="Noise added to the input at each step. [auto: 1/30]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
 @click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [1000]")
 @click.option("--seed", type=int, multiple=True, help="One optimisation for each; repeatable. [0]")
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes, and do nothing.")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("-v", "--verbose", is_flag=True, help="Also say which plugins are not in use, and why.")
+@click.option("-v", "--verbose", is_flag=True, help="Also say what auto came to, and which plugins are not in use.")
 @click.pass_context
 def run_command(
     ctx: click.Context,
@@ -93,7 +99,7 @@ def run_command(
         return
     failed = 0
     if planned.left:
-        with display(quiet) as listen:
+        with display(quiet, verbose) as listen:
             failed = driver.run(config, folder, planned, listen)
     failed += _show(folder, planned, as_json, say)
     ctx.exit(1 if failed else 0)
@@ -120,9 +126,9 @@ def _warn_of_plugins(verbose: bool) -> None:
 
 
 def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
-    from esbench.bench import driver, grid
+    from esbench.bench import driver
 
-    left = {grid.unit_id(job.spec) for job in planned.left}
+    left = {unit_id(job.spec) for job in planned.left}
     seconds = driver.estimate(planned.left)
     if as_json:
         print_json(
@@ -144,13 +150,12 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
 
 def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
     """Print the rows that were asked for, and return how many units and columns failed that were not said before."""
-    from esbench.bench import grid
     from esbench.bench.results import Results
     from esbench.report.summary import summary
 
     results = Results(folder)
     rows = results.table(units=planned.units, criteria=planned.criteria)
-    said = {grid.unit_id(job.spec) for job in planned.left}  # as it happened
+    said = {unit_id(job.spec) for job in planned.left}  # as it happened
     failures = [
         (unit, criterion, reason)
         for unit, criterion, reason in results.failures(units=planned.units, criteria=planned.criteria)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from esbench.engine.loop import Task, Trajectory
+from esbench.engine.average import Average
+from esbench.engine.loop import Fit, Made, Trajectory
 from esbench.engine.settings import Settings
 from esbench.frames import Block
 
@@ -40,16 +42,24 @@ class Fast(Trajectory):
         notes: what could not be had here and why, a sentence each.
     """
 
-    def __init__(self, task: Task, network: nn.Module, settings: Settings, seed: int) -> None:
+    def __init__(
+        self,
+        fit: Fit,
+        network: nn.Module,
+        z: torch.Tensor,
+        generator: torch.Generator,
+        settings: Settings,
+        average: Average | None = None,
+    ) -> None:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        super().__init__(task, network, settings, seed)
+        super().__init__(fit, network, z, generator, settings, average)
         cuda = self.z.is_cuda
         self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate, fused=True, capturable=cuda)
         self.notes: list[str] = []
         if cuda and settings.precision == "bfloat16":
             align(self.f)
         self._compiles = cuda and settings.iterations * self.z[0, 0].numel() >= COMPILE_FROM
-        self._captures = cuda
+        self._captures = cuda and fit.captured
         if cuda:
             self._stream = torch.cuda.Stream(self.z.device)  # type: ignore[no-untyped-call]
         self._forget()
@@ -72,18 +82,18 @@ class Fast(Trajectory):
         self._graph: Graph | None = None
         self._warm = 0
 
-    def _update(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _update(self, t: int, z: torch.Tensor) -> Made:
         if self._compiles:
             self._compiles = False
             self._compile(z)
         if not self._captures:
-            return super()._update(z)
+            return super()._update(t, z)
         if self._warm < WARM:
             self._warm += 1
-            return self._aside(z)
+            return self._aside(t, z)
         if self._graph is None:
-            self._graph = self._capture(z)
-        return self._graph(z) if self._graph else super()._update(z)
+            self._graph = self._capture(t, z)
+        return self._graph(z) if self._graph else super()._update(t, z)
 
     def _compile(self, z: torch.Tensor) -> None:
         """Compile the network, with a trial that is undone; where that fails it stays as it is."""
@@ -92,27 +102,27 @@ class Fast(Trajectory):
         state = self.state_dict()
         try:
             self.f.compile(dynamic=False)
-            super()._update(z)
+            super()._update(self.t, z)
         except Exception as error:  # what is wrong with the network itself comes again without compilation
             self.f._compiled_call_impl = None
             self.notes.append(f"The network is not compiled, and slower: {_line(error)}")
         finally:
             self.load_state_dict(state)
 
-    def _aside(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _aside(self, t: int, z: torch.Tensor) -> Made:
         """Make an update on the stream of the capture, which has to find all set up."""
         here = torch.cuda.current_stream(z.device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
-            x, loss = super()._update(z)
+            made = super()._update(t, z)
         here.wait_stream(self._stream)
-        return x.clone(), loss.clone()
+        return cloned(made)
 
-    def _capture(self, z: torch.Tensor) -> Graph | None:
+    def _capture(self, t: int, z: torch.Tensor) -> Graph | None:
         """Return an update as a graph; where that fails the updates go on one kernel at a time."""
         self.optimiser.zero_grad(set_to_none=True)  # the gradients belong into the memory of the graph
         try:
-            return Graph(super()._update, z, self._stream)
+            return Graph(functools.partial(super()._update, t), z, self._stream)
         except RuntimeError as error:
             self._captures = False
             self.notes.append(f"Steps are not captured as a graph, and slower: {_line(error)}")
@@ -123,27 +133,31 @@ class Graph:
     """An update with all its kernels captured: a call replays them, and nothing is made or freed.
 
     Args:
-        update: from an input to an output and its loss.
+        update: from an input to an output and its terms.
         z: an input.
         stream: where the update has run before.
     """
 
-    def __init__(
-        self, update: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], z: torch.Tensor, stream: Any
-    ) -> None:
+    def __init__(self, update: Callable[[torch.Tensor], Made], z: torch.Tensor, stream: Any) -> None:
         self.graph, self.z = torch.cuda.CUDAGraph(), z.clone()
         with (
             torch.cuda.device(z.device),
             torch.cuda.stream(torch.cuda.current_stream(z.device)),  # comes back to it also when a capture fails
             torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"),  # others may be at work
         ):
-            self.x, self.loss = update(self.z)
+            self.made = update(self.z)
 
-    def __call__(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, z: torch.Tensor) -> Made:
         """Make the update for another input of the same size."""
         self.z.copy_(z)
         self.graph.replay()
-        return self.x.clone(), self.loss.clone()
+        return cloned(self.made)
+
+
+def cloned(made: Made) -> Made:
+    """Return copies of what an update gave, which the next one does not write to."""
+    x, data, parts = made
+    return x.clone(), data.clone(), {name: part.clone() for name, part in parts.items()}
 
 
 class Aligned(nn.Conv2d):

@@ -1,4 +1,4 @@
-"""The Deep Image Prior: min over theta of || f_theta(z) - y ||^2, and what the network gives on the way.
+"""The Deep Image Prior: min over theta of loss(task.forward(f_theta(z)), y), and what the network gives on the way.
 
 The loop knows nothing of criteria. It yields blocks of frames; who measures, stops, draws or saves is not its business.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 
+from esbench import torch_state
+from esbench.engine.average import Average
 from esbench.engine.settings import Settings
 from esbench.errors import UnitError
 from esbench.frames import Block
+from esbench.kinds import Loss, Step, Task
+from esbench.observation import Observation
 from esbench.pictures import Pictures
 
 #: A fall of the PSNR to the observation by more than this undoes the steps since the last good state.
@@ -25,44 +30,69 @@ KEEP_EVERY = 100
 RESTORES = 10
 
 
-class Task(Protocol):
-    """What is optimised: shape and device of the unknown picture, and the loss of one."""
+#: An output, its data term and the other terms by name.
+Made: TypeAlias = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
 
-    y: torch.Tensor
+#: A call before the update of each step: what looks at the network itself.
+Look: TypeAlias = Callable[[Step], None]
 
-    def loss(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the loss of an output (1, C, H, W), to be minimised."""
+
+@dataclass(frozen=True)
+class Fit:
+    """What is minimised.
+
+    Attributes:
+        task: compares an output with the observation.
+        observation: what was observed.
+        loss: from a step to its terms.
+        captured: whether a step of the loss may be captured as a graph.
+    """
+
+    task: Task
+    observation: Observation
+    loss: Loss
+    captured: bool = False
 
 
 class Trajectory:
     """One optimisation: an iterator of blocks of frames.
 
     Args:
-        task: gives the loss; `task.y` is the observation, (1, C, H, W) on the device where all of it happens.
-        network: f_theta, already initialised, on the same device.
+        fit: what is minimised.
+        network: f_theta, already initialised, on the device where all of it happens.
+        z: its input, on the same device.
+        generator: of the perturbations and of what the loss draws, on the same device.
         settings: the numbers.
-        seed: of z and its perturbations.
+        average: of the outputs; None for the plain one.
     """
 
-    def __init__(self, task: Task, network: torch.nn.Module, settings: Settings, seed: int) -> None:
-        self.task, self.f, self.settings = task, network.train(), settings
-        device = task.y.device
-        self.generator = torch.Generator(device).manual_seed(seed)
-        shape = (1, settings.depth, *task.y.shape[-2:])
-        self.z = torch.rand(shape, generator=self.generator, device=device) * settings.input_scale
+    def __init__(
+        self,
+        fit: Fit,
+        network: torch.nn.Module,
+        z: torch.Tensor,
+        generator: torch.Generator,
+        settings: Settings,
+        average: Average | None = None,
+    ) -> None:
+        self.fit, self.f, self.z, self.settings = fit, network.train(), z, settings
+        self.generator = generator
         self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate)
-        self.average: torch.Tensor | None = None
+        self.average = Average(settings.decay) if average is None else average
         self.t = 0
         self.restored: list[int] = []  # the steps whose update, and those before it up to a good state, were undone
+        self.memory: dict[str, Any] = {}  # of the loss
+        self.look: Look | None = None
         self._level = -math.inf  # PSNR to the observation when last seen well, up to a constant
         self._good: dict[str, Any] = {}
         # On a CPU a step is long and a block would only delay; on a GPU it saves waiting for the device.
-        self.block = 1 if device.type == "cpu" else 20
+        self.block = 1 if z.device.type == "cpu" else 20
 
     def __iter__(self) -> Iterator[Block]:
         while self.t < self.settings.iterations:
             # on a GPU: the same algorithms each time, and float32 means float32
-            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+            with exact, torch_state.plain():
                 block = self._steps(min(self.block, self.settings.iterations - self.t))
             yield block
 
@@ -70,7 +100,8 @@ class Trajectory:
         """Return all that the coming steps depend on; what the seed gives again is left out."""
         return self._state() | {
             "generator": self.generator.get_state(),
-            "average": self.average,
+            "average": self.average.state_dict(),
+            "memory": dict(self.memory),
             "t": self.t,
             "restored": list(self.restored),
             "level": self._level,
@@ -82,49 +113,67 @@ class Trajectory:
         self.f.load_state_dict(state["f"])
         self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self.generator.set_state(state["generator"])
-        self.average, self.t, self.restored = state["average"], state["t"], list(state["restored"])
+        self.average.load_state_dict(state["average"])
+        self.memory = dict(state["memory"])
+        self.t, self.restored = state["t"], list(state["restored"])
         self._level, self._good = state["level"], state["good"]
 
     def _steps(self, n: int) -> Block:
         state = self._state() if self.t % KEEP_EVERY < self.block else None
         if not self._good:
             self._good = self._state()
-        outputs, averages, losses, average_losses = [], [], [], []
-        decay = self.settings.decay
-        for _ in range(n):
-            x, loss = self._update(self._perturbed())
-            self.average = x if self.average is None else decay * self.average + (1 - decay) * x
+        outputs, averages, steps = [], [], []
+        for t in range(self.t, self.t + n):
+            z = self._perturbed()
+            if self.look is not None:
+                self.look(self._step(t, z))
+            x, data, parts = self._update(t, z)
+            average = self.average.update(x)
             outputs.append(x)
-            averages.append(self.average)
-            losses.append(loss)
-            average_losses.append(self.task.loss(self.average))
+            averages.append(average)
+            # the one wait in a block is for all of these together
+            steps.append(torch.stack([data, self._distance(average), *parts.values()]))
         first, self.t = self.t, self.t + n
-        seen = torch.stack([torch.stack(losses), torch.stack(average_losses)]).tolist()  # the one wait in a block
-        restored = self._check(first, seen[0])
+        losses, average_losses, *others = torch.stack(steps, 1).tolist()
+        restored = self._check(first, losses)
         if state is not None and not restored:
             self._good = state  # only now: a state is as good as the outputs that it led to
         return Block(
             first,
-            losses=seen[0],
-            average_losses=seen[1],
+            losses=losses,
+            average_losses=average_losses,
             outputs=Pictures(torch.cat(outputs)),
             averages=Pictures(torch.cat(averages)),
             restored=restored,
+            parts=dict(zip(parts, others, strict=True)),
         )
 
     def _perturbed(self) -> torch.Tensor:
         """Return the input of the next step: z with fresh noise."""
         return self.z + self.settings.perturbation * torch.empty_like(self.z).normal_(generator=self.generator)
 
-    def _update(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make an update for an input, and return the output and its loss from before it."""
+    def _output(self, z: torch.Tensor) -> torch.Tensor:
+        """Return f(z), in float32."""
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            x = self.f(z).float()
-        loss = self.task.loss(x)
+            return self.f(z).float()  # type: ignore[no-any-return]
+
+    def _step(self, t: int, z: torch.Tensor) -> Step:
+        return Step(t, self._output, z, self.fit.task, self.fit.observation, self.generator, self.memory)
+
+    def _distance(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the data term of a picture that is not optimised."""
+        with torch.no_grad():
+            return self.fit.task.distance(x, self.fit.observation)
+
+    def _update(self, t: int, z: torch.Tensor) -> Made:
+        """Make an update for an input, and return the output and its terms from before it."""
+        step = self._step(t, z)
+        total, parts = self.fit.loss(step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return x.detach(), loss.detach()
+        recorded = parts if total is step.data else {"total": total, **parts}
+        return step.x.detach(), step.data.detach(), {name: part.detach() for name, part in recorded.items()}
 
     def _check(self, first: int, losses: list[float]) -> tuple[int, ...]:
         """Go back to the last good state when the loss of a step is not finite or its PSNR fell by over FALL_DB."""
@@ -151,6 +200,5 @@ class Trajectory:
         # The perturbations are not taken back: the same ones would lead to the same place.
         self.f.load_state_dict(self._good["f"])
         self.optimiser.load_state_dict(copy.deepcopy(self._good["optimiser"]))
-        if self.average is not None and not self.average.isfinite().all():
-            self.average = None
+        self.average.restore()
         self._level = -math.inf

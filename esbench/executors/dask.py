@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from esbench import __version__
-from esbench.bench import grid
-from esbench.bench.spec import Outcome
+from esbench.bench.job import Job
+from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
-from esbench.bench.unit import Job, failed
+from esbench.bench.unit import failed
 from esbench.bench.watch import Watch
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import Unavailable, UnitError
@@ -112,7 +112,7 @@ def dispatch(
                 try:
                     answer = answers[key] or future.result()
                 except KilledWorker:
-                    unit = Run(job.run).unit(grid.unit_id(job.spec))
+                    unit = Run(job.run).unit(unit_id(job.spec))
                     yield failed(unit, UnitError("The worker that ran it was lost again and again."), 0.0, emit)
                     continue
                 if "refused" in answer:
@@ -155,7 +155,7 @@ def work(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, An
 
     unit = job_from_json(job)
     if halt():
-        return {"outcome": dataclasses.asdict(Outcome(unit=grid.unit_id(unit.spec), status="paused", seconds=0.0))}
+        return {"outcome": dataclasses.asdict(Outcome(unit=unit_id(unit.spec), status="paused", seconds=0.0))}
     if not hasattr(_HERE, "watch"):
         _HERE.watch = Watch()  # a worker with several threads has one for each
     return {"outcome": dataclasses.asdict(_HERE.watch.run(unit, emit, halt))}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from esbench.bench.job import Job
 from esbench.bench.spec import Outcome
-from esbench.bench.unit import Job
 from esbench.bench.watch import Watch
 from esbench.events import Event
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from esbench.bench import build, grid
 from esbench.bench import config as configuration
-from esbench.bench import grid
-from esbench.bench.build import observation
 from esbench.bench.config import Config
 from esbench.errors import UsageError
 from esbench.pictures import Bytes, Pictures
@@ -216,7 +215,7 @@ def sizes(config: Config) -> Iterator[dict[str, Any]]:
     """
     codec = registry().get("codec", "jpeg")
     for spec in grid.units(config):
-        noisy = cut(Pictures(observation(spec, config.dataset)[1][None]).uint8[0])
+        noisy = cut(Pictures(build.scene(spec, config.dataset).observation.y[None]).uint8[0])
         if not noisy.size:
             raise UsageError(f"Figure 1 needs pictures of at least 32 x 32 pixels; {spec.image!r} is smaller.")
         yield {

@@ -24,9 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from esbench.bench import grid
 from esbench.bench.results import TYPES, Results
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Unit, write
 from esbench.builtin.criteria import cifs
 from esbench.errors import DataError, Unavailable
@@ -212,7 +211,7 @@ def _made(unit: Unit, result: Mapping[str, Any], text: str) -> Row:
 
 def _ids(spec: UnitSpec) -> list[str]:
     """Return the id of a unit, and of the same on the other kind of device."""
-    return [grid.unit_id(dataclasses.replace(spec, device=d)) for d in sorted(("cpu", "cuda"), key=spec.device.__ne__)]
+    return [unit_id(dataclasses.replace(spec, device=d)) for d in sorted(("cpu", "cuda"), key=spec.device.__ne__)]
 
 
 def _auto(text: str, sigma: float | None) -> float | None:

@@ -16,7 +16,9 @@ from esbench.pictures import Bytes
 from esbench.report.html import Html, element
 
 if TYPE_CHECKING:
-    from esbench.restoration.denoise import Denoised, Optimised, Options
+    from esbench.restoration.options import Options
+    from esbench.restoration.piece import Optimised
+    from esbench.restoration.restore import Restored
 
 #: The longest side of a picture that is shown whole at full size; of a larger one a part is shown as well.
 SIDE = 1024
@@ -38,7 +40,7 @@ def page(sections: Sequence[str]) -> str:
     )
 
 
-def section(name: str, noisy: Any, denoised: Denoised, options: Options) -> str:
+def section(name: str, noisy: Any, denoised: Restored, options: Options) -> str:
     """Return what the page says of one picture.
 
     Args:
@@ -122,7 +124,7 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [float(i * step) for i in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
-def _facts(noisy: Any, denoised: Denoised, options: Options) -> Html:
+def _facts(noisy: Any, denoised: Restored, options: Options) -> Html:
     facts = {
         "size": f"{noisy.shape[1]} x {noisy.shape[0]}, {'grey' if noisy.shape[2] == 1 else 'colour'}",
         "noise, estimated": f"sigma {denoised.sigma_estimate:.1f} of 255",

@@ -33,6 +33,10 @@ class Span:
         """Its places."""
         return slice(self.start, self.start + len(self.window))
 
+    def times(self, factor: int) -> Span:
+        """Return the same piece of a length that is so many times larger."""
+        return Span(self.start * factor, np.repeat(self.window, factor))
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -45,6 +49,10 @@ class Tile:
     def window(self) -> Floats:
         """Its weight at each of its pixels, (height, width, 1)."""
         return np.multiply.outer(self.rows.window, self.columns.window)[..., None]
+
+    def times(self, factor: int) -> Tile:
+        """Return the same piece of a picture that is so many times larger."""
+        return Tile(self.rows.times(factor), self.columns.times(factor))
 
     def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return its part of a picture (H, W, C), as a view."""

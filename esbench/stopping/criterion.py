@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from esbench import torch_state
 from esbench.errors import EsbenchError, PluginError
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
 from esbench.records import CriterionInfo, Need
 from esbench.registry import Component, load
 
-#: How the reason begins where a number was NaN or infinite.
+#: How the reason begins if a number was NaN or infinite.
 NOT_FINITE = "it gave"
 
 
@@ -37,7 +39,7 @@ class Criterion:
         self.every: int = values.pop("every")
         self.on: str = values.pop("on")
         if self.info.resolve is not None:
-            values = self._ask(load(component.record, self.info.resolve), problem, **values)
+            values = self.ask(load(component.record, self.info.resolve), problem, **values)
             if not isinstance(values, dict):
                 got = type(values).__name__
                 raise PluginError(f"{self._whose()} must return its parameters as a dict from resolve, got a {got}.")
@@ -45,7 +47,7 @@ class Criterion:
         self._object: Any = None
         self._batch: Callable[..., Any] | None = None
         if isinstance(component.target, type):
-            self._object = self._ask(component.target, **values)
+            self._object = self.ask(component.target, **values)
         elif self.info.batch is not None:
             self._batch = load(component.record, self.info.batch)
 
@@ -55,7 +57,7 @@ class Criterion:
         return self._object is not None
 
     def update(self, frame: Frame) -> Value | None:
-        """Return the value at one step, or None where this step is not measured (`every`).
+        """Return the value at one step, or None if this step is not measured (`every`).
 
         Raises:
             PluginError: the criterion raised, or returned something that is no value.
@@ -73,7 +75,7 @@ class Criterion:
                     values[i] = Value(None, reason="the output has NaN or infinite pixels")
                 else:
                     due.append((i, seen))
-        # Where something that it needs is missing, one by one: those frames get a reason, not an error.
+        # If something that it needs is missing, one by one: those frames get a reason, not an error.
         if self._batch is not None and due and not any(lacking(self.info.needs, frame) for _, frame in due):
             results = self._all(self._batch, [frame for _, frame in due])
             for (i, frame), result in zip(due, results, strict=True):
@@ -85,18 +87,32 @@ class Criterion:
 
     def state_dict(self) -> dict[str, Any]:
         """Return its memory; empty for a criterion without one."""
-        return self._ask(lambda: self._object.state_dict()) if self.has_memory else {}
+        return self.ask(lambda: self._object.state_dict()) if self.has_memory else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved memory."""
         if self.has_memory:
-            self._ask(lambda: self._object.load_state_dict(state))
+            self.ask(lambda: self._object.load_state_dict(state))
+
+    def ask(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function of the criterion.
+
+        Raises:
+            PluginError: it raised, under its owner's name.
+        """
+        try:
+            with self._at_work():
+                return function(*args, **kwargs)
+        except KeyboardInterrupt:  # the user's, as far as anybody here can tell
+            raise
+        except BaseException as error:  # who calls sys.exit ends its own column, not the run
+            raise self._blame(error) from error
 
     def _seen(self, frame: Frame) -> Frame:
         return frame.average if self.on == "average" and frame.average is not None else frame
 
     def _all(self, batch: Callable[..., Any], frames: list[Frame]) -> list[Any]:
-        results: list[Any] = self._ask(lambda: list(batch(frames, **self.resolved)))
+        results: list[Any] = self.ask(lambda: list(batch(frames, **self.resolved)))
         if len(results) != len(frames):
             wanted = f"{len(frames)} results for {len(frames)} frames"
             raise PluginError(f"{self._whose()} must return {wanted}, got {len(results)} from its batch function.")
@@ -105,40 +121,72 @@ class Criterion:
     def _one(self, frame: Frame) -> Value:
         missing = lacking(self.info.needs, frame)
         try:
-            if self._object is not None:
-                result = self._object.update(frame)
-            else:
-                result = self.component.target(frame, **self.resolved)
-        except (Exception, SystemExit) as error:
+            with self._at_work():
+                if self._object is not None:
+                    result = self._object.update(frame)
+                else:
+                    result = self.component.target(frame, **self.resolved)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             if missing and not isinstance(error, EsbenchError):
                 return Value(None, reason=f"needs the {missing}")
             raise self._blame(error, f" at step {frame.step}") from error
         return self._checked(result, frame)
 
     def _checked(self, result: Any, frame: Frame) -> Value:
-        value = result if isinstance(result, Value) else Value(result)
-        number: Any = value.value
-        if number is None:
-            return value
-        if isinstance(number, bool) or not isinstance(number, numbers.Real):
-            raise PluginError(
-                f"{self._whose()} must return a float or None, got a {type(number).__name__} at step {frame.step}."
-            )
-        if not math.isfinite(number):
-            return Value(None, value.parts, value.reason or f"{NOT_FINITE} {float(number)}")
-        return Value(float(number), value.parts, value.reason)
+        """Return a result as a value of plain numbers and text.
 
-    def _ask(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        Raises:
+            PluginError: it is none.
+        """
         try:
-            return function(*args, **kwargs)
-        except (Exception, SystemExit) as error:  # who calls sys.exit ends its own column, not the run
-            raise self._blame(error) from error
+            return self._plain(result, frame)
+        except (EsbenchError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # of the result's own methods
+            raise self._blame(error, f" at step {frame.step}") from error
+
+    def _plain(self, result: Any, frame: Frame) -> Value:
+        value = result if isinstance(result, Value) else Value(result)
+        if not isinstance(value.reason, str):
+            raise self._wrong(f"text as reason, got a {type(value.reason).__name__}", frame)
+        if not isinstance(value.parts, Mapping):
+            raise self._wrong(f"parts as numbers by name, got a {type(value.parts).__name__}", frame)
+        parts = {}
+        for name, part in value.parts.items():
+            if not isinstance(name, str) or not _is_number(part):
+                raise self._wrong(f"parts as numbers by name, got a {type(part).__name__} as {name!r}", frame)
+            parts[name] = self._float(part, frame)
+        if value.value is None:
+            return Value(None, parts, value.reason)
+        if not _is_number(value.value):
+            raise self._wrong(f"a float or None, got a {type(value.value).__name__}", frame)
+        number = self._float(value.value, frame)
+        if not math.isfinite(number):
+            return Value(None, parts, value.reason or f"{NOT_FINITE} {number}")
+        return Value(number, parts, value.reason)
+
+    def _float(self, number: Any, frame: Frame) -> float:
+        try:
+            return float(float(number))  # the first may give a subclass
+        except OverflowError:
+            raise self._wrong(f"a number that a float can hold, got a {type(number).__name__}", frame) from None
+
+    def _wrong(self, wanted_and_got: str, frame: Frame) -> PluginError:
+        return PluginError(f"{self._whose()} must return {wanted_and_got} at step {frame.step}.")
+
+    def _at_work(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._is_ours() else torch_state.same()
+
+    def _is_ours(self) -> bool:
+        return self.component.record.distribution == "esbench"
 
     def _blame(self, error: BaseException, where: str = "") -> BaseException:
-        """Return the error under its owner's name; what esbench has to say, and its own mistakes, stay as they are."""
-        if isinstance(error, EsbenchError) or self.component.record.distribution == "esbench":
+        """Return the error under its owner's name; what esbench has to say, and its own bugs, stay as they are."""
+        if isinstance(error, EsbenchError) or self._is_ours():
             return error
-        return PluginError(f"{self._whose()} raised {type(error).__name__}: {error}{where}.")
+        return PluginError(f"{self._whose()} raised {told(error)}{where}.")
 
     def _whose(self) -> str:
         record = self.component.record
@@ -154,3 +202,16 @@ def lacking(needs: Sequence[Need], frame: Frame) -> str:
         "holdout": frame.problem.holdout is not None,
     }
     return next((need for need in needs if not has.get(need, True)), "")
+
+
+def told(error: BaseException) -> str:
+    """Return an error's type and text; its own `__str__` may fail."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "an error without a text"
+    return f"{type(error).__name__}: {text}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

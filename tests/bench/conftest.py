@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from esbench.bench.config import Config
-from esbench.bench.grid import unit_id
 from esbench.bench.results import Results
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Run
 
 #: Of one unit, where a test does not say otherwise.

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from esbench.bench.config import Config
-from esbench.bench.grid import chosen, degradation, device_kind, level, open_dataset, picture, unit_id, units
-from esbench.bench.spec import UnitSpec
+from esbench.bench.grid import chosen, degradation, device_kind, level, open_dataset, picture, units
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.errors import Missing, NameUnknown, ParamError, Unavailable, UsageError
 from esbench.images import read
 

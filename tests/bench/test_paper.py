@@ -12,6 +12,7 @@ import pytest
 from esbench.bench import driver, grid
 from esbench.bench.config import Config
 from esbench.bench.results import Results
+from esbench.bench.spec import unit_id
 from esbench.builtin.criteria import cifs
 from esbench.errors import ConfigError, DataError, UsageError
 from esbench.paper import artefacts, calibrate, passes, tables
@@ -201,7 +202,7 @@ def test_a_unit_of_another_device_counts(run, kept):
     config, _ = run
     spec = next(grid.units(config))
     there = dataclasses.replace(spec, device="cuda")
-    assert grid.unit_id(there) != grid.unit_id(spec)
+    assert unit_id(there) != unit_id(spec)
     assert kept.rows(there, CRITERIA, config.patience) == kept.rows(spec, CRITERIA, config.patience)
 
 
@@ -231,7 +232,7 @@ def test_cifs_is_decided_again_where_the_calibrated_table_has_changed(run, kept,
     config, folder = run
     results = Results(folder)
     spec = next(grid.units(config))
-    unit = results.run.unit(grid.unit_id(spec))
+    unit = results.run.unit(unit_id(spec))
     edges = calibrate.windowed(calibrate.curve_of(unit, "cifs-jpeg"), config.patience).edges
     seen = set()
     for mu in [edges[0] / 2, *(edges[1:] + edges[:-1]) / 2, edges[-1] * 2]:

@@ -15,7 +15,7 @@ from esbench.bench import driver, grid
 from esbench.bench import unit as units
 from esbench.bench.config import Config
 from esbench.bench.results import Results
-from esbench.bench.spec import Outcome
+from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
 from esbench.engine.loop import Trajectory
 from esbench.errors import ConfigError, Missing, ParamError, PluginError, Unavailable, UsageError
@@ -416,7 +416,7 @@ def test_a_unit_that_fails_does_not_stop_the_others_and_is_tried_again_on_demand
     assert driver.plan(config, tmp_path / "r").left == ()
     config = dataclasses.replace(config, retry_failed=True)
     again = driver.plan(config, tmp_path / "r")
-    assert [grid.unit_id(job.spec) for job in again.left] == [unit]
+    assert [unit_id(job.spec) for job in again.left] == [unit]
     assert driver.run(config, tmp_path / "r", again, events.append) == 0
     assert Results(tmp_path / "r").failures() == []
     assert [r["image"] for r in rows(tmp_path / "r")] == ["a", "a", "b", "b"]
@@ -601,7 +601,7 @@ def test_a_unit_can_be_handed_to_another_process_as_plain_values(config, tmp_pat
     assert os.path.isabs(job.dataset)
     assert os.path.isabs(job.run)
     outcome = units.run_unit(again, lambda event: None)
-    assert outcome == Outcome(unit=grid.unit_id(job.spec), status="done", seconds=outcome.seconds)
+    assert outcome == Outcome(unit=unit_id(job.spec), status="done", seconds=outcome.seconds)
 
 
 def test_a_run_folder_that_vanished_is_missing(tmp_path):

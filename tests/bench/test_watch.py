@@ -221,7 +221,7 @@ def test_without_the_driver_the_process_goes_too(config, tmp_path, plugin):
 
 def test_what_crosses_the_wire_comes_out_as_it_went_in(config, tmp_path):
     (job,) = driver.plan(dataclasses.replace(config, criterion=("emv", "loss")), tmp_path / "r").jobs
-    job = dataclasses.replace(job, struck={"emv": "because"})
+    job = dataclasses.replace(job, disabled={"emv": "because"})
     assert job_from_json(job_to_json(job)) == job
     event = Progress(unit="u", step=3, iterations=9, psnr_db=20.5, best={"loss": 3}, stopped={})
     assert event_from_json(event_to_json(event)) == event

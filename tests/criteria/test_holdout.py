@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from esbench.bench import build, grid
 from esbench.bench.config import Config
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.builtin.criteria.holdout import holdout, holdout_block
 from esbench.builtin.tasks.denoise import Denoise, held_out
 from esbench.errors import ParamError
@@ -130,7 +130,7 @@ def spec(**given) -> UnitSpec:
 def test_the_ids_of_ordinary_units_are_what_they_were():
     assert spec(task="denoise[holdout=0]") == spec()
     assert spec(task=TASK).task == TASK
-    assert grid.unit_id(spec(task=TASK)) != grid.unit_id(spec())
+    assert unit_id(spec(task=TASK)) != unit_id(spec())
 
 
 def test_it_measures_an_optimisation_that_did_not_see_those_pixels():

@@ -24,6 +24,8 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
                 summary=f"loss and compressed file size of the output: {codec.name}",
                 target=cifs[codec.name],
                 resolve=cifs[codec.name].resolve,
+                recompute=cifs[codec.name].recompute,
+                free=("lam",),
                 reference="Takagi et al., JPEG information regularized deep image prior for denoising, ICIP 2023",
                 requires=codec.requires,
                 needs=("loss",),

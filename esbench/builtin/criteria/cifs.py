@@ -62,6 +62,11 @@ class Cifs:
             lam = mu(self.codec.name, self.codec_text(options), sigma) * h * w
         return {"lam": lam, **options}
 
+    def recompute(self, columns: Mapping[str, Any], *, lam: float, **options: Any) -> Any:
+        """Return E of every step from sizes and losses, in the operations and the order of `__call__`."""
+        r = columns["bytes"] ** 2 / columns["pixels"]
+        return r if lam == 0 else lam * columns["loss"] + r
+
     def codec_text(self, values: Mapping[str, Any]) -> str:
         """Return the canonical text of the codec with its share of the parameters: the key of the calibrated table."""
         options = {key: value for key, value in values.items() if key in self._codec_parameters}

@@ -18,6 +18,11 @@ def esbench_degradations() -> list[DegradationInfo]:
             parameter="sigma",
         ),
         DegradationInfo(
+            name="none",
+            summary="no noise: what a task other than denoising has by default",
+            target="esbench.builtin.degradations.additive:none",
+        ),
+        DegradationInfo(
             name="poisson",
             summary="shot noise: counts of which a white value has `rate` on average, clipped",
             target=f"{blind}:poisson",

@@ -70,9 +70,16 @@ class Skip(nn.Sequential):
         super().__init__(inner, nn.Conv2d(inner_width, outputs, 1), nn.Sigmoid())
         self.scales: int = len(down)
 
-    def smallest(self) -> int:
-        """Return the smallest side that a picture may have."""
-        return int(2**self.scales) + 1
+    def input_size(self, h: int, w: int) -> tuple[int, int]:
+        """Return the size of the picture itself."""
+        return h, w
+
+    def unfit(self, h: int, w: int) -> str:
+        """Return why it cannot make a picture of h x w, as the end of a sentence; empty if it can."""
+        smallest = 2**self.scales + 1
+        if min(h, w) >= smallest:
+            return ""
+        return f"needs both sides to be at least {smallest}; fewer scales do with less, as in 'skip[scales=3]'"
 
 
 class Scale(nn.Module):

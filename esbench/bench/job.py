@@ -1,0 +1,96 @@
+"""A unit to run, and what of it is left to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from esbench.bench.spec import UnitSpec
+from esbench.bench.store import Unit
+from esbench.errors import DataError, EsbenchError, UsageError
+from esbench.registry import made_by
+
+
+@dataclass(frozen=True)
+class Job:
+    """A unit to run, in plain values.
+
+    Attributes:
+        spec: the unit.
+        run: the folder of the run.
+        dataset: how the data set is opened: a name, or an absolute path.
+        device: cpu, cuda or cuda:N.
+        criteria: canonical texts.
+        patience: of the rule, for the stops whose pictures are kept.
+        live: end as soon as all criteria have stopped.
+        time_limit: seconds that a call of a third-party criterion may take.
+        checkpoint_every: seconds between two checkpoints.
+        disabled: the criteria that were given up because they hang or end their process, and why.
+        retry: measure anew what failed before.
+    """
+
+    spec: UnitSpec
+    run: str
+    dataset: str
+    device: str
+    criteria: tuple[str, ...]
+    patience: int
+    live: bool = False
+    time_limit: float = 120.0
+    checkpoint_every: float = 60.0
+    disabled: Mapping[str, str] = field(default_factory=dict)
+    retry: bool = False
+
+
+def todo(job: Job, unit: Unit) -> tuple[str, ...]:
+    """Return the criteria for which a unit has to be run: none if it is done, or failed and is not to be retried.
+
+    Raises:
+        UsageError: a criterion was measured by another version of its plugin.
+        DataError: its result cannot be read.
+    """
+    result = result_of(job, unit)
+    if result is None:
+        return () if unit.error() and not job.retry else job.criteria
+    done = result["criteria"]
+    for text in job.criteria:
+        was, now = done.get(text, {}).get("made_by"), made_by(text)
+        if was is not None and was != now and not done[text]["failed"]:  # if it failed there is nothing to mix
+            raise UsageError(
+                f"{text!r} was measured by {_maker(was)} in this run, and {_maker(now)} is installed: choose "
+                "another --out."
+            )
+    missing = tuple(
+        text
+        for text in job.criteria
+        if text not in done or (done[text]["failed"] and (job.retry or done[text]["made_by"] != made_by(text)))
+    )
+    if not result["complete"] and (missing or not job.live):
+        # it ended early, and nothing can be joined to it: what other commands measured is measured again with the rest
+        return tuple(dict.fromkeys([*job.criteria, *(text for text in done if _usable(text, done[text]))]))
+    return missing
+
+
+def _usable(text: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a criterion did not fail, and can be measured again as it was."""
+    with contextlib.suppress(EsbenchError):
+        return not entry["failed"] and entry["made_by"] == made_by(text)
+    return False
+
+
+def result_of(job: Job, unit: Unit) -> dict[str, Any] | None:
+    """Return the result of a unit; None if it has to be made.
+
+    Raises:
+        DataError: it cannot be read, and is not to be made anew.
+    """
+    look = unit.look()
+    if look.damage and not job.retry:
+        raise DataError(look.damage)
+    return look.result
+
+
+def _maker(made: dict[str, Any]) -> str:
+    return f"{made['distribution']} {made['distribution_version']} (version {made['version']})".replace("  ", " ")

@@ -1,0 +1,34 @@
+"""Inputs: what the network is given. A kind inside the package, without a hook; records only."""
+
+from __future__ import annotations
+
+from esbench.records import InputInfo
+
+_DIP = "Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, CVPR 2018"
+
+INFOS = [
+    InputInfo(
+        name="noise",
+        summary="uniform noise in [0, input scale], drawn once",
+        target="esbench.builtin.inputs.noise:Noise",
+        reference=_DIP,
+    ),
+    InputInfo(
+        name="meshgrid",
+        summary="the coordinates of each pixel, from 0 to 1",
+        target="esbench.builtin.inputs.meshgrid:Meshgrid",
+        reference=f"{_DIP}; large holes",
+    ),
+    InputInfo(
+        name="observation",
+        summary="the observation, brought to the size of the picture",
+        target="esbench.builtin.inputs.pictures:Observed",
+        reference="Metzler et al., Unsupervised learning with Stein's unbiased risk estimator, 2018",
+    ),
+    InputInfo(
+        name="guide",
+        summary="the picture that the task is guided by, such as the one with flash",
+        target="esbench.builtin.inputs.pictures:Guide",
+        reference=f"{_DIP}; flash and no flash",
+    ),
+]

@@ -1,0 +1,71 @@
+"""A picture as the network's input: the observation itself, or a guide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from esbench.errors import UsageError
+from esbench.kinds import Place, Task
+from esbench.observation import Observation
+from esbench.pictures import Floats, Pictures
+
+
+class Observed:
+    """z is the observation."""
+
+    def channels(self, depth: int, task: Task, observation: Observation) -> int:
+        """Return the channels of the observation."""
+        return int(observation.y.shape[2])
+
+    def __call__(self, place: Place) -> torch.Tensor:
+        """Return z."""
+        return resized(observed(place.observation), place)
+
+
+class Guide:
+    """z is the task's guide."""
+
+    def channels(self, depth: int, task: Task, observation: Observation) -> int:
+        """Return the channels of the guide.
+
+        Raises:
+            UsageError: the task has none.
+        """
+        return int(guide(task, observation).shape[2])
+
+    def __call__(self, place: Place) -> torch.Tensor:
+        """Return z."""
+        return resized(guide(place.task, place.observation), place)
+
+
+def observed(observation: Observation) -> Floats:
+    """Return the observation, 0 where it is not known."""
+    if observation.known is None:
+        return observation.y
+    known: Any = observation.known if observation.known.ndim == 3 else observation.known[..., None]
+    picture: Floats = observation.y * known
+    return picture
+
+
+def guide(task: Task, observation: Observation) -> Floats:
+    """Return the picture that a task is guided by.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = task.guide(observation)
+    if found is None:
+        name = type(task).__name__.lower()
+        raise UsageError(f"The input 'guide' needs a task with a guide, such as flash; {name} has none.")
+    return found
+
+
+def resized(picture: Floats, place: Place) -> torch.Tensor:
+    """Return a picture as z, in the size of z."""
+    z = Pictures(picture[None]).tensor.to(place.device)
+    if tuple(z.shape[-2:]) != place.size:
+        z = functional.interpolate(z, place.size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+    return z

@@ -1,0 +1,53 @@
+"""The exponential average of the outputs: the one of the literature, and the one that is delivered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class Average:
+    """a_t = decay a_{t-1} + (1 - decay) x_t from a_0 = x_0.
+
+    Args:
+        decay: of the weights.
+        unbiased: from a_{-1} = 0 instead, over the sum of the weights 1 - decay^(t + 1): without the weight that
+            a_0 = x_0 gives the first output for long. After some 400 steps of decay 0.99 the two are the same. Traces
+            record the plain one, and the unbiased one is what is delivered. It leaves out outputs that are not finite.
+    """
+
+    def __init__(self, decay: float, *, unbiased: bool = False) -> None:
+        self.decay, self.unbiased = decay, unbiased
+        self._sum: Any = None
+        self._weights: Any = None
+
+    @property
+    def value(self) -> Any:
+        """The average; None before the first output."""
+        return self._sum if self._weights is None else self._sum / self._weights
+
+    def update(self, x: torch.Tensor) -> Any:
+        """Take the next output and return the average."""
+        if not self.unbiased:
+            self._sum = x if self._sum is None else self.decay * self._sum + (1 - self.decay) * x
+            return self.value
+        if self._sum is None:
+            self._sum, self._weights = torch.zeros_like(x), torch.zeros((), dtype=torch.float64, device=x.device)
+        finite = x.isfinite().all()  # not looked at here: a GPU would be waited for
+        self._sum = torch.where(finite, self.decay * self._sum + (1 - self.decay) * x, self._sum)
+        self._weights = torch.where(finite, self.decay * self._weights + (1 - self.decay), self._weights)
+        return self.value
+
+    def restore(self) -> None:
+        """Begin again if what was averaged is not finite: the optimisation goes back to an earlier state."""
+        if self._sum is not None and not self._sum.isfinite().all():
+            self._sum = self._weights = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on."""
+        return {"sum": self._sum, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another average left off."""
+        self._sum, self._weights = state["sum"], state["weights"]

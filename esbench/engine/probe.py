@@ -1,0 +1,61 @@
+"""Probes: what criteria need of the network itself, without a trace in the optimisation."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from esbench import seeds
+from esbench.errors import PluginError
+from esbench.kinds import Probe, Step
+
+
+def probed(probe: Probe, f: torch.nn.Module, step: Step, seed: int) -> dict[str, float]:
+    """Return what a probe measures at a step; network and generators are as they were afterwards.
+
+    Args:
+        probe: the probe.
+        f: the network that the step's `f` calls.
+        step: the step.
+        seed: of what the probe draws at this step.
+
+    Raises:
+        PluginError: it returned something else than numbers by name.
+    """
+    generator = torch.Generator(step.z.device).manual_seed(seeds.derive(seed, "probe", step.t))
+    own = dataclasses.replace(step, z=step.z.clone(), generator=generator, memory={})
+    with undisturbed(f), torch.enable_grad():
+        found: Any = probe(own)
+    if not isinstance(found, Mapping):
+        raise PluginError(f"A probe must return numbers by name, got a {type(found).__name__}.")
+    return {str(name): _number(name, value) for name, value in found.items()}
+
+
+@contextlib.contextmanager
+def undisturbed(f: torch.nn.Module) -> Iterator[None]:
+    """Put back what calls of a network change: its buffers, mode and gradients, and its parameters."""
+    training = f.training
+    before = {name: value.detach().clone() for name, value in f.state_dict().items()}
+    gradients = [(p, p.grad) for p in f.parameters()]
+    try:
+        yield
+    finally:
+        f.train(training)
+        with torch.no_grad():
+            for name, value in f.state_dict().items():
+                value.copy_(before[name])
+        for p, gradient in gradients:
+            p.grad = gradient
+
+
+def _number(name: object, value: Any) -> float:
+    value = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise PluginError(f"A probe must return numbers by name, got a {type(value).__name__} as {name!r}.")
+    return float(value) if math.isfinite(value) else math.nan

@@ -1,0 +1,196 @@
+"""One restart of one tile: a session, and the picture that is delivered of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from esbench import device as devices
+from esbench import seeds
+from esbench.engine import build
+from esbench.engine.settings import Settings
+from esbench.errors import PluginError, UnitError
+from esbench.events import Event
+from esbench.kinds import Task
+from esbench.noise import clipped_variance
+from esbench.observation import Observation
+from esbench.pictures import Floats, Pictures
+from esbench.restoration.options import Options
+from esbench.stopping.column import Column
+from esbench.stopping.rule import Running
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """What became of one optimisation: one restart of one tile.
+
+    Attributes:
+        tile: its top, left, height and width in the restored picture.
+        stop_step: the step whose average was taken.
+        steps_run: how many steps were done.
+        stopped: whether the rule chose the step; else it is where the criterion was lowest so far.
+        reason: why, in a sentence.
+        values: the criterion at each step; NaN where it has none.
+    """
+
+    tile: tuple[int, int, int, int]
+    stop_step: int
+    steps_run: int
+    stopped: bool
+    reason: str
+    values: list[float]
+
+
+class Piece:
+    """One optimisation at work: iterate to go on, a block of steps at a time.
+
+    Args:
+        name: in the events that it announces.
+        task: how the observation was made.
+        observation: of this tile.
+        options: of the restoration.
+        seed: of everything that is drawn.
+        emit: called with every event.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        task: Task,
+        observation: Observation,
+        options: Options,
+        seed: int,
+        emit: Callable[[Event], None],
+    ) -> None:
+        # imported with PyTorch
+        from esbench.engine.average import Average
+        from esbench.engine.session import Session
+
+        self._task, self._whole = task, observation
+        h, w, _ = self._shape = task.shape(observation)
+        self._settings = options.settings(h * w)
+        observation = large_enough(self._settings, task, observation)
+        self._observation = observation.holding_out(task.holdout or options.holdout)
+        trajectory = build.trajectory(
+            self._settings,
+            task,
+            self._observation,
+            devices.named(options.device),
+            network_seed=seeds.derive(seed, "network"),
+            input_seed=seeds.derive(seed, "input"),
+            average=Average(self._settings.decay, unbiased=True),
+        )
+        problem = build.problem(self._settings.task, task, self._observation)
+        self.column = Column(options.stops_by, problem, Running(options.patience), keeps="average")
+        self.session = Session(name, trajectory, [self.column], emit, live=True, seed=seeds.derive(seed, "probes"))
+        self._diverged = ""
+
+    def __iter__(self) -> Iterator[None]:
+        import torch
+
+        try:
+            for _ in self.session:
+                self._check()
+                yield
+            self._check()
+        except UnitError as error:  # it diverged, again and again: what there is, is still good
+            if self.column.best is None:
+                raise
+            self._diverged = str(error)
+        except torch.OutOfMemoryError:
+            h, w, _ = self._shape
+            raise UnitError(
+                f"The GPU has not enough memory for {w} x {h} pixels: --device cpu, a smaller picture or a smaller "
+                "network such as 'skip[channels=32]' may do."
+            ) from None
+
+    def _check(self) -> None:
+        """Nothing is left to stop by once the one criterion has failed."""
+        if self.column.failed:
+            raise PluginError(self.column.failed)
+
+    @property
+    def step(self) -> int:
+        """How many steps were done."""
+        return self.session.step
+
+    def picture(self) -> Floats:
+        """Return the averaged output of the best step, as it is delivered, (H, W, C) in [0, 1].
+
+        If the rule has not fired, the picture may not have been learned yet, and what the average leaves out is more
+        than the noise. Then so much of it is put back that the result is closest to the clean picture if noise and
+        missing parts have nothing to do with each other: never worse than the noisy picture.
+        """
+        x = self._averaged_output()
+        x = x + np.float32(self._put_back(x)) * (self._whole.y - x) if self._sees_itself else x
+        return self._task.finish(x, self._whole)
+
+    def optimised(self, top: int, left: int) -> Optimised:
+        """Return what has become of it so far; it is a tile at a place of the restored picture."""
+        rule = self.column.rule
+        return Optimised(
+            tile=(top, left, *self._shape[:2]),
+            stop_step=rule.step if rule.best_step is None else rule.best_step,
+            steps_run=self.step,
+            stopped=rule.stop is not None,
+            reason=self._reason(),
+            values=list(self.column.values),
+        )
+
+    @property
+    def _sees_itself(self) -> bool:
+        """Whether what was observed is the picture itself, and noise."""
+        return type(self._task).forward is Task.forward
+
+    def _averaged_output(self) -> Floats:
+        h, w, _ = self._shape
+        best = self.session.trajectory.average.value[0] if self.column.best is None else self.column.best
+        picture: Floats = Pictures(best[None]).float[0][:h, :w]
+        return picture
+
+    def _put_back(self, x: Floats) -> float:
+        """Return the share of y - x that is put back: r is missing parts and noise, v the noise; 1 - v / r."""
+        sigma = self._whole.noise.sigma
+        if self.column.rule.stop is not None or sigma is None or not self._sees_itself:
+            return 0.0
+        r = float(np.mean((x - self._whole.y) ** 2))
+        return max(0.0, 1 - clipped_variance(self._whole.y, sigma) / r) if r else 0.0
+
+    def _reason(self) -> str:
+        rule, text = self.column.rule, self.column.sentence
+        if rule.best_step is None:
+            return f"{text}: the last average was taken"
+        if rule.stop is not None:
+            return text
+        if (share := self._put_back(self._averaged_output())) >= 0.005:
+            text += f", and {share:.0%} of the residual, more than noise explains, was added back"
+        if self._diverged:
+            return f"given up: {self._diverged.rstrip('.')}; {text}"
+        if not self.session.complete:
+            return f"interrupted: {text}"
+        return f"{text}; more iterations may do better"
+
+
+def large_enough(settings: Settings, task: Task, observation: Observation) -> Observation:
+    """Return an observation of which the network can make a picture: mirrored at its right and lower edge if need be.
+
+    Raises:
+        UsageError: the network cannot make such a picture at any size.
+    """
+    import torch
+
+    with torch.device("meta"):
+        f = build.untrained(settings.network, 1, 1, 0)
+    h, w = observation.y.shape[:2]
+    side = 1
+    while f.unfit(*task.shape(padded := observation.padded(max(h, side), max(w, side)))[:2]):
+        side += 1
+        if side > LARGEST:
+            build.network(settings.network, 1, task.shape(observation), 0)  # which says why it cannot
+    return padded
+
+
+#: No network needs a picture of more than so many pixels a side.
+LARGEST = 2048

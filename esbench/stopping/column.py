@@ -1,0 +1,178 @@
+"""A criterion on its way through an optimisation: its values, its rule, and the output that it would stop at."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from esbench.errors import PluginError, UsageError
+from esbench.frames import Block, Frame, Value
+from esbench.observation import Problem
+from esbench.registry import Record, registry
+from esbench.stopping.criterion import Criterion
+from esbench.stopping.rule import Running
+from esbench.stopping.sentence import sentence
+
+#: Called with a criterion and a step, it surrounds the work of third-party code: the watcher learns who is at work.
+Watched: TypeAlias = Callable[[str, int], AbstractContextManager[None]]
+
+
+def unwatched(text: str, step: int) -> AbstractContextManager[None]:
+    """Nobody watches who is at work."""
+    return contextlib.nullcontext()
+
+
+@dataclass
+class Column:
+    """A criterion on its way through an optimisation.
+
+    Attributes:
+        text: the canonical text.
+        problem: what the criterion is told.
+        rule: of this column.
+        watched: surrounds every call of a third-party criterion.
+        keeps: which picture of the best step is kept: the output or its average.
+        failed: why it was given up; empty if it was not.
+        best: the kept picture of the best step so far, (C, H, W), a copy; None while there is no value.
+    """
+
+    text: str
+    problem: Problem
+    rule: Running
+    watched: Watched = unwatched
+    keeps: Literal["output", "average"] = "output"
+    criterion: Criterion | None = None  # None if it could not even begin
+    values: list[float] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
+    parts: dict[str, list[float]] = field(default_factory=dict)
+    missing: int = 0
+    reason: str = ""
+    failed: str = ""
+    best: Any = None
+
+    def __post_init__(self) -> None:
+        component = registry().get("criterion", self.text)
+        self.third_party = is_third_party(component.record)
+        self.probes: dict[int, Mapping[str, float]] = {}  # by step, until their block is measured
+        if self.failed:  # given up before
+            return
+        if self.third_party and self.problem.noisy is not None:
+            self.problem = replace(self.problem, noisy=self.problem.noisy.guarded())
+        with self.its_own_fault(0):
+            self.criterion = Criterion(component, self.problem)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it is being measured: it was not given up."""
+        return not self.failed and self.criterion is not None
+
+    @property
+    def decided(self) -> bool:
+        """Whether nothing that comes can change its stop."""
+        return bool(self.failed) or self.rule.stop is not None
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The value of every parameter, as decided."""
+        return {} if self.criterion is None else self.criterion.resolved
+
+    @property
+    def sentence(self) -> str:
+        """Why it stopped, or how far it is."""
+        return f"failed: {self.failed}" if self.failed else sentence(self.text, self.rule)
+
+    def take(self, block: Block) -> None:
+        """Measure a block. A criterion that fails costs its own column from there on, and nothing else."""
+        steps = range(block.first, block.first + len(block))  # the optimisation may be ahead
+        probes = {t: self.probes.pop(t) for t in steps if t in self.probes}
+        if not self.at_work:
+            return
+        assert self.criterion is not None
+        frames = list((block.guarded() if self.third_party else block).frames(self.problem, probes))
+        values: list[Value | None] = []
+        started = time.perf_counter()
+        with self.its_own_fault(block.first):
+            values = self.criterion.update_block(frames)
+        if self.failed:
+            return
+        ms = 1000 * (time.perf_counter() - started) / len(frames)
+        for frame, value in zip(frames, values, strict=True):
+            self._put(value, frame.probes, ms)
+            if self.rule.update(None if value is None else value.value):
+                kept: Frame = frame.average if self.keeps == "average" and frame.average is not None else frame
+                self.best = kept.tensor.clone()  # a view would keep its whole block
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on."""
+        memory: dict[str, Any] = {}
+        if self.at_work:
+            assert self.criterion is not None
+            with self.its_own_fault(len(self.values)):
+                memory = self.criterion.state_dict()
+        return {"memory": memory, "rule": self.rule.state_dict()} | {name: getattr(self, name) for name in _KEPT}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another column of the same criterion left off; what was given up since stays so."""
+        if not self.at_work:
+            return
+        assert self.criterion is not None
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        self.rule.load_state_dict(state["rule"])
+        if not self.failed:
+            with self.its_own_fault(len(self.values)):
+                self.criterion.load_state_dict(state["memory"])
+
+    @contextlib.contextmanager
+    def its_own_fault(self, step: int) -> Iterator[None]:
+        """Write down what a third-party criterion raises; what ours raise is our own bug."""
+        try:
+            with self.watched(self.text, step) if self.third_party else contextlib.nullcontext():
+                yield
+        except PluginError as error:
+            self.failed = str(error)
+        except UsageError as error:  # its parameters do not fit this problem
+            if not self.third_party:
+                raise
+            self.failed = str(error)
+        except KeyboardInterrupt:
+            if not self.third_party or self.watched is unwatched:
+                raise
+            # a watched process gets no signals of the terminal: it was raised by the criterion itself
+            self.failed = f"Criterion {self.text!r} raised KeyboardInterrupt at step {step}."
+
+    def _put(self, value: Value | None, probes: Mapping[str, float], ms: float) -> None:
+        self.ms.append(ms)
+        if value is not None and value.value is None:
+            self.missing, self.reason = self.missing + 1, value.reason or self.reason
+        for name, part in (dict(probes) | ({} if value is None else dict(value.parts))).items():
+            self.parts.setdefault(name, [math.nan] * len(self.values)).append(float(part))
+        self.values.append(math.nan if value is None or value.value is None else value.value)
+        for parts in self.parts.values():
+            if len(parts) < len(self.values):
+                parts.append(math.nan)
+
+    def table(self) -> dict[str, Any]:
+        """Return what is written to the disk."""
+        return {
+            "step": np.arange(len(self.values), dtype=np.int32),
+            "value": np.array(self.values),
+            "ms": np.array(self.ms, dtype=np.float32),
+            **{name: np.array(part) for name, part in self.parts.items()},
+        }
+
+
+#: What a column is made of, beside its criterion's memory and its rule.
+_KEPT = ("values", "ms", "parts", "missing", "reason", "failed", "best")
+
+
+def is_third_party(record: Record) -> bool:
+    """Whether a criterion runs code that is not esbench's own."""
+    return record.distribution != "esbench"

@@ -1,0 +1,24 @@
+"""Why an optimisation stopped, or has not, in a sentence: the same everywhere."""
+
+from __future__ import annotations
+
+from esbench.stopping.rule import Running
+
+
+def sentence(criterion: str, rule: Running) -> str:
+    """Return why a criterion stopped, or how far it is.
+
+    Examples:
+        >>> rule = Running(patience=1)
+        >>> sentence("wmv", rule)
+        'not stopped: wmv had no value in 0 steps'
+        >>> _ = [rule.update(value) for value in (2.0, 3.0)]
+        >>> sentence("wmv", rule)
+        'stopped: wmv was lowest at step 0 (2), not undercut in 1 steps'
+    """
+    if rule.best_step is None:
+        return f"not stopped: {criterion} had no value in {rule.step + 1} steps"
+    lowest = f"{criterion} was lowest at step {rule.best_step} ({rule.best_value:.4g})"
+    if rule.stop is not None:
+        return f"stopped: {lowest}, not undercut in {rule.patience} steps"
+    return f"not stopped in {rule.step + 1} steps: {lowest}"

@@ -1,0 +1,73 @@
+"""PyTorch's state that is everybody's: kept from third-party code, and plain while esbench computes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+#: Guards that leave inference mode, which lasts for as long as they do.
+_left: list[Any] = []
+
+
+@contextlib.contextmanager
+def same() -> Iterator[None]:
+    """Put back what third-party code may change: modes, default types and devices, threads."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before, threads = _state(torch), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        _set(torch, before)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[None]:
+    """Compute with PyTorch as it is when it is imported, whatever somebody has set since."""
+    import torch
+
+    before = _state(torch)
+    _set(torch, PLAIN)
+    try:
+        yield
+    finally:
+        _set(torch, before)
+
+
+#: Inference mode, gradients, default type and device, deterministic algorithms, precision of products.
+PLAIN = (False, True, "float32", "cpu", False, False, "highest")
+
+
+def _state(torch: Any) -> tuple[Any, ...]:
+    return (
+        torch.is_inference_mode_enabled(),
+        torch.is_grad_enabled(),
+        str(torch.get_default_dtype()).removeprefix("torch."),
+        str(torch.get_default_device()),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_float32_matmul_precision(),
+    )
+
+
+def _set(torch: Any, wanted: tuple[Any, ...]) -> None:
+    now = _state(torch)
+    if now == wanted:
+        return
+    inference, grad, dtype, device, deterministic, warn_only, precision = wanted
+    if now[0] != inference:
+        guard = torch.inference_mode(inference)
+        guard.__enter__()
+        _left.append(guard)
+    torch.set_grad_enabled(grad)
+    torch.set_default_dtype(getattr(torch, dtype))
+    if now[3] != device:
+        torch.set_default_device(device)
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    torch.set_float32_matmul_precision(precision)
