@@ -7,9 +7,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 from esbench.pictures import Bytes
+
+if TYPE_CHECKING:
+    import torch
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -144,9 +147,48 @@ class DegradationInfo(Info):
     blind: bool = False
 
 
+class Network(Protocol):
+    """What the target of a NetworkInfo gives: a `torch.nn.Module` from z to the picture, with two methods beside."""
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        """Return the picture in [0, 1], (1, outputs, h, w), of an input z (1, inputs, *input_size(h, w))."""
+
+    def input_size(self, h: int, w: int) -> tuple[int, int]:
+        """Return height and width of the z that gives a picture of h x w.
+
+        Call it before the first forward pass: a network whose z is smaller than the picture crops its output to the
+        size that was asked for last.
+        """
+
+    def unfit(self, h: int, w: int) -> str:
+        """Return why it cannot make a picture of h x w, as the rest of a sentence, or an empty text if it can.
+
+        Example: "needs both sides to be at least 33: fewer scales do with less, as in 'skip[scales=3]'".
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkInfo(Info):
+    """A network: `(inputs, outputs, *, param=default) -> Network`, channels of z and of the picture.
+
+    The settings are those of its authors, used unless the user says otherwise.
+
+    Attributes:
+        learning_rate: of Adam.
+        perturbation: standard deviation of the fresh Gaussian noise that is added to z at each step.
+        input: what z is: "noise", "meshgrid", "observation" or "guide".
+        depth: channels of a z of noise; a text names the network's parameter that says it, e.g. "channels".
+    """
+
+    learning_rate: float = 0.01
+    perturbation: float = 1 / 30
+    input: str = "noise"
+    depth: int | str = 32
+
+
 @dataclass(frozen=True)
 class Range:
-    """The range of a parameter: `quality: Annotated[int, Range(0, 100)] = 95`."""
+    """The range of a parameter: `quality: Annotated[int, Range(0, 100)] = 95`; for a list, that of every item."""
 
     low: float | None = None
     high: float | None = None

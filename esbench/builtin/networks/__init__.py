@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from esbench.records import Info
+from esbench.records import NetworkInfo
 
 INFOS = [
-    Info(
+    NetworkInfo(
         name="skip",
         summary="encoder-decoder with skip connections, as in Deep Image Prior",
         target="esbench.builtin.networks.skip:skip",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
+from esbench.builtin.networks.layers import too_small
 from esbench.records import Range
 
 
@@ -73,6 +74,14 @@ class Skip(nn.Sequential):
     def smallest(self) -> int:
         """Return the smallest side that a picture may have."""
         return int(2**self.scales) + 1
+
+    def input_size(self, h: int, w: int) -> tuple[int, int]:
+        """Return the size of z: that of the picture."""
+        return h, w
+
+    def unfit(self, h: int, w: int) -> str:
+        """Return why it cannot make a picture of h x w, or an empty text."""
+        return too_small(h, w, self.scales, fewer="skip[scales={}]".format)
 
 
 class Scale(nn.Module):

@@ -10,6 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from esbench.builtin.networks.skip import Scale, Skip, skip
+from esbench.registry import registry
+
+
+def made(text: str, inputs: int = 1, outputs: int = 1) -> Skip:
+    """Return a network from its text, as the command line makes it."""
+    component = registry().get("network", text)
+    return component.target(inputs, outputs, **component.values)
 
 
 def described(module: nn.Module) -> list[tuple]:
@@ -165,13 +172,36 @@ def test_the_output_has_the_size_of_the_input_whatever_that_is(h, w, skips, upsa
         assert f(torch.rand(1, 2, h, w)).shape == (1, 3, h, w)
 
 
-@given(st.integers(1, 6))
+@pytest.mark.parametrize(
+    ("text", "size", "why"),
+    [
+        ("skip", (33, 40), ""),
+        (
+            "skip",
+            (50, 20),
+            "needs both sides to be at least 33: fewer scales do with less, as in 'skip[scales=4]'",
+        ),
+        (
+            "skip[scales=3]",
+            (9, 8),
+            "needs both sides to be at least 9: fewer scales do with less, as in 'skip[scales=2]'",
+        ),
+        ("skip", (2, 99), "needs both sides to be at least 33"),
+        ("skip[scales=1]", (2, 2), "needs both sides to be at least 3"),
+    ],
+)
+def test_a_picture_that_is_too_small_is_refused_with_what_would_do(text, size, why):
+    assert made(text).unfit(*size) == why
+
+
+@given(st.integers(1, 5), st.integers(0, 4))
 @settings(deadline=None)
-def test_the_smallest_picture_is_just_large_enough(scales):
+def test_the_smallest_picture_is_just_large_enough(scales, more):
     f = skip(1, 1, channels=2, skips=1, scales=scales)
-    side = f.smallest()
-    assert side == 2**scales + 1
-    assert f(torch.rand(1, 1, side, side)).shape == (1, 1, side, side)
+    side = 2**scales + 1
+    assert f.unfit(side, side + more) == f.unfit(side + more, side) == ""
+    assert f(torch.rand(1, 1, *f.input_size(side, side + more))).shape == (1, 1, side, side + more)
+    assert f.unfit(side - 1, side + more)
     with pytest.raises((ValueError, RuntimeError)):
         f(torch.rand(1, 1, side - 1, side - 1))
 
