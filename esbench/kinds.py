@@ -173,10 +173,17 @@ class Network(Protocol):
     """What parametrises the picture: an `nn.Module` that is built as `target(inputs, outputs, **parameters)`."""
 
     def input_size(self, h: int, w: int) -> tuple[int, int]:
-        """Return height and width of the z that gives a picture of h x w."""
+        """Return height and width of the z that gives a picture of h x w.
+
+        It is called before the first forward pass: a network whose z is smaller than the picture crops its output to
+        the size that was asked for last.
+        """
 
     def unfit(self, h: int, w: int) -> str:
-        """Return why it cannot give a picture of h x w, as the end of a sentence; empty if it can."""
+        """Return why it cannot make a picture of h x w, as the rest of a sentence; empty if it can.
+
+        Example: "needs both sides to be at least 33: fewer scales do with less, as in 'skip[scales=3]'".
+        """
 
 
 @dataclass(frozen=True)

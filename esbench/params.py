@@ -1,7 +1,8 @@
 """Components with parameters as text: `cifs-jpeg[quality=90,lam=2e6]` <-> name and values.
 
 The parameters of a component are the keyword parameters of its target: their names, annotations and defaults are all
-that there is to know, and nobody writes them down twice.
+that there is to know, and nobody writes them down twice. A parameter annotated as `tuple[int, ...]` takes a list, which
+is written with slashes: `skip[channels=8/16/32]`.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def canonical(name: str, values: Mapping[str, Any], known: Mapping[str, Param]) 
 
 
 def plain(value: Any) -> str:
-    """Return a value as it is written in a component's text: 2000000.0 as 2000000, True as true."""
+    """Return a value as it is written in a component's text: 2000000.0 as 2000000, True as true, (8, 16) as 8/16."""
+    if isinstance(value, tuple):
+        return "/".join(map(plain, value))
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -111,7 +114,8 @@ def convert(text: str, param: Param, where: str) -> Any:
         value = _convert(text, wanted)
         if value is not None:
             if span := _span(param.annotation):
-                _check_range(param.name, value, span, where)
+                for item in value if isinstance(value, tuple) else (value,):
+                    _check_range(param.name, item, span, where)
             return value
         if wanted is type(None) and text.lower() == "none":
             return None
@@ -122,13 +126,9 @@ def schema(known: Mapping[str, Param]) -> dict[str, Any]:
     """Return the JSON schema of a component's parameters."""
     properties: dict[str, Any] = {}
     for key, param in known.items():
-        kinds = [_schema_of(wanted) for wanted in _alternatives(param.annotation)]
-        entry: dict[str, Any] = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
-        if span := _span(param.annotation):
-            entry |= {"minimum": span.low} if span.low is not None else {}
-            entry |= {"maximum": span.high} if span.high is not None else {}
+        entry = _schema_of(param.annotation)
         if param.default is not REQUIRED:
-            entry["default"] = param.default
+            entry["default"] = list(param.default) if isinstance(param.default, tuple) else param.default
         properties[key] = entry
     required = [key for key, param in known.items() if param.default is REQUIRED]
     return {
@@ -147,6 +147,9 @@ def describe(annotation: Any) -> str:
     for wanted in _alternatives(annotation):
         if typing.get_origin(wanted) is Literal:
             parts += [str(choice) for choice in typing.get_args(wanted)]
+        elif (item := _item(wanted)) is not None:
+            each = describe(Annotated[item, span] if span else item)
+            parts.append("several with / between them" if parts else f"one or several with / between them: {each}")
         else:
             ranged = f" {_range_words(span)}" if span and wanted in (int, float) else ""
             parts.append((words.get(wanted) or f"{_name(wanted)}, which cannot be written as text") + ranged)
@@ -183,6 +186,12 @@ def _alternatives(annotation: Any) -> list[Any]:
     return [annotation]
 
 
+def _item(wanted: Any) -> Any:
+    """Return the annotation of the items of a `tuple[item, ...]`, or None if it is something else."""
+    inner = typing.get_args(wanted)
+    return inner[0] if typing.get_origin(wanted) is tuple and inner[1:] == (Ellipsis,) else None
+
+
 def _span(annotation: Any) -> Range | None:
     if typing.get_origin(annotation) is Annotated:
         return next((m for m in typing.get_args(annotation)[1:] if isinstance(m, Range)), None)
@@ -201,7 +210,14 @@ def _convert(text: str, wanted: Any) -> Any:
             return value if math.isfinite(value) else None
         except (ValueError, OverflowError):
             return None
+    if (item := _item(wanted)) is not None:
+        values = [_convert_any(part.strip(), item) for part in text.split("/")]
+        return None if None in values else tuple(values)
     return text if wanted is str else None
+
+
+def _convert_any(text: str, annotation: Any) -> Any:
+    return next((v for wanted in _alternatives(annotation) if (v := _convert(text, wanted)) is not None), None)
 
 
 def _check_range(name: str, value: Any, span: Range, where: str) -> None:
@@ -221,7 +237,19 @@ def _name(wanted: Any) -> str:
     return wanted.__name__ if type(wanted) is type else str(wanted)
 
 
-def _schema_of(wanted: Any) -> dict[str, Any]:
+def _schema_of(annotation: Any) -> dict[str, Any]:
+    span = _span(annotation)
+    kinds = [_schema_of_kind(wanted, span) for wanted in _alternatives(annotation)]
+    entry: dict[str, Any] = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+    if span and any(wanted in (int, float) for wanted in _alternatives(annotation)):
+        entry |= {"minimum": span.low} if span.low is not None else {}
+        entry |= {"maximum": span.high} if span.high is not None else {}
+    return entry
+
+
+def _schema_of_kind(wanted: Any, span: Range | None) -> dict[str, Any]:
+    if (item := _item(wanted)) is not None:
+        return {"type": "array", "items": _schema_of(Annotated[item, span] if span else item), "minItems": 1}
     if typing.get_origin(wanted) is Literal:
         return {"enum": list(typing.get_args(wanted))}
     return {"type": {bool: "boolean", int: "integer", float: "number", type(None): "null"}.get(wanted, "string")}

@@ -7,9 +7,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 from esbench.pictures import Bytes
+
+if TYPE_CHECKING:
+    import torch
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -190,13 +193,15 @@ class LossInfo(Info):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInfo(Info):
-    """A network: the target is `(inputs, outputs, *, param=default) -> nn.Module`, a `kinds.Network`.
+    """A network: `(inputs, outputs, *, param=default) -> Network`, channels of z and of the picture.
+
+    The settings are those of its authors, used unless the user says otherwise.
 
     Attributes:
-        learning_rate: by default.
-        perturbation: of its input, by default.
-        input: what it is given by default.
-        depth: channels of its input by default, or the name of the parameter that says it.
+        learning_rate: of Adam.
+        perturbation: standard deviation of the fresh Gaussian noise that is added to z at each step.
+        input: what z is: "noise", "meshgrid", "observation" or "guide".
+        depth: channels of a z of noise; a text names the network's parameter that says it, e.g. "channels".
     """
 
     learning_rate: float = 0.01
@@ -212,7 +217,7 @@ class InputInfo(Info):
 
 @dataclass(frozen=True)
 class Range:
-    """The range of a parameter: `quality: Annotated[int, Range(0, 100)] = 95`."""
+    """The range of a parameter: `quality: Annotated[int, Range(0, 100)] = 95`; for a list, that of every item."""
 
     low: float | None = None
     high: float | None = None

@@ -29,6 +29,9 @@ def component(
     label: str = "none given",
     limit: int | None = None,
     shift: float = 0.0,
+    widths: Annotated[int | tuple[int, ...], Range(1)] = 128,
+    modes: Literal["near", "far"] | tuple[Literal["near", "far"], ...] = "near",
+    steps: tuple[Annotated[float, Range(0)], ...] = (0.5, 1.0),
 ) -> None: ...
 
 
@@ -100,11 +103,16 @@ def test_what_is_not_given_has_its_default():
         "label": "none given",
         "limit": None,
         "shift": 0.0,
+        "widths": 128,
+        "modes": "near",
+        "steps": (0.5, 1.0),
     }
 
 
 def test_what_is_given_has_the_type_of_its_annotation():
-    values = parse("c[quality=90,lam=2e6,mode=slow,exact=true,label=x y,limit=3,shift=1]")
+    values = parse(
+        "c[quality=90,lam=2e6,mode=slow,exact=true,label=x y,limit=3,shift=1,widths=8/16,modes=far/near,steps=2]"
+    )
     expected = {
         "quality": 90,
         "lam": 2e6,
@@ -113,6 +121,9 @@ def test_what_is_given_has_the_type_of_its_annotation():
         "label": "x y",
         "limit": 3,
         "shift": 1.0,
+        "widths": (8, 16),
+        "modes": ("far", "near"),
+        "steps": (2.0,),
     }
     assert values == expected
     assert {k: type(v) for k, v in values.items()} == {k: type(v) for k, v in expected.items()}
@@ -132,14 +143,34 @@ def test_what_is_given_has_the_type_of_its_annotation():
         ("c[limit=1.5]", "limit must be an integer or none, got 1.5 (in 'c[limit=1.5]')."),
         ("c[shift=nan]", "shift must be a number, got nan (in 'c[shift=nan]')."),
         ("c[shift=inf]", "shift must be a number, got inf (in 'c[shift=inf]')."),
+        ("c[widths=0]", "widths must be at least 1, got 0 (in 'c[widths=0]')."),
+        ("c[widths=8/16/0/4]", "widths must be at least 1, got 0 (in 'c[widths=8/16/0/4]')."),
+        ("c[steps=1/-0.5]", "steps must be at least 0, got -0.5 (in 'c[steps=1/-0.5]')."),
+        *(
+            (
+                f"c[widths={text}]",
+                "widths must be an integer at least 1 or several with / between them, "
+                f"got {text} (in 'c[widths={text}]').",
+            )
+            for text in ("8/x", "8//16", "8/", "/", "8/1.5", "8;16")
+        ),
+        (
+            "c[modes=near/left]",
+            "modes must be near or far or several with / between them, got near/left (in 'c[modes=near/left]').",
+        ),
+        (
+            "c[steps=1/nan]",
+            "steps must be one or several with / between them: a number at least 0, got 1/nan (in 'c[steps=1/nan]').",
+        ),
         (
             "c[qualty=9]",
             "No parameter 'qualty' (in 'c[qualty=9]'). Did you mean 'quality'? "
-            "It has: exact, label, lam, limit, mode, quality, shift.",
+            "It has: exact, label, lam, limit, mode, modes, quality, shift, steps, widths.",
         ),
         (
             "c[zzz=9]",
-            "No parameter 'zzz' (in 'c[zzz=9]'). It has: exact, label, lam, limit, mode, quality, shift.",
+            "No parameter 'zzz' (in 'c[zzz=9]'). "
+            "It has: exact, label, lam, limit, mode, modes, quality, shift, steps, widths.",
         ),
     ],
 )
@@ -232,6 +263,9 @@ given_texts = st.fixed_dictionaries(
         "label": plain_text,
         "limit": st.one_of(st.just("none"), st.integers().map(str)),
         "shift": st.floats(allow_nan=False, allow_infinity=False).map(repr),
+        "widths": st.lists(st.integers(1), min_size=1).map(lambda items: "/".join(map(str, items))),
+        "modes": st.lists(st.sampled_from(["near", "far"]), min_size=1).map(" / ".join),
+        "steps": st.lists(st.floats(0, allow_infinity=False), min_size=1).map(lambda xs: "/".join(map(repr, xs))),
     },
 )
 
@@ -266,6 +300,27 @@ def test_the_schema_says_types_ranges_defaults_and_what_is_required():
             "label": {"type": "string", "default": "none given"},
             "limit": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None},
             "shift": {"type": "number", "default": 0.0},
+            "widths": {
+                "anyOf": [
+                    {"type": "integer"},
+                    {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+                ],
+                "minimum": 1,
+                "default": 128,
+            },
+            "modes": {
+                "anyOf": [
+                    {"enum": ["near", "far"]},
+                    {"type": "array", "items": {"enum": ["near", "far"]}, "minItems": 1},
+                ],
+                "default": "near",
+            },
+            "steps": {
+                "type": "array",
+                "items": {"type": "number", "minimum": 0},
+                "minItems": 1,
+                "default": [0.5, 1.0],
+            },
             "step": {"type": "integer", "minimum": 0},
         },
         "additionalProperties": False,
@@ -290,6 +345,9 @@ def test_the_schema_of_nothing_is_an_empty_object():
         (Annotated[float, Range(low=0.5)], "a number at least 0.5"),
         (Annotated[int, Range(1)] | None, "an integer at least 1 or none"),
         (Annotated[float, Range(high=2e6)], "a number at most 2000000"),
+        (int | tuple[int, ...], "an integer or several with / between them"),
+        (tuple[int, ...], "one or several with / between them: an integer"),
+        (tuple[int, int], "tuple[int, int], which cannot be written as text"),
     ],
 )
 def test_describe_says_in_words_what_fits(annotation, words):
@@ -393,3 +451,4 @@ def test_plain_writes_what_people_write():
         "x",
         str(math.pi),
     ]
+    assert params.plain((8, 0.5, 2e6, "x")) == "8/0.5/2000000/x"

@@ -10,7 +10,7 @@ import click
 from esbench import params
 from esbench.cli.output import json_option, print_json, print_table
 from esbench.errors import EsbenchError, did_you_mean
-from esbench.records import CodecInfo, CriterionInfo, DatasetInfo
+from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, NetworkInfo
 from esbench.registry import PLURAL, Record, parameters, registry
 
 
@@ -59,8 +59,15 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         facts["lossless"] = "yes" if info.lossless else "no"
     if isinstance(info, DatasetInfo):
         facts |= {"pictures": info.images or "not told", "terms": info.licence or "not told"}
+    if isinstance(info, NetworkInfo):
+        channels = (
+            f"{info.depth} channels" if isinstance(info.depth, int) else f"as many channels as {info.depth!r} says"
+        )
+        facts["input"] = f"{info.input}, {channels}" if info.input == "noise" else info.input
+        facts |= {"perturbation": f"{info.perturbation:.3g}", "learning rate": params.plain(info.learning_rate)}
+    width = max(10, *map(len, facts))
     for key, value in facts.items():
-        click.echo(f"  {key:10} {value}")
+        click.echo(f"  {key:{width}} {value}")
     known = parameters(record)
     click.echo("\nParameters:" if known else "\nNo parameters.")
     rows = [

@@ -132,6 +132,13 @@ def test_show_says_everything_of_one_component(esbench):
     assert "yes" in esbench("show", "wmv[window=5]").out
 
 
+def test_show_tells_the_settings_of_a_network(esbench):
+    shown = [line.split(maxsplit=1) for line in esbench("show", "skip").out.splitlines()]
+    assert ["input", "noise, 32 channels"] in shown
+    assert ["perturbation", "0.0333"] in shown
+    assert ["learning", "rate 0.01"] in shown
+
+
 @pytest.mark.parametrize("kind", PLURAL)
 def test_every_component_can_be_shown(esbench, kind):
     for record in registry().records[kind]:

@@ -12,38 +12,76 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
+from esbench.builtin.networks.layers import Double, Reflect, too_small
+from esbench.errors import ParamError
 from esbench.records import Range
+
+#: The number of scales where neither a list nor `scales` says another.
+SCALES = 5
+
+#: The most scales: with more, a picture would have to be larger than 256 x 256.
+MOST = 8
 
 
 def skip(
     inputs: int,
     outputs: int,
     *,
-    channels: Annotated[int, Range(1)] = 128,
-    skips: Annotated[int, Range(0)] = 4,
-    scales: Annotated[int, Range(1, 8)] = 5,
-    upsample: Literal["bilinear", "nearest"] = "bilinear",
+    channels: Annotated[int | tuple[int, ...], Range(1)] = 128,
+    skips: Annotated[int | tuple[int, ...], Range(0)] = 4,
+    scales: Annotated[int, Range(1, MOST)] = SCALES,
+    upsample: Literal["bilinear", "nearest"] | tuple[Literal["bilinear", "nearest"], ...] = "bilinear",
+    downsample: Literal["stride", "average"] = "stride",
+    kernel: Literal[3, 5] = 3,
+    pointwise: bool = True,
     bn_init: Literal["ones", "uniform"] = "ones",
-) -> nn.Module:
-    """Return the network with the same widths at every scale; the defaults are those of the paper's denoising.
+) -> Skip:
+    """Return the network; the defaults are those of the paper's denoising. A list has a value per scale, finest first.
 
     Args:
         inputs: channels of z.
         outputs: channels of the picture.
         channels: width of the down and up paths.
         skips: channels of each skip connection; 0 leaves them out.
-        scales: number of scales; both sides of the picture must be larger than 2**scales.
+        scales: number of scales, unless a list says it; both sides of the picture must be larger than 2**scales.
         upsample: how the up path doubles the size.
+        downsample: how the down path halves it: by the stride of a convolution, or by averages of 2 x 2 after it.
+        kernel: side of the convolutions of the down path.
+        pointwise: whether a 1x1 convolution follows each 3x3 convolution of the up path.
         bn_init: scales of the batch normalisations: ones, as PyTorch has it today, or uniform in [0, 1], as it was when
             the paper was written.
+
+    Raises:
+        ParamError: the lists are not of one length, or not of `scales` values.
     """
-    down = up = (channels,) * scales
-    network = Skip(inputs, outputs, down, up, (skips,) * scales, upsample)
+    lists = per_scale(scales, channels=channels, skips=skips, upsample=upsample)
+    down = up = lists["channels"]
+    network = Skip(inputs, outputs, down, up, lists["skips"], lists["upsample"], downsample, kernel, pointwise)
     if bn_init == "uniform":
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.uniform_(module.weight)
     return network
+
+
+def per_scale(scales: int, **given: Any) -> dict[str, tuple[Any, ...]]:
+    """Return each value as a list with an item per scale.
+
+    Raises:
+        ParamError: the lists are not of one length, or not of `scales` values.
+    """
+    lengths = {name: len(value) for name, value in given.items() if isinstance(value, tuple)}
+    n = next(iter(lengths.values()), scales)
+    told = " and ".join(f"{length} in {name}" for name, length in lengths.items())
+    if len(set(lengths.values())) > 1:
+        raise ParamError(f"The lists of 'skip' are of one length, a value per scale, finest first; got {told}.")
+    if scales not in (SCALES, n):
+        raise ParamError(
+            f"The lists of 'skip' have a value per scale, got {told} and scales={scales}: leave scales out."
+        )
+    if n > MOST:
+        raise ParamError(f"The lists of 'skip' have at most {MOST} values, one per scale, got {told}.")
+    return {name: value if isinstance(value, tuple) else (value,) * n for name, value in given.items()}
 
 
 class Skip(nn.Sequential):
@@ -55,31 +93,41 @@ class Skip(nn.Sequential):
         down: width of the down path at each scale, finest first.
         up: width of the up path, likewise.
         skips: width of the skip connection, likewise; 0 for none.
-        upsample: mode of the up-sampling.
+        upsample: mode of the up-sampling, likewise.
+        downsample: "stride" or "average".
+        kernel: side of the convolutions of the down path.
+        pointwise: whether the up path has 1x1 convolutions.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, down: Sequence[int], up: Sequence[int], skips: Sequence[int], upsample: str
+        self,
+        inputs: int,
+        outputs: int,
+        down: Sequence[int],
+        up: Sequence[int],
+        skips: Sequence[int],
+        upsample: Sequence[str],
+        downsample: str = "stride",
+        kernel: int = 3,
+        pointwise: bool = True,
     ) -> None:
         widths_in = [inputs, *down[:-1]]
         inner: nn.Module = nn.Identity()
         inner_width = down[-1]
-        for c, d, u, s in reversed(list(zip(widths_in, down, up, skips, strict=True))):
-            inner = Scale(c, d, u, s, inner, inner_width, upsample)
+        for c, d, u, s, mode in reversed(list(zip(widths_in, down, up, skips, upsample, strict=True))):
+            inner = Scale(c, d, u, s, inner, inner_width, mode, downsample, kernel, pointwise)
             inner_width = u
         super().__init__(inner, nn.Conv2d(inner_width, outputs, 1), nn.Sigmoid())
         self.scales: int = len(down)
+        self.kernel = kernel
 
     def input_size(self, h: int, w: int) -> tuple[int, int]:
-        """Return the size of the picture itself."""
+        """Return the size of z: that of the picture."""
         return h, w
 
     def unfit(self, h: int, w: int) -> str:
-        """Return why it cannot make a picture of h x w, as the end of a sentence; empty if it can."""
-        smallest = 2**self.scales + 1
-        if min(h, w) >= smallest:
-            return ""
-        return f"needs both sides to be at least {smallest}; fewer scales do with less, as in 'skip[scales=3]'"
+        """Return why it cannot make a picture of h x w, or an empty text."""
+        return too_small(h, w, self.scales, self.kernel // 2, "skip[scales={}]".format)
 
 
 class Scale(nn.Module):
@@ -93,16 +141,31 @@ class Scale(nn.Module):
         inner: the deeper scales.
         k: their channels out.
         upsample: mode of the up-sampling.
+        downsample: "stride" or "average".
+        kernel: side of the convolutions of the down path.
+        pointwise: whether the up path has a 1x1 convolution.
     """
 
-    def __init__(self, c: int, d: int, u: int, s: int, inner: nn.Module, k: int, upsample: str) -> None:
+    def __init__(
+        self,
+        c: int,
+        d: int,
+        u: int,
+        s: int,
+        inner: nn.Module,
+        k: int,
+        upsample: str,
+        downsample: str,
+        kernel: int,
+        pointwise: bool,
+    ) -> None:
         super().__init__()
         self.skip = conv(c, s, 1) if s else None
-        self.down = nn.Sequential(conv(c, d, 3, stride=2), conv(d, d, 3))
+        self.down = nn.Sequential(conv(c, d, kernel, halve=downsample), conv(d, d, kernel))
         self.inner = inner
-        self.upsample = Double(scale_factor=2, mode=upsample)
+        self.upsample = Double(upsample)
         self.norm = nn.BatchNorm2d(s + k)
-        self.up = nn.Sequential(conv(s + k, u, 3), conv(u, u, 1))
+        self.up = nn.Sequential(conv(s + k, u, 3), *([conv(u, u, 1)] if pointwise else []))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features of this scale, of the size of x."""
@@ -114,64 +177,16 @@ class Scale(nn.Module):
         return self.up(self.norm(h))  # type: ignore[no-any-return]
 
 
-def conv(c: int, d: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return convolution (reflection padding, bias), batch normalisation and leaky ReLU of slope 0.2."""
-    pad = [Reflect(1)] if kernel == 3 else []
-    return nn.Sequential(*pad, nn.Conv2d(c, d, kernel, stride), nn.BatchNorm2d(d), nn.LeakyReLU(0.2, inplace=True))
+def conv(c: int, d: int, kernel: int, halve: str = "") -> nn.Sequential:
+    """Return convolution (reflection padding, bias), batch normalisation and leaky ReLU of slope 0.2.
 
-
-class Reflect(nn.ReflectionPad2d):
-    """Reflection padding by one pixel whose gradient is the same each time, which PyTorch's is not on a GPU."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x with one more row and column on each side."""
-        return _Reflect.apply(x)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class Double(nn.Upsample):
-    """Up-sampling by two whose gradient is the same each time, which PyTorch's bilinear one is not on a GPU."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x at twice the size."""
-        if self.mode != "bilinear" or (x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)):
-            return super().forward(x)  # where PyTorch's own is the same each time, and quicker
-        return _Bilinear.apply(x)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Reflect(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
-
-    @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
-        # the columns come in first, also those of the rows that come in afterwards
-        d = g[..., 1:-1, 1:-1].clone()
-        d[..., 1] += g[..., 1:-1, 0]
-        d[..., -2] += g[..., 1:-1, -1]
-        for row, edge in ((1, g[..., 0, :]), (-2, g[..., -1, :])):
-            e = edge[..., 1:-1].clone()
-            e[..., 1] += edge[..., 0]
-            e[..., -2] += edge[..., -1]
-            d[..., row, :] += e
-        return d
-
-
-class _Bilinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-    @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
-        # y[2i] = (x[i-1] + 3 x[i]) / 4 and y[2i+1] = (3 x[i] + x[i+1]) / 4 along each axis, the ends repeated
-        for axis in (-1, -2):
-            g = g.transpose(-1, axis)
-            even, odd = g[..., ::2], g[..., 1::2]
-            d = 0.75 * (even + odd)
-            d[..., :-1] += 0.25 * even[..., 1:]
-            d[..., 1:] += 0.25 * odd[..., :-1]
-            d[..., 0] += 0.25 * even[..., 0]
-            d[..., -1] += 0.25 * odd[..., -1]
-            g = d.transpose(-1, axis)
-        return g
+    Args:
+        c: channels in.
+        d: channels out.
+        kernel: side of the convolution.
+        halve: "stride" or "average" to halve the size, rounded up.
+    """
+    pad = [Reflect(kernel // 2)] if kernel > 1 else []
+    pool = [nn.AvgPool2d(2, ceil_mode=True)] if halve == "average" else []
+    convolution = nn.Conv2d(c, d, kernel, stride=2 if halve == "stride" else 1)
+    return nn.Sequential(*pad, convolution, *pool, nn.BatchNorm2d(d), nn.LeakyReLU(0.2, inplace=True))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +13,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from esbench.builtin.networks.skip import Scale, Skip, skip
+from esbench.errors import UsageError
+from esbench.registry import registry
+
+
+def made(text: str, inputs: int = 1, outputs: int = 1) -> Skip:
+    """Return a network from its text, as the command line makes it."""
+    component = registry().get("network", text)
+    return component.target(inputs, outputs, **component.values)
 
 
 def described(module: nn.Module) -> list[tuple]:
@@ -35,23 +46,33 @@ def described(module: nn.Module) -> list[tuple]:
     return found
 
 
-def by_hand(f: Skip, x: torch.Tensor, upsample: str) -> torch.Tensor:
-    """Return what methods.md 1.1 says the network gives: functions only, with the weights of `f`."""
+def averages(x: torch.Tensor) -> torch.Tensor:
+    """Return the means of 2 x 2 pixels; at an odd end, of those that there are."""
+    odd = (0, x.shape[3] % 2, 0, x.shape[2] % 2)
+    blocks, counts = (F.pad(t, odd).unfold(2, 2, 2).unfold(3, 2, 2).sum((4, 5)) for t in (x, torch.ones_like(x)))
+    return blocks / counts
 
-    def layer(branch: nn.Module, x: torch.Tensor) -> torch.Tensor:
+
+def by_hand(f: Skip, x: torch.Tensor, upsample: Sequence[str], downsample: str = "stride") -> torch.Tensor:
+    """Return what the paper's code gives: functions only, with the weights of `f`."""
+
+    def layer(branch: nn.Module, x: torch.Tensor, halve: bool = False) -> torch.Tensor:
         (conv,) = (m for m in branch.modules() if isinstance(m, nn.Conv2d))
         (norm,) = (m for m in branch.modules() if isinstance(m, nn.BatchNorm2d))
         pad = (conv.kernel_size[0] - 1) // 2
         if pad:
             x = F.pad(x, (pad,) * 4, mode="reflect")
-        x = F.conv2d(x, conv.weight, conv.bias, stride=conv.stride)
+        strided = halve and downsample == "stride"
+        x = F.conv2d(x, conv.weight, conv.bias, stride=2 if strided else 1)
+        if halve and not strided:
+            x = averages(x)
         return F.leaky_relu(F.batch_norm(x, None, None, norm.weight, norm.bias, training=True), 0.2)
 
-    def scale(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def scale(i: int, s: nn.Module, x: torch.Tensor) -> torch.Tensor:
         if not isinstance(s, Scale):
             return x
-        h = layer(s.down[1], layer(s.down[0], x))
-        h = F.interpolate(scale(s.inner, h), scale_factor=2, mode=upsample)
+        h = layer(s.down[1], layer(s.down[0], x, halve=True))
+        h = F.interpolate(scale(i + 1, s.inner, h), scale_factor=2, mode=upsample[i])
         branches = [h] if s.skip is None else [layer(s.skip, x), h]
         height, width = (min(b.shape[axis] for b in (x, *branches)) for axis in (2, 3))
         cropped = []
@@ -60,26 +81,15 @@ def by_hand(f: Skip, x: torch.Tensor, upsample: str) -> torch.Tensor:
             cropped.append(b[:, :, top : top + height, left : left + width])
         h = torch.cat(cropped, 1)
         h = F.batch_norm(h, None, None, s.norm.weight, s.norm.bias, training=True)
-        return layer(s.up[1], layer(s.up[0], h))
+        for branch in s.up:
+            h = layer(branch, h)
+        return h
 
-    return torch.sigmoid(F.conv2d(scale(f[0], x), f[1].weight, f[1].bias))
-
-
-def test_the_networks_of_the_papers_have_as_many_parameters_as_theirs():
-    def size(f: nn.Module) -> int:
-        return sum(p.numel() for p in f.parameters())
-
-    # counted in the authors' code: denoising, inpainting without and with wide skips, JPEG artefacts
-    assert size(skip(32, 3)) == 2_217_831
-    assert size(skip(2, 3, skips=0, upsample="nearest")) == 2_157_955
-    assert size(skip(32, 3, skips=128, upsample="nearest")) == 3_002_627
-    widths = (8, 16, 32, 64, 128)
-    assert size(Skip(3, 3, widths, widths, (0, 0, 0, 4, 4), "bilinear")) == 572_827
-    assert size(skip(32, 1)) == 2_217_573
+    return torch.sigmoid(F.conv2d(scale(0, f[0], x), f[1].weight, f[1].bias))
 
 
 def test_each_scale_is_made_as_in_the_paper():
-    f = Skip(7, 3, down=(5, 6), up=(8, 9), skips=(2, 4), upsample="bilinear")
+    f = Skip(7, 3, down=(5, 6), up=(8, 9), skips=(2, 4), upsample=("bilinear", "nearest"))
     outer = f[0]
     inner = outer.inner
     pad, act = ("reflect", (1, 1, 1, 1)), ("leaky", 0.2)
@@ -96,6 +106,7 @@ def test_each_scale_is_made_as_in_the_paper():
         *(("conv", 8, 8, 1, 1), ("norm", 8), act),
     ]
 
+    assert described(inner.upsample) == [("double", 2.0, "nearest", None)]
     assert described(inner.skip) == [("conv", 5, 4, 1, 1), ("norm", 4), act]
     assert described(inner.down)[1] == ("conv", 5, 6, 3, 2)
     assert described(inner.norm) == [("norm", 4 + 6)]  # the deepest scale takes up its own down path
@@ -105,17 +116,30 @@ def test_each_scale_is_made_as_in_the_paper():
     assert described(nn.Sequential(f[1], f[2])) == [("conv", 8, 3, 1, 1), ("sigmoid",)]
 
 
-@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
+@pytest.mark.parametrize("upsample", [("bilinear",) * 2, ("nearest",) * 2, ("nearest", "bilinear")])
 @pytest.mark.parametrize("skips", [(2, 4), (0, 3), (0, 0)])
 @pytest.mark.parametrize("size", [(8, 12), (9, 14), (11, 5)])
 def test_the_output_and_its_gradients_are_those_of_the_description(upsample, skips, size):
     torch.manual_seed(0)
     f = Skip(3, 2, down=(5, 6), up=(4, 7), skips=skips, upsample=upsample).double()
-    x = torch.rand(1, 3, *size, dtype=torch.float64, requires_grad=True)
-    weights = [x, *f.parameters()]
+    compare(f, torch.rand(1, 3, *size, dtype=torch.float64), upsample)
 
-    ours, theirs = f(x), by_hand(f, x, upsample)
-    assert ours.shape == (1, 2, *size)
+
+@pytest.mark.parametrize("downsample", ["stride", "average"])
+@pytest.mark.parametrize(("kernel", "pointwise"), [(3, False), (5, True), (5, False)])
+@pytest.mark.parametrize("size", [(12, 16), (9, 15), (10, 11)])
+def test_so_are_those_of_its_variants(downsample, kernel, pointwise, size):
+    torch.manual_seed(0)
+    upsample = ("bilinear", "nearest")
+    f = Skip(3, 2, (5, 6), (4, 7), (0, 3), upsample, downsample, kernel, pointwise).double()
+    compare(f, torch.rand(1, 3, *size, dtype=torch.float64), upsample, downsample)
+
+
+def compare(f: Skip, x: torch.Tensor, *how: Any) -> None:
+    x.requires_grad_()
+    weights = [x, *f.parameters()]
+    ours, theirs = f(x), by_hand(f, x, *how)
+    assert ours.shape == (1, 2, *x.shape[2:])
     torch.testing.assert_close(ours, theirs)
     towards = torch.rand_like(ours)
     # a bias in front of a batch normalisation has no gradient but rounding
@@ -157,23 +181,88 @@ def test_the_scales_of_the_batch_normalisations_can_begin_as_they_did_when_the_p
     assert all(bool((m.bias == 0).all()) for m in norms)
 
 
-@given(st.integers(33, 97), st.integers(33, 97), st.sampled_from([0, 1]), st.sampled_from(["bilinear", "nearest"]))
-@settings(max_examples=25, deadline=None)
-def test_the_output_has_the_size_of_the_input_whatever_that_is(h, w, skips, upsample):
-    f = skip(2, 3, channels=2, skips=skips, upsample=upsample)
+@given(
+    st.data(),
+    st.integers(1, 5),
+    st.sampled_from(["bilinear", "nearest"]),
+    st.sampled_from(["stride", "average"]),
+    st.sampled_from([3, 5]),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_output_has_the_size_of_the_input_whatever_that_is(data, scales, upsample, downsample, kernel, pointwise):
+    per_scale = [data.draw(st.lists(st.integers(low, 3), min_size=scales, max_size=scales)) for low in (1, 0)]
+    channels, skips = map(tuple, per_scale)
+    f = skip(
+        2,
+        3,
+        channels=channels,
+        skips=skips,
+        upsample=upsample,
+        downsample=downsample,
+        kernel=kernel,
+        pointwise=pointwise,
+    )
+    smallest = next(side for side in itertools.count(1) if not f.unfit(side, side))
+    h, w = (data.draw(st.integers(smallest, smallest + 40)) for _ in range(2))
+    assert f.unfit(h, w) == ""
     with torch.no_grad():
-        assert f(torch.rand(1, 2, h, w)).shape == (1, 3, h, w)
+        assert f(torch.rand(1, 2, *f.input_size(h, w))).shape == (1, 3, h, w)
+        with pytest.raises((ValueError, RuntimeError)):
+            f(torch.rand(1, 2, smallest - 1, smallest - 1))
 
 
-@given(st.integers(1, 6))
-@settings(deadline=None)
-def test_the_smallest_picture_is_just_large_enough(scales):
-    f = skip(1, 1, channels=2, skips=1, scales=scales)
-    side = f.smallest()
-    assert side == 2**scales + 1
-    assert f(torch.rand(1, 1, side, side)).shape == (1, 1, side, side)
-    with pytest.raises((ValueError, RuntimeError)):
-        f(torch.rand(1, 1, side - 1, side - 1))
+def test_a_list_says_the_number_of_scales():
+    f = made("skip[channels=8/16/32,skips=0,upsample=nearest]")
+    assert f.scales == 3
+    assert [m.num_features for m in f.modules() if isinstance(m, nn.BatchNorm2d)].count(32) > 0
+    same = made("skip[channels=8/16/32,scales=3,skips=0/0/0,upsample=nearest/nearest/nearest]")
+    assert {k: v.shape for k, v in f.state_dict().items()} == {k: v.shape for k, v in same.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "skip[channels=8/16/32,skips=4/4]",
+            "The lists of 'skip' are of one length, a value per scale, finest first; got 3 in channels and 2 in skips.",
+        ),
+        (
+            "skip[channels=8/16/32,scales=4]",
+            "The lists of 'skip' have a value per scale, got 3 in channels and scales=4: leave scales out.",
+        ),
+        (
+            "skip[skips=1/1/1/1/1/1/1/1/1]",
+            "The lists of 'skip' have at most 8 values, one per scale, got 9 in skips.",
+        ),
+    ],
+)
+def test_lists_that_do_not_go_together_are_refused_in_a_sentence(text, sentence):
+    with pytest.raises(UsageError) as error:
+        made(text)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "why"),
+    [
+        ("skip", (33, 40), ""),
+        (
+            "skip",
+            (50, 20),
+            "needs both sides to be at least 33: fewer scales do with less, as in 'skip[scales=4]'",
+        ),
+        (
+            "skip[scales=3]",
+            (9, 8),
+            "needs both sides to be at least 9: fewer scales do with less, as in 'skip[scales=2]'",
+        ),
+        ("skip", (2, 99), "needs both sides to be at least 33"),
+        ("skip[scales=1]", (2, 2), "needs both sides to be at least 3"),
+    ],
+)
+def test_a_picture_that_is_too_small_is_refused_with_what_would_do(text, size, why):
+    assert made(text).unfit(*size) == why
 
 
 def test_without_skips_there_is_no_skip_branch():

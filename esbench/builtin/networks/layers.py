@@ -1,0 +1,101 @@
+"""What networks share: layers with repeatable gradients, and the smallest picture that halving its sides allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def too_small(h: int, w: int, scales: int, margin: int = 1, fewer: Callable[[int], str] | None = None) -> str:
+    """Return why a network that halves both sides `scales` times cannot make a picture of h x w, or an empty text.
+
+    Args:
+        h: height of the picture.
+        w: width of the picture.
+        scales: how many times both sides are halved, rounded up.
+        margin: the deepest layers need sides of more than this, as a reflection by `margin` pixels does.
+        fewer: text of the network with fewer scales, if it has such a parameter.
+    """
+    side = min(h, w)
+    if side > margin * 2**scales:
+        return ""
+    fits = max((s for s in range(1, scales) if side > margin * 2**s), default=0)
+    remedy = f": fewer scales do with less, as in {fewer(fits)!r}" if fewer and fits else ""
+    return f"needs both sides to be at least {margin * 2**scales + 1}{remedy}"
+
+
+class Reflect(nn.ReflectionPad2d):
+    """Reflection padding whose gradient is the same each time, which PyTorch's is not on a GPU.
+
+    Args:
+        padding: pixels added on each side.
+    """
+
+    def __init__(self, padding: int) -> None:
+        super().__init__(padding)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x with `padding` more rows and columns on each side."""
+        return _Reflect.apply(x, self.padding[0])  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Double(nn.Upsample):
+    """Up-sampling by two whose gradient is the same each time, which PyTorch's bilinear one is not on a GPU."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(scale_factor=2, mode=mode)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x at twice the size."""
+        if self.mode != "bilinear" or (x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)):
+            return super().forward(x)  # where PyTorch's own is the same each time, and quicker
+        return _Bilinear.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Reflect(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, p: int) -> torch.Tensor:
+        ctx.p = p
+        return nn.functional.pad(x, (p, p, p, p), mode="reflect")
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, None]:
+        # the columns come in first, also those of the rows that come in afterwards
+        p = ctx.p
+        d = _fold(g[..., p:-p, :], p)
+        for i in range(1, p + 1):
+            d[..., i, :] += _fold(g[..., p - i, :], p)
+            d[..., -1 - i, :] += _fold(g[..., i - 1 - p, :], p)
+        return d, None
+
+
+def _fold(g: torch.Tensor, p: int) -> torch.Tensor:
+    """Return the gradient of x from that of x padded by p along the last axis."""
+    d = g[..., p:-p].clone()
+    for i in range(1, p + 1):
+        d[..., i] += g[..., p - i]
+        d[..., -1 - i] += g[..., i - 1 - p]
+    return d
+
+
+class _Bilinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
+        # y[2i] = (x[i-1] + 3 x[i]) / 4 and y[2i+1] = (3 x[i] + x[i+1]) / 4 along each axis, the ends repeated
+        for axis in (-1, -2):
+            g = g.transpose(-1, axis)
+            even, odd = g[..., ::2], g[..., 1::2]
+            d = 0.75 * (even + odd)
+            d[..., :-1] += 0.25 * even[..., 1:]
+            d[..., 1:] += 0.25 * odd[..., :-1]
+            d[..., 0] += 0.25 * even[..., 0]
+            d[..., -1] += 0.25 * odd[..., -1]
+            g = d.transpose(-1, axis)
+        return g
