@@ -22,11 +22,15 @@ import numpy as np
 import torch
 
 from esbench.bench.grid import open_dataset
+from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
+from esbench.engine import build
 from esbench.engine.fast import Fast
-from esbench.engine.loop import Trajectory
+from esbench.engine.loop import Fit, Trajectory
 from esbench.engine.settings import Settings
+from esbench.observation import Observation
 
 
 def pairs(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -50,10 +54,10 @@ def made(
     precision: str = "float32",
 ) -> Trajectory:
     settings = Settings(iterations=args.steps, precision=precision)
-    y = torch.from_numpy(noisy).movedim(-1, 0)[None].contiguous().to(args.device, dtype)
     torch.manual_seed(seed)
-    f = skip(settings.depth, y.shape[1], channels=args.channels).to(args.device, dtype)
-    trajectory = kind(Denoise(y), f, settings, seed)
+    f = skip(settings.depth, noisy.shape[2], channels=args.channels).to(args.device, dtype)
+    fit = Fit(Denoise(), Observation(noisy), mse, captured=True)
+    trajectory = build.begin(kind, fit, f, Noise(), settings, seed)
     trajectory.z = trajectory.z.to(dtype)
     return trajectory
 

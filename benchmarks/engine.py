@@ -34,12 +34,15 @@ import numpy as np
 import torch
 
 from esbench.builtin.datasets.samples import Samples
+from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
+from esbench.engine import build
 from esbench.engine.fast import Fast
-from esbench.engine.loop import Trajectory
+from esbench.engine.loop import Fit, Trajectory
 from esbench.engine.settings import Settings
-from esbench.observation import Problem
+from esbench.observation import Observation, Problem
 from esbench.pictures import Pictures
 from esbench.registry import registry
 from esbench.stopping.criterion import Criterion
@@ -64,8 +67,8 @@ def noisy(h: int, w: int, sigma: float = 25) -> tuple[np.ndarray, np.ndarray]:
 def loop(kind: type[Trajectory], observation: np.ndarray, device: str, precision: str = "float32") -> Trajectory:
     settings = Settings(precision=precision)
     torch.manual_seed(0)
-    y = torch.from_numpy(observation).movedim(-1, 0)[None].contiguous().to(device)
-    return kind(Denoise(y), skip(settings.depth, 3).to(device), settings, seed=0)
+    fit = Fit(Denoise(), Observation(observation), mse, captured=True)
+    return build.begin(kind, fit, skip(settings.depth, 3).to(device), Noise(), settings, 0)
 
 
 def steps(trajectory: Trajectory) -> Callable[[], int]:

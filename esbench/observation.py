@@ -59,21 +59,21 @@ class Observation:
 
     def tensor(self, name: str, like: torch.Tensor) -> torch.Tensor:
         """Return `y`, or an array of `extra`, as (1, C, H, W) on the device of another tensor; made once."""
-        key = name, like.device, like.dtype
+        key = name, like.device
         if key not in self._tensors:
             array = self.y if name == "y" else self.extra[name]
-            self._tensors[key] = Pictures(array[None]).tensor.to(like)
+            self._tensors[key] = Pictures(array[None]).tensor.to(like.device)
         return self._tensors[key]
 
     def weight(self, like: torch.Tensor) -> torch.Tensor | None:
         """Return what each element counts for in a mean over those that the loss sees; None if it sees all."""
         if self.known is None and self.holdout is None:
             return None
-        key = "weight", like.device, like.dtype
+        key = "weight", like.device
         if key not in self._tensors:
             import torch
 
-            kept = torch.from_numpy(seen(self.known, self.holdout)).to(like)
+            kept = torch.from_numpy(seen(self.known, self.holdout)).to(self.tensor("y", like))
             kept = kept / kept.mean()
             self._tensors[key] = kept if kept.ndim == 2 else kept.permute(2, 0, 1)
         return self._tensors[key]

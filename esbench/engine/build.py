@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from esbench import torch_state
 from esbench.engine.settings import Settings
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from esbench.engine.average import Average
     from esbench.engine.fast import Fast
-    from esbench.engine.loop import Fit
+    from esbench.engine.loop import Fit, Trajectory
+
+    Trajectories = TypeVar("Trajectories", bound=Trajectory)
 
 
 def settings(task: str, network: str, **given: Any) -> Settings:
@@ -111,23 +113,46 @@ def _trajectory(
     input_seed: int,
     average: Average | None,
 ) -> Fast:
-    import torch
-
     from esbench.engine.fast import Fast
 
     fit, make, f = parts(settings, what, observation, network_seed)
-    f = f.to(device)
-    generator = torch.Generator(device).manual_seed(input_seed)
+    return begin(Fast, fit, f.to(device), make, settings, input_seed, average)
+
+
+def begin(
+    kind: type[Trajectories],
+    fit: Fit,
+    f: Any,
+    make: Input,
+    settings: Settings,
+    seed: int,
+    average: Average | None = None,
+) -> Trajectories:
+    """Return an optimisation at its first step.
+
+    Args:
+        kind: of trajectory.
+        fit: what is minimised.
+        f: the network, on the device where all of it happens.
+        make: makes z.
+        settings: the numbers.
+        seed: of z, the perturbations and what the loss draws.
+        average: of the outputs; None for the plain one.
+    """
+    import torch
+
+    device = next(f.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
     place = Place(
-        size=f.input_size(*what.shape(observation)[:2]),
-        observation=observation,
-        task=what,
+        size=f.input_size(*fit.task.shape(fit.observation)[:2]),
+        observation=fit.observation,
+        task=fit.task,
         depth=settings.depth,
         scale=settings.input_scale,
         generator=generator,
-        device=torch.device(device),
+        device=device,
     )
-    return Fast(fit, f, make(place), generator, settings, average)
+    return kind(fit, f, make(place), generator, settings, average)
 
 
 def parts(settings: Settings, what: Task, observation: Observation, network_seed: int) -> tuple[Fit, Input, Any]:

@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
-from esbench.engine import fast, loop
+from esbench.engine import build, fast, loop
 from esbench.engine.fast import Fast, align, kept_memory
-from esbench.engine.loop import Trajectory
+from esbench.engine.loop import Fit, Trajectory
 from esbench.engine.settings import Settings
+from esbench.observation import Observation
 
 SMALL = Settings(iterations=50, depth=4)
 
@@ -28,7 +31,8 @@ def made(
     f = skip(settings.depth, 3, channels=8, skips=2, scales=2)
     y = torch.rand((1, 3, 21, 26), generator=torch.Generator().manual_seed(7))
     dtype = torch.float64 if double else torch.float32
-    trajectory = kind(Denoise(y.to(device, dtype)), f.to(device, dtype), settings, seed=0)
+    fit = Fit(Denoise(), Observation(y[0].permute(1, 2, 0).to(dtype).numpy()), mse, captured=True)
+    trajectory = build.begin(kind, fit, f.to(device, dtype), Noise(), settings, 0)
     trajectory.z = trajectory.z.to(dtype)
     return trajectory
 
@@ -245,11 +249,11 @@ def test_on_cuda_it_goes_back_to_a_good_state_and_captures_anew():
 @needs_cuda
 def test_on_cuda_a_step_that_cannot_be_captured_is_made_without_a_graph():
     class Waiting(Denoise):
-        def loss(self, x: torch.Tensor) -> torch.Tensor:
-            return super().loss(x) + 0 * x.sum().item()  # a wait, which no graph can hold
+        def distance(self, x: torch.Tensor, observation: Observation) -> torch.Tensor:
+            return super().distance(x, observation) + 0 * x.sum().item()  # a wait, which no graph can hold
 
     ours = made(Fast, device="cuda")
-    ours.task = Waiting(ours.task.y)
+    ours.fit = dataclasses.replace(ours.fit, task=Waiting())
     assert len(losses(ours)) == SMALL.iterations
     assert len(ours.notes) == 1
     assert ours.notes[0].startswith("Steps are not captured as a graph, and slower: ")

@@ -7,11 +7,16 @@ import math
 import pytest
 import torch
 
+from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
-from esbench.engine.loop import RESTORES, Trajectory
+from esbench.engine import build
+from esbench.engine.loop import RESTORES, Fit, Trajectory
 from esbench.engine.settings import Settings
 from esbench.errors import UnitError
+from esbench.kinds import Task
+from esbench.observation import Observation
 
 SMALL = Settings(iterations=12, depth=4)
 
@@ -25,8 +30,17 @@ def picture(channels: int = 3, device: str = "cpu") -> torch.Tensor:
     return torch.rand((1, channels, 10, 12), generator=torch.Generator().manual_seed(7)).to(device)
 
 
+def begun(
+    y: torch.Tensor, f: torch.nn.Module, settings: Settings = SMALL, seed: int = 0, task: Task | None = None
+) -> Trajectory:
+    """Return the plain optimisation of a picture (1, C, H, W), on the device of the network."""
+    fit = Fit(task or Denoise(), Observation(y[0].permute(1, 2, 0).numpy()), mse)
+    f.input_size = lambda h, w: (h, w)
+    return build.begin(Trajectory, fit, f, Noise(), settings, seed)
+
+
 def trajectory(settings: Settings = SMALL, *, seed: int = 0, channels: int = 3, block: int | None = None) -> Trajectory:
-    made = Trajectory(Denoise(picture(channels)), network(channels=channels), settings, seed)
+    made = begun(picture(channels), network(channels=channels), settings, seed)
     made.block = block or made.block
     return made
 
@@ -77,7 +91,7 @@ def test_each_output_is_from_before_its_own_update():
         before = f(made.z + SMALL.perturbation * noise)
     assert block.first == 0
     assert torch.equal(block.outputs.tensor, before)
-    assert block.losses == [((before - made.task.y) ** 2).mean().item()]
+    assert block.losses == [((before - picture()) ** 2).mean().item()]
 
 
 def test_the_averages_follow_the_recursion_from_the_first_output():
@@ -91,7 +105,7 @@ def test_the_losses_of_the_averages_come_with_them():
     made = trajectory()
     for block in made:
         for loss, average in zip(block.average_losses, block.averages.tensor, strict=True):
-            assert loss == pytest.approx(((average - made.task.y[0]) ** 2).mean().item(), rel=1e-6)
+            assert loss == pytest.approx(((average - picture()[0]) ** 2).mean().item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("block", [2, 5, 50])
@@ -133,7 +147,7 @@ def test_bfloat16_gives_float32_outputs_near_those_of_float32():
 
 @pytest.mark.parametrize("scale", [0.1, 1.0])
 def test_z_is_uniform_up_to_the_input_scale_and_drawn_once(scale):
-    made = Trajectory(Denoise(torch.rand(1, 3, 40, 50)), network(), dataclasses.replace(SMALL, input_scale=scale), 0)
+    made = begun(torch.rand(1, 3, 40, 50), network(), dataclasses.replace(SMALL, input_scale=scale))
     z = made.z.clone()
     assert z.shape == (1, 4, 40, 50)
     assert z.min() >= 0
@@ -155,7 +169,7 @@ def test_the_perturbation_is_fresh_gaussian_noise_of_its_standard_deviation():
             return self.weight * z[:, :3]
 
     f = Seen()
-    made = Trajectory(Denoise(torch.rand(1, 3, 60, 60)), f, dataclasses.replace(SMALL, iterations=2), 0)
+    made = begun(torch.rand(1, 3, 60, 60), f, dataclasses.replace(SMALL, iterations=2), 0)
     list(made)
     first, second = (z - made.z for z in f.inputs)
     assert not torch.equal(first, second)
@@ -209,7 +223,7 @@ def states(made: Trajectory) -> list[torch.Tensor]:
 @pytest.mark.parametrize("bad", [math.nan, 1e4])
 def test_a_loss_that_leaps_or_is_lost_takes_everything_back_to_the_last_good_state(bad):
     # near to black, so that white is a fall of far more than 5 dB
-    made = Trajectory(Denoise(picture() * 0.05), network(), dataclasses.replace(SMALL, iterations=400), 0)
+    made = begun(picture() * 0.05, network(), dataclasses.replace(SMALL, iterations=400), 0)
     blocks = iter(made)
     for _ in range(103):
         block = next(blocks)
@@ -253,11 +267,11 @@ def test_a_small_rise_of_the_loss_is_no_divergence():
     class Rising(Denoise):
         t = 0
 
-        def loss(self, x: torch.Tensor) -> torch.Tensor:
+        def distance(self, x: torch.Tensor, observation: Observation) -> torch.Tensor:
             self.t += 0.5  # asked twice a step
-            return super().loss(x) * 0 + 10 ** (0.049 * 10 * (self.t // 1 % 2))  # 4.9 dB up and down
+            return super().distance(x, observation) * 0 + 10 ** (0.049 * 10 * (self.t // 1 % 2))  # 4.9 dB up and down
 
-    made = Trajectory(Rising(picture()), network(), SMALL, 0)
+    made = begun(picture(), network(), SMALL, task=Rising())
     list(made)
     assert made.restored == []
 
@@ -293,10 +307,10 @@ def test_it_goes_on_from_a_saved_state_to_the_bit(at, tmp_path):
 
 def test_it_gives_up_after_ten_returns():
     class Hopeless(Denoise):
-        def loss(self, x: torch.Tensor) -> torch.Tensor:
-            return super().loss(x) * math.nan
+        def distance(self, x: torch.Tensor, observation: Observation) -> torch.Tensor:
+            return super().distance(x, observation) * math.nan
 
-    made = Trajectory(Hopeless(picture()), network(), dataclasses.replace(SMALL, iterations=50), 0)
+    made = begun(picture(), network(), dataclasses.replace(SMALL, iterations=50), task=Hopeless())
     blocks = iter(made)
     for step in range(RESTORES):
         assert next(blocks).restored == (step,)
@@ -310,7 +324,7 @@ def test_it_gives_up_after_ten_returns():
 
 def on_cuda(seed: int = 0, precision: str = "float32") -> Trajectory:
     settings = dataclasses.replace(SMALL, iterations=50, precision=precision)
-    return Trajectory(Denoise(picture(device="cuda")), network().cuda(), settings, seed)
+    return begun(picture(), network().cuda(), settings, seed)
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -340,7 +354,7 @@ def test_on_cuda_blocks_stay_on_the_device():
 @needs_cuda
 def test_cpu_and_cuda_agree_on_what_a_network_gives():
     made = trajectory(dataclasses.replace(SMALL, perturbation=0.0, iterations=5))
-    there = Trajectory(Denoise(made.task.y.cuda()), network().cuda(), made.settings, 0)
+    there = begun(picture(), network().cuda(), made.settings)
     there.z = made.z.cuda()  # each device has a generator of its own
     there.block = 1
     losses, x, _ = unrolled(made)
