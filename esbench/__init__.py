@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from esbench.pictures import Picture
     from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Range
     from esbench.restoration.restore import Restored, denoise, restore
+    from esbench.stopper import Stopper
     from esbench.stopping.rule import Stop, first_stop
-    from esbench.stopping.stopper import Stopper
 
 #: public name -> the module that it is in.
 _HOMES = {
@@ -75,7 +75,7 @@ _HOMES = {
     "Problem": "observation",
     "Results": "bench.results",
     "Stop": "stopping.rule",
-    "Stopper": "stopping.stopper",
+    "Stopper": "stopper",
     "criteria": "measuring",
     "denoise": "restoration.restore",
     "restore": "restoration.restore",

@@ -10,13 +10,20 @@ from hypothesis import strategies as st
 
 import esbench
 from esbench import seeds
+from esbench.average import Average
+from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
-from esbench.engine.loop import Trajectory
+from esbench.engine import build
+from esbench.engine.loop import Fit, Trajectory
 from esbench.engine.settings import Settings
 from esbench.errors import UnitError, UsageError
-from esbench.pictures import Pictures
-from esbench.restoration.denoise import RESTARTS, Average, Denoising, Optimisation, Options
+from esbench.events import Event, Progress, UnitStarted
+from esbench.observation import NoiseModel, Observation
+from esbench.restoration.options import RESTARTS, Options
+from esbench.restoration.piece import Piece
+from esbench.restoration.restore import Restoration, most
 
 #: A network and a length that take a moment.
 TINY = {"network": "skip[channels=4,scales=1]", "device": "cpu", "iterations": 4, "patience": 2}
@@ -96,8 +103,9 @@ def test_what_is_delivered_is_the_average_at_the_best_step():
     # the same optimisation by hand
     seed = seeds.derive(0, "denoise", 0, 0)
     torch.manual_seed(seeds.derive(seed, "network"))
-    task = Denoise(Pictures(noisy[None].astype(np.float32)).tensor)
-    steps = Trajectory(task, skip(32, 3, channels=4, scales=1), Settings(iterations=8), seeds.derive(seed, "input"))
+    fit = Fit(Denoise(), Observation(noisy.astype(np.float32)), mse)
+    f = skip(32, 3, channels=4, scales=1)
+    steps = build.begin(Trajectory, fit, f, Noise(), Settings(iterations=8), seeds.derive(seed, "input"))
     outputs = [block.outputs.tensor[0] for block in steps]
     weights = [0.99 ** (7 - t) for t in range(8)]
     average = sum(w * x for w, x in zip(weights, outputs, strict=True)) / sum(weights)
@@ -120,21 +128,21 @@ def test_a_rule_that_never_fires_gives_the_lowest_so_far_and_says_so():
 def test_cut_short_it_is_better_than_the_noisy_picture_all_the_same(iterations, sigma):
     clean, noisy = scene(sigma=sigma)
     denoised = esbench.denoise(noisy, sigma=sigma, **TINY | {"iterations": iterations, "patience": 50})
-    assert "of what was left out there, more than noise, was put back; more iterations" in denoised.reason
+    assert "of the residual, more than noise explains, was added back; more iterations" in denoised.reason
     assert psnr(denoised.image, clean) > psnr(noisy, clean)
 
 
 def test_a_clean_picture_is_not_spoiled():
     clean = scene()[0].astype(np.float32)
     denoised = esbench.denoise(clean, sigma=0, **TINY)
-    assert "and 100% of what was left out there" in denoised.reason
+    assert "and 100% of the residual" in denoised.reason
     assert np.abs(denoised.image - clean).max() < 1e-6
 
 
 def test_a_criterion_without_a_value_gives_the_last_average():
     _, noisy = scene()
     denoised = esbench.denoise(noisy, "wmv", **TINY)
-    assert denoised.reason == "wmv had no value in 4 steps: the last average was taken"
+    assert denoised.reason == "not stopped: wmv had no value in 4 steps: the last average was taken"
     assert denoised.stop_step == 3
     assert np.isnan(denoised.values).all()
 
@@ -156,21 +164,19 @@ def test_pixels_are_held_out_for_a_criterion_that_looks_at_them():
 # -- the average
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 7))
-def test_the_average_has_no_memory_of_where_it_began(numbers, block):
-    average, decay = Average(0.9), 0.9
-    found = []
-    for i in range(0, len(numbers), block):
-        found += average.update(Pictures(torch.tensor(numbers[i : i + block]).reshape(-1, 1, 1, 1))).ravel().tolist()
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_the_average_has_no_memory_of_where_it_began(numbers):
+    average, decay = Average(0.9, unbiased=True), 0.9
+    found = [average.update(torch.tensor(number).reshape(1, 1, 1, 1)).item() for number in numbers]
     for t, value in enumerate(found):
         b = sum((1 - decay) * decay ** (t - k) * numbers[k] for k in range(t + 1))
         assert abs(value - b / (1 - decay ** (t + 1))) < 1e-5
 
 
 def test_an_output_that_is_not_finite_is_left_out_of_the_average():
-    average = Average(0.9)
-    outputs = torch.tensor([float("nan"), 0.2, float("inf"), 0.4]).reshape(-1, 1, 1, 1)
-    found = average.update(Pictures(outputs)).ravel().tolist()
+    average = Average(0.9, unbiased=True)
+    outputs = torch.tensor([float("nan"), 0.2, float("inf"), 0.4]).reshape(-1, 1, 1, 1, 1)
+    found = [average.update(x).item() for x in outputs]
     assert np.isnan(found[0])
     assert found[1:3] == pytest.approx([0.2, 0.2])
     assert found[3] == pytest.approx((0.9 * 0.2 + 0.4) / 1.9)
@@ -182,7 +188,7 @@ def test_an_output_that_is_not_finite_is_left_out_of_the_average():
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Pictures of more than 20 x 20 pixels are cut into tiles of 20 x 20 that overlap by 6."""
-    module = __import__("sys").modules["esbench.restoration.denoise"]
+    module = __import__("sys").modules["esbench.restoration.restore"]
     for name, value in (("WHOLE", 400), ("SIDE", 20), ("OVERLAP", 6)):
         monkeypatch.setattr(module, name, value)
     return module
@@ -199,16 +205,16 @@ def test_a_large_picture_is_cut_and_each_tile_stops_by_itself(small_tiles):
 
 
 def test_tiles_that_give_back_what_they_get_leave_no_seam(small_tiles, monkeypatch):
-    class Nothing(Optimisation):
+    class Nothing(Piece):
         def picture(self):
-            return self._noisy
+            return self._whole.y
 
-        def __init__(self, noisy, sigma, options, seed):
-            super().__init__(noisy, sigma, options, seed)
-            self._noisy, levels[seed] = noisy, sigma
+        def __init__(self, name, task, observation, options, seed, emit):
+            super().__init__(name, task, observation, options, seed, emit)
+            levels[seed] = observation.noise.sigma
 
     levels: dict[int, float] = {}
-    monkeypatch.setattr(small_tiles, "Optimisation", Nothing)
+    monkeypatch.setattr(small_tiles, "Piece", Nothing)
     noisy = (255 * scene(43, 51)[1]).astype(np.uint8)
     denoised = esbench.denoise(noisy, "fixed[step=0]", **TINY)
     assert np.array_equal(denoised.image, noisy)
@@ -235,7 +241,9 @@ def test_best_is_the_mean_of_restarts_from_other_seeds():
     options = Options(criterion="fixed[step=2]", **TINY | {"iterations": 6})
     pictures = []
     for restart in range(4):
-        one = Optimisation(noisy.astype(np.float32), 25, options, seeds.derive(0, "denoise", 0, restart))
+        seed = seeds.derive(0, "denoise", 0, restart)
+        observation = Observation(noisy.astype(np.float32), NoiseModel("gaussian", 25))
+        one = Piece("a", Denoise(), observation, options, seed, lambda event: None)
         for _ in one:
             pass
         pictures.append(one.picture())
@@ -245,14 +253,16 @@ def test_best_is_the_mean_of_restarts_from_other_seeds():
 
 
 def test_the_work_there_is_at_most_is_known_before(small_tiles):
-    assert Options(**TINY).pixel_steps(20, 20) == 400 * 4
-    assert Options(**TINY | {"quality": "best"}).pixel_steps(20, 20) == 400 * 4 * 4
-    assert Options(**TINY).pixel_steps(30, 44) == 6 * 400 * 4
+    assert most(Options(**TINY), 20, 20) == 400 * 4
+    assert most(Options(**TINY | {"quality": "best"}), 20, 20) == 400 * 4 * 4
+    assert most(Options(**TINY), 30, 44) == 6 * 400 * 4
     _, noisy = scene(30, 44)
-    positions = list(Denoising(noisy, Options(**TINY | {"patience": 100})))
-    assert len(positions) == 6 * 4
-    assert {position.pixels for position in positions} == {400}
-    assert positions[-1].optimisation + 1 == positions[-1].optimisations == 6
+    events: list[Event] = []
+    assert len(list(Restoration(noisy, Options(**TINY | {"patience": 100}), name="n", emit=events.append))) == 6 * 4
+    begun = [event for event in events if isinstance(event, UnitStarted)]
+    assert [event.unit for event in begun] == [f"n, {i} of 6" for i in range(1, 7)]
+    assert [event.later for event in events if isinstance(event, Progress)][-1] == 0
+    assert max(event.later for event in events if isinstance(event, Progress)) == 5 * 4
 
 
 # -- left early
@@ -260,19 +270,19 @@ def test_the_work_there_is_at_most_is_known_before(small_tiles):
 
 def test_left_early_it_gives_the_best_so_far():
     _, noisy = scene()
-    at_work = Denoising(noisy, Options(criterion="loss", **TINY | {"iterations": 1000}))
-    for position in at_work:
-        if position.step == 5:
+    at_work = Restoration(noisy, Options(criterion="loss", **TINY | {"iterations": 1000}))
+    for _ in at_work:
+        if at_work.piece.step == 5:
             break
     denoised = at_work.result(interrupted=True)
     assert denoised.steps_run == 5
-    assert denoised.reason.startswith("interrupted at step 5: loss was lowest at step ")
+    assert denoised.reason.startswith("interrupted: not stopped in 5 steps: loss was lowest at step ")
     assert not np.array_equal(denoised.image, noisy)
 
 
 def test_left_before_the_first_step_the_picture_is_as_it_was():
     noisy = (255 * scene()[1]).astype(np.uint8)
-    denoised = Denoising(noisy, Options(**TINY)).result(interrupted=True)
+    denoised = Restoration(noisy, Options(**TINY)).result(interrupted=True)
     assert np.array_equal(denoised.image, noisy)
     assert (denoised.stop_step, denoised.steps_run, denoised.values) == (None, 0, [])
     assert denoised.reason == "interrupted before the first step: the picture is as it was"
@@ -280,9 +290,9 @@ def test_left_before_the_first_step_the_picture_is_as_it_was():
 
 def test_left_early_tiles_that_were_not_begun_are_as_they_were(small_tiles):
     noisy = (255 * scene(20, 70)[1]).astype(np.uint8)
-    at_work = Denoising(noisy, Options(criterion="loss", **TINY))
-    for position in at_work:
-        if position.optimisation == 1:
+    at_work = Restoration(noisy, Options(criterion="loss", **TINY))
+    for _ in at_work:
+        if at_work.number == 1:
             break
     denoised = at_work.result(interrupted=True)
     assert denoised.reason.startswith("interrupted in optimisation 2 of 5: 0 of 2 optimisations were stopped")
@@ -297,7 +307,7 @@ def test_an_optimisation_that_diverges_gives_the_best_so_far(monkeypatch):
     monkeypatch.setattr("esbench.engine.loop.FALL_DB", -100.0)  # every step is a fall
     _, noisy = scene()
     denoised = esbench.denoise(noisy, "loss", **TINY | {"iterations": 100, "patience": 50})
-    assert re.match(r"given up at step \d+: The optimisation diverged 11 times", denoised.reason)
+    assert re.match(r"given up: The optimisation diverged 11 times", denoised.reason)
     assert f"loss was lowest at step {denoised.stop_step}" in denoised.reason
     with pytest.raises(UnitError, match="diverged 11 times"):
         esbench.denoise(noisy, "wmv", **TINY | {"iterations": 100})
@@ -344,7 +354,7 @@ def test_a_criterion_that_needs_what_there_is_not_is_refused(plugin):
         "    return [esbench.CriterionInfo(name='inner', summary='looks inside', target=lambda frame: 0.0, "
         "needs=('network',))]\n"
     )
-    with pytest.raises(UsageError, match="'inner' needs the network, which there is not when a picture is denoised"):
+    with pytest.raises(UsageError, match="'inner' needs the network, which is not available when restoring"):
         Options(criterion="inner")
 
 

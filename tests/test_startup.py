@@ -77,7 +77,7 @@ def test_a_plugin_costs_what_its_records_cost(plugin):
         "from esbench import hookimpl, CriterionInfo, CodecInfo, DatasetInfo, DegradationInfo, Frame, Problem, Event",
         "from esbench import first_stop; first_stop([1, 2, 3], patience=1)",
         "import esbench; esbench.criteria()",
-        "import esbench.stopping.stopper",
+        "import esbench.stopper",
     ],
 )
 def test_what_a_plugin_imports_is_cheap(statement):

@@ -19,9 +19,9 @@ from esbench.noise import estimate_sigma
 from esbench.observation import Problem
 from esbench.pictures import Pictures
 from esbench.registry import registry
+from esbench.stopper import Best, Stopper
 from esbench.stopping.criterion import Criterion
 from esbench.stopping.rule import first_stop
-from esbench.stopping.stopper import Best, Stopper
 
 CLEAN = np.linspace(0.2, 0.7, 12 * 14 * 3, dtype=np.float32).reshape(12, 14, 3)
 NOISY = np.clip(CLEAN + 0.1 * np.random.default_rng(0).standard_normal(CLEAN.shape), 0, 1).astype(np.float32)
@@ -210,15 +210,15 @@ def test_a_criterion_on_the_average_sees_the_exponential_average_and_its_own_los
 def test_the_reason_is_a_sentence_at_every_moment():
     black = np.zeros((2, 2, 3), np.uint8)
     stopper = Stopper("wmv[window=3]", patience=2)
-    assert stopper.reason == "wmv[window=3] has had no value in 0 steps"
+    assert stopper.reason == "not stopped: wmv[window=3] had no value in 0 steps"
     stopper.update(black)
     stopper.update(black)
-    assert stopper.reason == "wmv[window=3] has had no value in 2 steps"
+    assert stopper.reason == "not stopped: wmv[window=3] had no value in 2 steps"
     stopper.update(black)
-    assert stopper.reason == "not stopped: wmv[window=3] is lowest at step 2 (0), seen up to step 2"
+    assert stopper.reason == "not stopped in 3 steps: wmv[window=3] was lowest at step 2 (0)"
     stopper.update(black)
     assert stopper.update(black)
-    assert stopper.reason == "wmv[window=3] was lowest at step 2 (0), not undercut in 2 steps"
+    assert stopper.reason == "stopped: wmv[window=3] was lowest at step 2 (0), not undercut in 2 steps"
 
 
 @pytest.mark.parametrize(

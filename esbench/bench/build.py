@@ -15,7 +15,7 @@ from esbench.bench import grid
 from esbench.bench.spec import UnitSpec
 from esbench.engine import build
 from esbench.engine.settings import Settings
-from esbench.errors import PluginError
+from esbench.errors import PluginError, UsageError
 from esbench.kinds import Task
 from esbench.observation import NoiseModel, Observation, Problem
 from esbench.params import plain
@@ -76,8 +76,11 @@ class Scene:
         """
         import torch
 
-        with torch.device("meta"):
-            build.parts(settings(self.spec), self.task, self.observation, 0)
+        try:
+            with torch.device("meta"):
+                build.parts(settings(self.spec), self.task, self.observation, 0)
+        except UsageError as error:
+            raise UsageError(f"{self.spec.image}: {error}") from error
 
     def session(self, device: str, columns: Sequence[Column], emit: Callable[[Event], None], *, live: bool) -> Session:
         """Return the optimisation with criteria on it, scored by the clean picture."""

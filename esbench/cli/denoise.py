@@ -206,13 +206,13 @@ def _may_write(files: Sequence[Path], force: bool) -> None:
 
 def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: Path | None) -> bool:
     """Restore the pictures one after another and return whether it was interrupted."""
-    interrupted = False
+    interrupted, warned = False, Warned(listen)
     for i, job in enumerate(jobs):
         photo = job.photo()
         if photo is None:
             continue
-        later = sum(each.pixel_steps for each in jobs[i + 1 :])
-        at_work = Restoration(photo.pixels, options, name=job.name, emit=Warned(listen, later / job.pixel_steps))
+        warned.later = sum(each.pixel_steps for each in jobs[i + 1 :]) / job.pixel_steps
+        at_work = Restoration(photo.pixels, options, name=job.name, emit=warned)
         _introduce(job, photo, at_work, listen)
         try:
             for _ in at_work:
@@ -255,11 +255,13 @@ class Warned:
 
     Args:
         listen: called with every event.
-        later: what is to do at most after this picture, as a multiple of what this one is at most.
+
+    Attributes:
+        later: what is to do at most after the picture at work, as a multiple of what that one is at most.
     """
 
-    def __init__(self, listen: Listen, later: float) -> None:
-        self._listen, self._later = listen, later
+    def __init__(self, listen: Listen) -> None:
+        self._listen, self.later = listen, 0.0
         self._first: tuple[int, float] | None = None  # step and time from which speed is measured
         self._warned = False
 
@@ -273,7 +275,7 @@ class Warned:
         elif event.step > self._first[0]:
             self._warned = True
             rate = (event.step - self._first[0]) / max(time.monotonic() - self._first[1], 1e-6)
-            seconds = (event.iterations + event.later) * (1 + self._later) / rate
+            seconds = (event.iterations + event.later) * (1 + self.later) / rate
             if seconds > LONG:
                 text = (
                     f"This will take up to about {duration(seconds)}. A smaller picture, --network "

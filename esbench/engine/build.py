@@ -17,7 +17,7 @@ from esbench.registry import registry
 if TYPE_CHECKING:
     import torch
 
-    from esbench.engine.average import Average
+    from esbench.average import Average
     from esbench.engine.fast import Fast
     from esbench.engine.loop import Fit, Trajectory
 

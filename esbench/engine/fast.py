@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from esbench.engine.average import Average
+from esbench.average import Average
 from esbench.engine.loop import Fit, Made, Trajectory
 from esbench.engine.settings import Settings
 from esbench.frames import Block

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 
 from esbench import torch_state
-from esbench.engine.average import Average
+from esbench.average import Average
 from esbench.engine.settings import Settings
 from esbench.errors import UnitError
 from esbench.frames import Block

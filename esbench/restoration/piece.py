@@ -65,7 +65,7 @@ class Piece:
         emit: Callable[[Event], None],
     ) -> None:
         # imported with PyTorch
-        from esbench.engine.average import Average
+        from esbench.average import Average
         from esbench.engine.session import Session
 
         self._task, self._whole = task, observation

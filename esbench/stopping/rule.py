@@ -12,6 +12,7 @@ is enough to remember the smallest value so far and to stop once it has stood fo
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -50,6 +51,8 @@ class Running:
     stop: Stop | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.patience, bool) or not isinstance(self.patience, numbers.Integral):
+            raise ValueError(f"patience must be a whole number, got {self.patience!r}")
         if self.patience < 0:
             raise ValueError(f"patience must be at least 0, got {self.patience}")
         if not self.min_delta >= 0:

@@ -95,7 +95,7 @@ def test_checkpoints_come_as_often_as_asked_and_change_nothing(config, tmp_path,
         "esbench.bench.store.Unit.write_checkpoint", lambda unit, state: (kept.append(1), write(unit, state))[1]
     )
     often = whole(dataclasses.replace(config, checkpoint_every=0.0), tmp_path / "often")
-    assert len(kept) == 24  # one before each step, the first of them of nothing
+    assert len(kept) == 23  # one after each step but the last
     kept.clear()
     assert often == whole(config, tmp_path / "never")
     assert kept == []
@@ -163,7 +163,7 @@ def test_an_interrupt_leaves_a_checkpoint_and_says_so(pictures, tmp_path, number
     assert "stopping after this step, at a checkpoint; once more stops at once" in err
     assert "interrupted: what was finished stays, and the same command goes on" in err
     (unit,) = Run(lock).units()
-    assert unit.checkpoint()["optimisation"]["t"] > 0
+    assert unit.checkpoint()["session"]["trajectory"]["t"] > 0
     assert not unit.busy()
 
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from esbench import metrics, models
-from esbench.bench import driver, grid
+from esbench.bench import build, driver, grid
 from esbench.bench import unit as units
 from esbench.bench.config import Config
+from esbench.bench.job import Job
 from esbench.bench.results import Results
-from esbench.bench.spec import Outcome, unit_id
+from esbench.bench.spec import Outcome, UnitSpec, unit_id
 from esbench.bench.store import Run
 from esbench.engine.loop import Trajectory
 from esbench.errors import ConfigError, Missing, ParamError, PluginError, Unavailable, UsageError
@@ -94,13 +95,14 @@ def test_its_numbers_are_those_of_the_optimisation_by_hand(config, pictures, tmp
     config = dataclasses.replace(config, criterion=("fixed[step=12]", "wmv[window=5]", "loss[on=average]"))
     run(config, tmp_path / "r")
     unit = only_unit(tmp_path / "r")
-    clean, noisy, sigma = units.observation(unit.spec(), config.dataset)
-    assert sigma == 25.0
+    scene = build.scene(unit.spec(), config.dataset)
+    clean, noisy = scene.clean, scene.observation.y
+    assert scene.problem.sigma == 25.0
     assert noisy.min() >= 0
     assert noisy.max() <= 1
     assert np.array_equal(clean, read(f"{config.dataset}/a.png").astype(np.float32) / np.float32(255))
 
-    blocks = list(units.trajectory(unit.spec(), noisy, "cpu"))
+    blocks = list(scene.trajectory("cpu"))
     trace = unit.trace()
     assert trace["loss"].tolist() == [loss for b in blocks for loss in b.losses]
     x = [b.outputs.float[0] for b in blocks]
@@ -438,9 +440,9 @@ def test_a_mistake_of_our_own_costs_one_unit_and_leaves_its_traceback(config, tm
 def test_a_divergence_is_told_and_the_unit_goes_on(config, tmp_path, monkeypatch, bad):
     update = Trajectory._update
 
-    def once_bad(self, z):
-        x, loss = update(self, z)
-        return (x * math.nan, loss * math.nan) if self.t == bad else (x, loss)
+    def once_bad(self, t, z):
+        x, data, parts = update(self, t, z)
+        return (x * math.nan, data * math.nan, parts) if t == bad else (x, data, parts)
 
     monkeypatch.setattr(Trajectory, "_update", once_bad)
     events: list[Event] = []
@@ -468,9 +470,9 @@ def test_a_divergence_is_told_and_the_unit_goes_on(config, tmp_path, monkeypatch
         (
             {"network": "skip"},
             UsageError,
-            "needs both sides of a picture to be at least 33, got 28 x 24 ('a'): fewer sca",
+            "a: Network 'skip' cannot make a picture of 28 x 24: it needs both sides to be at least 33: fewer sca",
         ),
-        ({"crop": 4}, UsageError, "needs both sides of a picture to be at least 5, got 4 x 4"),
+        ({"crop": 4}, UsageError, "a picture of 4 x 4: it needs both sides to be at least 5"),
         ({"criterion": ("cifs-jpeg[quality=37]",)}, ParamError, "has no calibrated lam for 'jpeg[quality=37]'"),
         ({"criterion": ("fixed",)}, ParamError, "step"),
         ({"image": ("nobody",)}, UsageError, "No picture 'nobody'"),
@@ -511,12 +513,12 @@ def test_a_blind_degradation_tells_the_criteria_no_level(config, plugin):
     )
     spec = next(grid.units(dataclasses.replace(config, noise="dark")))
     assert spec.sigma == 25.0
-    assert units.observation(spec, config.dataset)[2] is None
+    assert build.scene(spec, config.dataset).problem.sigma is None
 
 
 def test_the_noise_is_that_of_its_level_and_seed_and_independent_of_the_network(config):
     def noisy(**change) -> np.ndarray:
-        return units.observation(next(grid.units(dataclasses.replace(config, **change))), config.dataset)[1]
+        return build.scene(next(grid.units(dataclasses.replace(config, **change))), config.dataset).observation.y
 
     assert np.array_equal(noisy(), noisy(network="skip[scales=1]", iterations=5))
     assert not np.array_equal(noisy(), noisy(seed=(1,)))
@@ -596,7 +598,7 @@ def test_events_come_in_order_to_the_caller_and_to_plugins(config, tmp_path, plu
 def test_a_unit_can_be_handed_to_another_process_as_plain_values(config, tmp_path):
     job = driver.plan(config, tmp_path / "r").jobs[0]
     plain = json.loads(json.dumps(dataclasses.asdict(job)))
-    again = units.Job(**plain | {"spec": units.UnitSpec(**plain["spec"]), "criteria": tuple(plain["criteria"])})
+    again = Job(**plain | {"spec": UnitSpec(**plain["spec"]), "criteria": tuple(plain["criteria"])})
     assert again == job
     assert os.path.isabs(job.dataset)
     assert os.path.isabs(job.run)

@@ -188,7 +188,7 @@ def test_a_process_serves_one_unit_after_the_other_and_is_asked_to_halt(config, 
     (paused,) = (e for e in events if isinstance(e, UnitPaused))
     assert paused.step > 0
     assert events[-1].left == 2
-    assert Run(tmp_path / "long").unit(paused.unit).checkpoint()["optimisation"]["t"] == paused.step
+    assert Run(tmp_path / "long").unit(paused.unit).checkpoint()["session"]["trajectory"]["t"] == paused.step
 
 
 def test_a_process_that_dies_by_itself_costs_the_unit_alone(config, tmp_path, plugin):

@@ -34,14 +34,14 @@ def interrupt(monkeypatch):
     module = sys.modules["esbench.cli.denoise"]
 
     def interrupt(steps: int) -> None:
-        class Interrupted(module.Denoising):
+        class Interrupted(module.Restoration):
             def __iter__(self):
                 for i, position in enumerate(super().__iter__()):
                     yield position
                     if i + 1 == steps:
                         raise KeyboardInterrupt
 
-        monkeypatch.setattr(module, "Denoising", Interrupted)
+        monkeypatch.setattr(module, "Restoration", Interrupted)
 
     return interrupt
 
@@ -255,19 +255,21 @@ def test_names_that_meet_only_in_their_format_meet_too(place):
 
 
 def test_lines_say_how_fast_it_is_and_how_long_at_most(esbench, place, monkeypatch):
-    monkeypatch.setattr("esbench.cli.denoise.LINE_EVERY", 0.0)
+    monkeypatch.setattr("esbench.cli.progress.LINE_EVERY", 0.0)
+    monkeypatch.setattr("esbench.engine.session.PROGRESS_EVERY", 0.0)
     options = (*TINY[:2], "--iterations", "6", "--patience", "9", "--device", "cpu", "--quality", "best")
     answer = esbench("denoise", "a.png", "-o", "c.png", *options)
     lines = [line for line in answer.err.splitlines() if "steps/s" in line]
     for line in lines:
         assert re.fullmatch(
-            r"a\.png, \d of 4: step \d, \d+\.\d steps/s, lowest at step \d; at most [\d.:]+ (s|min) left", line
+            r"a\.png, \d of 4: step \d/6, \d+\.\d steps/s, at most [\d.:]+ (s|min) left; discrepancy\[.*\] \d", line
         )
     assert {line.split(":")[0] for line in lines} == {f"a.png, {i} of 4" for i in range(1, 5)}
 
 
 def test_long_work_is_announced_once_with_what_makes_it_less(esbench, place, monkeypatch):
     monkeypatch.setattr("esbench.cli.denoise.LONG", 0.0)
+    monkeypatch.setattr("esbench.engine.session.PROGRESS_EVERY", 0.0)
     options = (*TINY[:2], "--iterations", "6", "--device", "cpu")
     answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *options)
     assert answer.err.count("This will take up to about ") == 1
@@ -290,7 +292,7 @@ def test_interrupted_it_writes_the_best_so_far_and_says_so(esbench, place, inter
     answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *TINY[:2], "--device", "cpu", *option)
     assert answer.code == 130
     assert answer.err.endswith("esbench: interrupted: out/a.png is the best so far; 1 more not begun\n")
-    assert "interrupted at step 3: discrepancy[variance=sigma] was lowest at step" in answer.out
+    assert "interrupted: not stopped in 3 steps: discrepancy[variance=sigma] was lowest at step" in answer.out
     if option:
         assert [row["steps_run"] for row in json.loads(answer.out)] == [3]
     assert "out/a.png" in files(place)

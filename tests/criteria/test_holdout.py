@@ -6,14 +6,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esbench.bench import build, grid
+from esbench.bench import build as units
+from esbench.bench import grid
 from esbench.bench.config import Config
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.builtin.criteria.holdout import holdout, holdout_block
-from esbench.builtin.tasks.denoise import Denoise, held_out
+from esbench.builtin.tasks.denoise import Denoise
+from esbench.engine import build
 from esbench.errors import ParamError
 from esbench.frames import Frame
-from esbench.observation import Problem
+from esbench.observation import Observation, Problem
 from esbench.pictures import Pictures
 from esbench.registry import registry
 from esbench.stopping.criterion import Criterion, lacking
@@ -28,24 +30,31 @@ def frame(x: np.ndarray, y: np.ndarray, mask: np.ndarray | None) -> Frame:
     return Frame(Pictures(torch.from_numpy(x[None]).movedim(-1, 1)), problem=problem)
 
 
+def held_out(h: int, w: int, share: float) -> np.ndarray:
+    return Observation(np.zeros((h, w, 1), np.float32)).holding_out(share).holdout
+
+
+def observed(y: torch.Tensor) -> Observation:
+    return Observation(y[0].permute(1, 2, 0).numpy())
+
+
 # -- the task
 
 
 def test_without_it_the_task_is_what_it_was_to_the_bit():
     x, y = torch.rand(2, 1, 3, 9, 8)
-    plain = registry().get("task", "denoise")
-    assert registry().get("task", "denoise[holdout=0]").text == plain.text == "denoise"
-    task = plain.target(y, **plain.values)
-    assert task.holdout is None
-    assert torch.equal(task.loss(x), torch.mean((x - y) ** 2))
+    assert registry().get("task", "denoise[holdout=0]").text == registry().get("task", "denoise").text == "denoise"
+    task, observation = build.task("denoise"), observed(y)
+    assert observation.holding_out(task.holdout).holdout is None
+    assert torch.equal(task.distance(x, observation), torch.mean((x - y) ** 2))
 
 
 def test_the_loss_sees_nothing_of_what_is_held_out_and_all_of_the_rest():
     y = torch.rand(1, 3, 12, 10)
-    task = Denoise(y, holdout=0.1)
-    held = torch.from_numpy(task.holdout)
+    observation = observed(y).holding_out(0.1)
+    held = torch.from_numpy(observation.holdout)
     x = torch.rand(1, 3, 12, 10, requires_grad=True)
-    loss = task.loss(x)
+    loss = Denoise().distance(x, observation)
     loss.backward()
     assert loss.item() == pytest.approx(((x - y)[..., ~held] ** 2).mean().item(), rel=1e-5)
     assert (x.grad[..., held] == 0).all()
@@ -54,10 +63,25 @@ def test_the_loss_sees_nothing_of_what_is_held_out_and_all_of_the_rest():
 
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(0.001, 0.5))
 def test_a_share_of_the_pixels_is_held_out_the_same_ones_each_time(h, w, share):
-    mask = held_out(h, w, share)
+    observation = Observation(np.zeros((h, w, 1), np.float32))
+    mask = observation.holding_out(share).holdout
     assert mask.shape == (h, w)
     assert mask.sum() == max(1, round(share * h * w))
-    assert np.array_equal(mask, held_out(h, w, share))
+    assert np.array_equal(mask, observation.holding_out(share).holdout)
+
+
+@given(st.integers(2, 12), st.integers(2, 12), st.sampled_from(["pixels", "values"]), st.integers(0, 5))
+def test_only_what_is_known_is_held_out_and_the_loss_is_the_mean_of_the_rest(h, w, kind, seed):
+    rng = np.random.default_rng(seed)
+    known = rng.random((h, w) if kind == "pixels" else (h, w, 3)) < 0.5
+    known[0, :2] = True  # one to hold out and one to keep
+    x, y = rng.random((2, h, w, 3), np.float32)
+    observation = Observation(y, known=known).holding_out(0.2)
+    assert known.reshape(h, w, -1).any(2)[observation.holdout].all()
+    counts = np.broadcast_to(known if known.ndim == 3 else known[..., None], x.shape) & ~observation.holdout[..., None]
+    loss = Denoise().distance(torch.from_numpy(x).permute(2, 0, 1)[None], observation)
+    if counts.any():
+        assert loss.item() == pytest.approx(float(((x - y) ** 2)[counts].mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("text", ["denoise[holdout=0.6]", "denoise[holdout=-0.1]", "denoise[hold=0.1]"])
@@ -135,12 +159,12 @@ def test_the_ids_of_ordinary_units_are_what_they_were():
 
 def test_it_measures_an_optimisation_that_did_not_see_those_pixels():
     unit = spec(task=TASK)
-    _, noisy, sigma = build.observation(unit, "samples")
-    problem = build.problem(unit, noisy, sigma)
-    assert np.array_equal(problem.holdout, held_out(24, 24, 0.02))
-    assert build.problem(spec(), noisy, sigma).holdout is None
+    scene = units.scene(unit, "samples")
+    problem, noisy = scene.problem, scene.observation.y
+    assert problem.holdout.sum() == round(0.02 * 24 * 24)
+    assert units.scene(spec(), "samples").problem.holdout is None
     criterion = Criterion(registry().get("criterion", "holdout"), problem)
-    optimisation = build.trajectory(unit, noisy, "cpu")
+    optimisation = scene.trajectory("cpu")
     seen = [(block, value) for block in optimisation for value in criterion.update_block(list(block.frames(problem)))]
     block, value = seen[-1]
     average = block.averages[0].float

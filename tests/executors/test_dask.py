@@ -115,7 +115,7 @@ def test_an_interrupt_reaches_the_workers(config, tmp_path):
     paused = [e for e in events if isinstance(e, UnitPaused)]
     assert paused
     for event in paused:
-        assert Run(tmp_path / "r").unit(event.unit).checkpoint()["optimisation"]["t"] == event.step
+        assert Run(tmp_path / "r").unit(event.unit).checkpoint()["session"]["trajectory"]["t"] == event.step
     assert events[-1].left == 4
 
 

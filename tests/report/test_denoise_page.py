@@ -11,15 +11,17 @@ import pytest
 from PIL import Image
 
 from esbench.report.denoise_page import curve, page, section
-from esbench.restoration.denoise import Denoised, Optimised, Options
+from esbench.restoration.options import Options
+from esbench.restoration.piece import Optimised
+from esbench.restoration.restore import Restored
 
 
 def optimised(values: list[float], stop: int, tile: tuple[int, int, int, int] = (0, 0, 8, 8)) -> Optimised:
     return Optimised(tile, stop, len(values), stopped=True, reason="because", values=values)
 
 
-def denoised(image, *each: Optimised) -> Denoised:
-    return Denoised(image, "loss", each[0].stop_step, 9, "because", 1.0, 25.0, each[0].values, each)
+def denoised(image, *each: Optimised) -> Restored:
+    return Restored(image, "denoise", "loss", each[0].stop_step, 9, "because", 1.0, 25.0, each[0].values, each)
 
 
 def points(figure: str) -> np.ndarray:

@@ -47,12 +47,11 @@ class Discrepancy:
     def update(self, frame: Frame) -> Value:
         """Take the output of the next step and return the distance."""
         assert not isinstance(self.variance, str), "resolve() comes first"
-        noisy = frame.problem.noisy
-        if noisy is None:
+        if frame.problem.noisy is None:
             return Value(None, reason="needs the noisy picture")
-        if noisy.size != frame.size:
-            return Value(None, reason="needs a noisy picture of the output's size")
         r = self._residual(frame)
+        if r is None:
+            return Value(None, reason="needs a noisy picture of the output's size")
         self.points = [*self.points[1 - WINDOW :], (math.log(frame.step + 1), r)]
         s = _fall(self.points)
         return Value(abs(r + self.slope * s - self.c * self.variance), {"residual": r, "fall": s})
@@ -65,18 +64,21 @@ class Discrepancy:
         """Go on from a saved state."""
         self.points = list(state["points"])
 
-    def _residual(self, frame: Frame) -> float:
-        """Return the mean of (x - y)^2 over the pixels that are being fitted."""
+    def _residual(self, frame: Frame) -> float | None:
+        """Return the mean of (forward(x) - y)^2 over what is being fitted; None if the sizes differ."""
         import torch
 
-        x, problem = frame.tensor.float().clamp(0, 1), frame.problem
+        problem = frame.problem
+        x = problem.observed(frame.tensor.float().clamp(0, 1))
         if self._y is None:
             assert problem.noisy is not None
             self._y = problem.noisy.tensor.to(x)
-            self._kept = None if problem.holdout is None else torch.from_numpy(~problem.holdout).to(x.device)
+            self._kept = None if problem.seen is None else torch.from_numpy(problem.seen).to(x.device)
+        if x.shape != self._y.shape:
+            return None
         error = (x - self._y).square()
         if self._kept is not None:
-            error = error[:, self._kept]
+            error = error[:, self._kept] if self._kept.ndim == 2 else error.permute(1, 2, 0)[self._kept]
         return float(error.mean(dtype=torch.float64))
 
 

@@ -24,18 +24,24 @@ def holdout_block(frames: Sequence[Frame]) -> list[Value]:
     """Return the same for consecutive frames, with one wait for the device."""
     import torch
 
-    noisy, mask = frames[0].problem.noisy, frames[0].problem.holdout
+    problem = frames[0].problem
+    noisy, mask = problem.noisy, problem.holdout
     if noisy is None or mask is None or not mask.any():
         return [Value(None, reason="needs pixels that are held out, as by the task denoise[holdout=0.02]")] * len(
             frames
         )
-    x = torch.stack([frame.tensor for frame in frames]).float().clamp(0, 1)
+    x = problem.observed(torch.stack([frame.tensor for frame in frames]).float().clamp(0, 1))
     y = noisy.tensor.to(x.device).float()
     if y.shape != x.shape[1:] or mask.shape != y.shape[1:]:
         return [Value(None, reason="needs a noisy picture of the output's size")] * len(frames)
     held = torch.from_numpy(mask).to(x.device)
-    errors = (x - y)[..., held].square().mean((1, 2), dtype=torch.float64).tolist()
-    return [Value(error) for error in errors]
+    squares = (x - y)[..., held].square()
+    if problem.known is not None and problem.known.ndim == 3:  # a pixel may be known in some channels
+        known = torch.from_numpy(problem.known[mask].T.copy()).to(x.device)
+        errors = (squares * known).sum((1, 2), dtype=torch.float64) / known.sum()
+    else:
+        errors = squares.mean((1, 2), dtype=torch.float64)
+    return [Value(error) for error in errors.tolist()]
 
 
 def resolve(problem: Problem) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    pass
 
 
 class Average:
@@ -27,11 +28,13 @@ class Average:
         """The average; None before the first output."""
         return self._sum if self._weights is None else self._sum / self._weights
 
-    def update(self, x: torch.Tensor) -> Any:
-        """Take the next output and return the average."""
+    def update(self, x: Any) -> Any:
+        """Take the next output, a tensor (or an array, if it is not unbiased), and return the average."""
         if not self.unbiased:
             self._sum = x if self._sum is None else self.decay * self._sum + (1 - self.decay) * x
             return self.value
+        import torch
+
         if self._sum is None:
             self._sum, self._weights = torch.zeros_like(x), torch.zeros((), dtype=torch.float64, device=x.device)
         finite = x.isfinite().all()  # not looked at here: a GPU would be waited for

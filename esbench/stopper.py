@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from esbench import images
+from esbench.average import Average
+from esbench.engine import build
 from esbench.engine.settings import Settings
 from esbench.errors import UsageError
 from esbench.frames import Frame
-from esbench.observation import Problem
-from esbench.pictures import Pictures
+from esbench.observation import NoiseModel, Observation, Problem
+from esbench.pictures import Guarded, Pictures
 from esbench.registry import registry
+from esbench.stopping.column import is_third_party
 from esbench.stopping.criterion import Criterion, lacking
 from esbench.stopping.rule import Running, Stop
+from esbench.stopping.sentence import sentence
 
 #: Decay of the exponential average of the outputs.
 DECAY = Settings.decay
@@ -35,16 +43,18 @@ class Best:
 
 
 class Stopper:
-    """Says when to stop, and keeps what to stop at.
+    """Decides when to stop and keeps the best output.
 
     Args:
         criterion: `name` or `name[key=value]`, as `esbench list-criteria` shows them.
         observation: the noisy picture; NumPy or torch, (H, W), (H, W, C), (C, H, W) or (1, C, H, W), uint8 or float in
             [0, 1]. Criteria that look at it, or at the noise level, need it.
-        sigma: the noise level on the 0-255 scale, where it is known; else it is estimated from the observation when
+        sigma: the noise level on the 0-255 scale, if it is known; else it is estimated from the observation when
             needed.
         patience: S, the steps that must pass without a better value.
         min_delta: how much lower a value must be to be better.
+        task: what was observed, as `esbench list tasks` shows: an output may then have another size than the
+            observation.
 
     Example:
         ```python
@@ -74,12 +84,24 @@ class Stopper:
         sigma: float | None = None,
         patience: int = 1000,
         min_delta: float = 0.0,
+        task: str = "denoise",
     ) -> None:
-        noisy = None if observation is None else images.checked(observation, "observation")[0]
-        self.problem = Problem(noisy=noisy, sigma=sigma)
-        self.criterion = Criterion(registry().get("criterion", criterion), self.problem)
+        seen = None if observation is None else images.checked(observation, "observation")
+        if sigma is not None and not 0 <= sigma < math.inf:
+            raise UsageError(f"sigma must be at least 0, got {sigma}.")
+        component = registry().get("criterion", criterion)
+        self._third_party = is_third_party(component.record)
+        self._task = build.task(task)
+        self._observation: Observation | None = None
+        self.problem = Problem(sigma=sigma, task=task)
+        if seen is not None:
+            noise = NoiseModel() if sigma is None else NoiseModel("gaussian", sigma)
+            self._observation = dataclasses.replace(self._task.observe(seen.float[0]), noise=noise)
+            own = build.problem(task, self._task, self._observation)
+            self.problem = dataclasses.replace(own, noisy=seen[0].guarded() if self._third_party else seen[0])
+        self.criterion = Criterion(component, self.problem)
         undecided = [key for key, value in self.criterion.resolved.items() if value == "auto"]
-        if noisy is None and self.criterion.info.resolve is not None and undecided:
+        if seen is None and self.criterion.info.resolve is not None and undecided:
             raise UsageError(
                 f"{self.criterion.text} needs the observation: Stopper(..., observation=...), or a number as "
                 f"{undecided[0]}=..."
@@ -89,8 +111,8 @@ class Stopper:
         except ValueError as error:
             raise UsageError(f"{error}.") from None
         self.best = Best()
-        self._average: Any = None
-        self._size: tuple[int, ...] | None = None if noisy is None else noisy.size
+        self._average: Average | None = None
+        self._size = self.problem.size
 
     @property
     def stop(self) -> Stop | None:
@@ -100,16 +122,7 @@ class Stopper:
     @property
     def reason(self) -> str:
         """Why it stopped, or how far it is, in a sentence."""
-        text, best = self.criterion.text, self.best
-        if self.stop is not None:
-            return (
-                f"{text} was lowest at step {best.step} ({best.value:.6g}), not undercut in {self._rule.patience} steps"
-            )
-        if best.step is None:
-            return f"{text} has had no value in {self._rule.step + 1} steps"
-        return (
-            f"not stopped: {text} is lowest at step {best.step} ({best.value:.6g}), seen up to step {self._rule.step}"
-        )
+        return sentence(self.criterion.text, self._rule)
 
     def update(self, output: Any, *, loss: Any = None) -> bool:
         """Take the output of the next step and return True once the stop is certain.
@@ -125,12 +138,13 @@ class Stopper:
         if self.stop is not None:
             return True
         seen = images.pictures(output, "output")
+        _in_range(seen)
         if self._size is None:
             self._size = seen[0].size
         if seen[0].size != self._size:
             raise UsageError(f"Every output must have the size of the first picture, {self._size}, got {seen[0].size}.")
         number = None if loss is None else float(loss.detach() if hasattr(loss, "detach") else loss)
-        frame = self._frame(seen, self._rule.step + 1, number)
+        frame = self._frame(Guarded(seen) if self._third_party else seen, self._rule.step + 1, number)
         value = self.criterion.update(frame)
         need = lacking(self.criterion.info.needs, frame.average or frame)
         if need and value is not None and value.value is None:
@@ -150,7 +164,7 @@ class Stopper:
             "memory": self.criterion.state_dict(),
             "rule": self._rule.state_dict(),
             "best": asdict(self.best) | {"output": self.best.output},
-            "average": self._average,
+            "average": None if self._average is None else self._average.state_dict(),
             "size": self._size,
         }
 
@@ -165,16 +179,34 @@ class Stopper:
         self.criterion.load_state_dict(state["memory"])
         self._rule.load_state_dict(state["rule"])
         self.best = Best(**state["best"])
-        self._average, self._size = state["average"], state["size"]
+        self._size = state["size"]
+        if state["average"] is not None:
+            self._average = Average(DECAY)
+            self._average.load_state_dict(state["average"])
 
     def _frame(self, seen: Pictures, step: int, loss: float | None) -> Frame:
         """Return what the criterion sees; the average costs a picture of memory, and is kept only on demand."""
         average = None
         if self.criterion.on == "average":
-            x = seen.tensor if seen._is_tensor else seen.float
-            self._average = x if self._average is None else DECAY * self._average + (1 - DECAY) * x
-            pictures, noisy = Pictures(self._average), self.problem.noisy
+            if self._average is None:
+                self._average = Average(DECAY)
+            pictures = Pictures(self._average.update(seen.tensor if seen._is_tensor else seen.float))
             # the loss that was handed in is that of the output
-            of_average = None if noisy is None else float(((pictures.float[0] - noisy.float) ** 2).mean())
+            of_average = None
+            if self._observation is not None:
+                x = pictures.tensor.float().clamp(0, 1)
+                of_average = float(self._task.distance(x, self._observation))
+            pictures = Guarded(pictures) if self._third_party else pictures
             average = Frame(pictures, step=step, loss=of_average, problem=self.problem)
         return Frame(seen, step=step, loss=loss, problem=self.problem, average=average)
+
+
+def _in_range(seen: Pictures) -> None:
+    """Make sure that an output is not on another scale; NaN is a missing value and no mistake.
+
+    Raises:
+        UsageError: it is.
+    """
+    low, high = float(seen._source.min()), float(seen._source.max())
+    if seen._source.dtype != np.uint8 and (low < -0.5 or high > 1.5):
+        raise UsageError(f"output must be uint8 or float in [0, 1], got floats from {low:.3g} to {high:.3g}.")
