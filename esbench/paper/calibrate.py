@@ -134,7 +134,7 @@ def mean(functions: Sequence[Pieces]) -> Pieces:
 
 
 @dataclass(frozen=True)
-class Best:
+class Optimum:
     """What a search found at one noise level.
 
     Attributes:
@@ -154,7 +154,7 @@ class Best:
     curve: Pieces
 
 
-def search(functions: Sequence[Pieces]) -> Best | None:
+def search(functions: Sequence[Pieces]) -> Optimum | None:
     """Return the mu with the highest mean PSNR, or None where every mu gives the same.
 
     A little above the best mu the curve never turns up and the rule runs to the last step. The mu will be used on
@@ -177,7 +177,7 @@ def search(functions: Sequence[Pieces]) -> Best | None:
     top = curve.values > curve.values.max() - 1e-9
     longest = int(np.argmax(np.where(top, np.diff(x), 0)))
     near = np.flatnonzero(curve.values >= curve.values.max() - NEAR_DB)
-    return Best(
+    return Optimum(
         mu=chosen,
         psnr_db=float(curve(chosen)),
         best_mu=float(np.exp((x[longest] + x[longest + 1]) / 2)),

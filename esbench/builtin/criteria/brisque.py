@@ -247,7 +247,7 @@ class _Bands:
 # -- model -------------------------------------------------------------------------------------------------------------
 
 
-class Model(NamedTuple):
+class SvmModel(NamedTuple):
     """The trained regression: support vectors (N, 36), their weights, and the range of each feature (2, 36)."""
 
     vectors: torch.Tensor
@@ -269,7 +269,7 @@ def score(features: torch.Tensor) -> torch.Tensor:
 
 
 @functools.lru_cache(8)
-def _model(device: torch.device) -> Model:
+def _model(device: torch.device) -> SvmModel:
     import torch
 
     def read(name: str) -> str:
@@ -286,7 +286,7 @@ def _model(device: torch.device) -> Model:
         for pattern, text in ((r"alpha: \[([^]]*)\]", decision), (r"rho: (\S+)", decision), (r"gamma: (\S+)", svm))
     )
     low, high = numbers(re.findall(r"data: \[([^]]*)\]", read(models.BRISQUE_RANGE))[0]).view(2, 36)
-    return Model(
+    return SvmModel(
         numbers(" ".join(re.findall(r"- \[([^]]*)\]", vectors))).view(-1, 36),
         numbers(alpha),
         float(rho),
