@@ -1,4 +1,8 @@
-"""Checkpoints: a unit that was killed goes on at its last one, and ends with the trace of an undisturbed unit."""
+"""Checkpoints: a unit that was killed goes on at its last one, and ends with the trace of an undisturbed unit.
+
+They hold plain data (`plain`), never a pickled object: going on with somebody else's folder
+runs no code of theirs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from esbench import __version__
 from esbench.bench import grid
 from esbench.bench.columns import Column, Trace
 from esbench.bench.store import Unit
-from esbench.errors import DataError
+from esbench.errors import DataError, UnitError
 from esbench.registry import made_by
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ def load(unit: Unit, optimisation: Trajectory, trace: Trace, columns: Sequence[C
 
     Raises:
         DataError: there is one that cannot be used.
+        UnitError: there is one that was made with the same versions for the same unit, and yet does not fit.
     """
     state = unit.checkpoint()
     if state is None:
@@ -43,11 +48,16 @@ def load(unit: Unit, optimisation: Trajectory, trace: Trace, columns: Sequence[C
     if was != now:
         differs = [key for key in now if not isinstance(was, dict) or was.get(key) != now[key]]
         raise DataError(f"The checkpoint was made with another {' and another '.join(differs)}.")
-    optimisation.load_state_dict(state["optimisation"])
-    trace.load_state_dict(state["trace"])
-    for column in columns:
-        column.load_state_dict(state["columns"][column.text])
-    resumed: list[int] = [*state["resumed"], optimisation.t]
+    try:
+        optimisation.load_state_dict(state["optimisation"])
+        trace.load_state_dict(state["trace"])
+        for column in columns:
+            column.load_state_dict(state["columns"][column.text])
+        resumed: list[int] = [*state["resumed"], optimisation.t]
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        # some of it may be in place already: the unit cannot begin anew with these objects
+        unit.drop_checkpoint()
+        raise UnitError("Its checkpoint does not fit it and was removed; --retry-failed begins it anew.") from error
     return resumed
 
 

@@ -152,7 +152,7 @@ def _usable(text: str, entry: Mapping[str, Any]) -> bool:
 
 
 def _result(job: Job, unit: Unit) -> dict[str, Any] | None:
-    look = unit.look()
+    look = unit.look(whole=job.retry)
     if look.damage and not job.retry:
         raise DataError(look.damage)
     return look.result

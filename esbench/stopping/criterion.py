@@ -7,6 +7,7 @@ import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from esbench import plain
 from esbench.errors import EsbenchError, PluginError
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
@@ -84,8 +85,21 @@ class Criterion:
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its memory; empty for a criterion without one."""
-        return self._ask(lambda: self._object.state_dict()) if self.has_memory else {}
+        """Return its memory in plain types; empty for a criterion without one.
+
+        Raises:
+            PluginError: the criterion raised, or its memory is not made of tensors, arrays and plain data.
+        """
+        if not self.has_memory:
+            return {}
+        try:
+            memory: dict[str, Any] = self._ask(lambda: plain.copied(self._object.state_dict()))
+        except PluginError as error:
+            if isinstance(error.__cause__, plain.NotPlain):
+                wanted = "must return tensors, arrays and plain data from state_dict()"
+                raise PluginError(f"{self._whose()} {wanted}, got {error.__cause__}.") from error
+            raise
+        return memory
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved memory."""
