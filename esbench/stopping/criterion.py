@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from esbench import plain
-from esbench.errors import EsbenchError, PluginError
+from esbench.errors import EsbenchError, PluginError, described
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
 from esbench.records import CriterionInfo, Need
@@ -152,7 +152,7 @@ class Criterion:
         """Return the error under its owner's name; what esbench has to say, and its own mistakes, stay as they are."""
         if isinstance(error, EsbenchError) or self.component.record.distribution == "esbench":
             return error
-        return PluginError(f"{self._whose()} raised {type(error).__name__}: {error}{where}.")
+        return PluginError(f"{self._whose()} raised {described(error)}{where}.")
 
     def _whose(self) -> str:
         record = self.component.record

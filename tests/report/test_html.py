@@ -194,8 +194,8 @@ def test_hostile_names_are_only_ever_text(tmp_path, write_run):
     assert len(page.all("script")) == 2
     assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
     assert page.text["h1"] == ['R"<b>&']
-    assert page.text["option"] == [f"{HOSTILE}, {HOSTILE} 25, seed 0"]
-    assert page.text["tr"].count(HOSTILE) >= 2
+    assert page.text["option"] == [f"{HOSTILE}, {HOSTILE[32:80]} 25, seed 0"]
+    assert {HOSTILE, HOSTILE[:32]} <= set(page.text["td"])
 
 
 def test_a_run_that_ended_its_units_early_is_reported_without_a_peak(tmp_path, write_run):
@@ -254,12 +254,8 @@ def test_the_command_writes_the_files_and_prints_their_paths_without_torch(tmp_p
     assert sorted(printed) == sorted(str(path) for path in folder.iterdir())
     names = [path.removeprefix(f"{folder}/") for path in printed]
     assert names[0] == "index.html"
-    for stem, kinds in (
-        ("gap", "svg pdf png"),
-        ("cost", "svg pdf png"),
-        (f"curves-{results.run.units()[0].id}", "svg pdf png"),
-    ):
-        assert {f"{stem}.{kind}" for kind in kinds.split()} <= set(names)
+    for stem in ("gap", "cost", f"curves-{results.run.units()[0].id}"):
+        assert {f"{stem}.{kind}" for kind in ("svg", "pdf", "png")} <= set(names)
     for view in ("table", "table-gap", "table-average"):
         assert {f"{view}.{kind}" for kind in ("md", "tex", "csv")} <= set(names)
     assert "| **21.00** |" in (folder / "table.md").read_text(encoding="utf-8")
