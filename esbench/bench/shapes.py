@@ -82,9 +82,9 @@ def result_fault(result: dict[str, Any]) -> str:
     if not _is_count(steps) or steps == 0:
         return "steps must be a whole number from 1"
     for name in ("peak_db", "last_db", "average_peak_db"):
-        if result.get(name) is not None and not _is_number(result[name]):
+        if name not in result or (result[name] is not None and not _is_number(result[name])):
             return f"{name} must be a number or null"
-    if not (_is_count(result.get("peak_step")) if complete else result.get("peak_step") is None):
+    if not (_is_count(result.get("peak_step")) if complete else result.get("peak_step", 0) is None):
         return "peak_step must be a whole number if it is complete, else null"
     if not _is_number(result.get("seconds")):
         return "seconds must be a number"

@@ -2,8 +2,9 @@
 
 A criterion that does not return, or ends its process, costs its own column: the process is ended, the column given up,
 and the unit goes on from its checkpoint without it. A process that was killed from outside, as the system does when
-memory runs out, is started once more. With each process end those that plugins started in it. Strangers are at work one at a time, so it is known which it was:
-before each of their calls the process leaves a note in a page of memory that both sides see, and that outlives it.
+memory runs out, is started once more. With each process end those that plugins started in it. Strangers are at work one
+at a time, so it is known which it was: before each of their calls the process leaves a note in a page of memory that
+both sides see, and that outlives it.
 """
 
 from __future__ import annotations

@@ -199,7 +199,6 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
     """Give a client of a cluster: the one at the address, or one made of processes of this machine."""
     try:
         import distributed
-        from dask import config
     except ImportError as error:
         raise Unavailable("Executor 'dask' needs distributed: pip install 'esbench[dask]'.") from error
 
@@ -216,16 +215,27 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
         i: {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": env, "memory_limit": 0, "silence_logs": 40}}
         for i, env in enumerate(slots)
     }
-    # Python would put the current directory first, and what lies there before the standard library
-    safe = {"distributed.nanny.pre-spawn-environ.PYTHONSAFEPATH": "1"}
     options = {"port": 0, "dashboard": False, "dashboard_address": ":0", "host": "127.0.0.1"}
     scheduler = {"cls": distributed.Scheduler, "options": options}
     with (
-        config.set(safe),
+        _safe_path(),
         distributed.SpecCluster(spec, scheduler, silence_logs=50) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let the processes that are started meanwhile, and their helpers, import nothing from the current directory."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _slots(workers: int, slots_per_gpu: int) -> list[dict[str, str]]:

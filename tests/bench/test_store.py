@@ -41,6 +41,7 @@ SPEC = UnitSpec(
 
 #: A result as short as it may be.
 RESULT = {"complete": False, "steps": 3, "seconds": 1.0, "criteria": {}}
+RESULT |= {"peak_step": None, "peak_db": None, "last_db": None, "average_peak_db": None}
 
 
 def begun(path, config=None, plan=("a",)) -> Run:

@@ -195,7 +195,7 @@ def test_hostile_names_are_only_ever_text(tmp_path, write_run):
     assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
     assert page.text["h1"] == ['R"<b>&']
     assert page.text["option"] == [f"{HOSTILE}, {HOSTILE[32:80]} 25, seed 0"]
-    assert {HOSTILE, HOSTILE[:32]} <= set(page.text["td"])
+    assert {HOSTILE, HOSTILE[:32]} <= set(page.text["tr"])
 
 
 def test_a_run_that_ended_its_units_early_is_reported_without_a_peak(tmp_path, write_run):
