@@ -247,7 +247,7 @@ def test_results_and_reports_do_not_import_torch_at_all():
         (("cv2", "imagecodecs"), ("builtin.codecs", "images")),
         (("pluggy",), ("plugins", "hookspecs")),
         (("matplotlib",), ("report", "paper.figures", "builtin.datasets.samples")),
-        (("pyarrow",), ("bench.store", "bench.results")),
+        (("pyarrow",), ("bench.files", "bench.results")),
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),
         (("rich",), ("cli", "report")),

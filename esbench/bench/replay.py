@@ -170,7 +170,7 @@ def _without(text: str, names: Iterable[str]) -> tuple[str, dict[str, str]]:
 def _pixels(unit: Unit) -> int:
     from PIL import Image
 
-    path = unit.image_path("clean")
+    path = unit.image("clean") or unit.image_path("clean")
     try:
         with Image.open(path) as picture:
             return picture.width * picture.height

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -77,25 +81,67 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit."""
     try:
+        with _output():
+            code = _command()
+    except BrokenPipeError:  # whoever read it has seen enough
+        code = 1
+    atexit.register(_close_output)
+    sys.exit(code)
+
+
+def _command() -> int:
+    """Run a command and return its exit code."""
+    try:
         code = cli.main(prog_name="esbench", standalone_mode=False)
     except (KeyboardInterrupt, click.exceptions.Abort):
         _say("interrupted: what was finished stays, and the same command goes on")
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" ('{context.command_path} --help' shows what there is)" if context is not None else ""
         _say(f"{_sentence(error)}{hint}")
-        sys.exit(2)
+        return 2
     except EsbenchError as error:
         _say(str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception:
         import traceback
 
         traceback.print_exc()
         _say("this is a mistake in esbench or one of its plugins; the lines above and 'esbench env' help to mend it")
-        sys.exit(4)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 4
+    return code if isinstance(code, int) else 0
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[None]:
+    """Keep standard output to ourselves: what others write to descriptor 1, or their processes, goes to stderr.
+
+    So a plugin cannot get between the lines of a JSON document; and a name that is no text is escaped in it.
+    """
+    before, own = sys.stdout, -1
+    if before is not None and before is sys.__stdout__:
+        with contextlib.suppress(OSError):  # one of them is closed
+            own = os.dup(1)
+            os.dup2(2, 1)
+    if own < 0:
+        yield
+        return
+    sys.stdout = open(own, "w", 1 if before.isatty() else -1, before.encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        sys.stdout = before
+        os.dup2(own, 1)
+        os.close(own)
+
+
+def _close_output() -> None:
+    """Leave nothing of standard output to what plugins do at exit, which comes after this."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+        os.dup2(2, 1)
 
 
 def _sentence(error: click.ClickException) -> str:

@@ -208,7 +208,7 @@ def pixels(unit: Unit) -> int:
     """Return H W of a unit's picture."""
     from PIL import Image
 
-    with Image.open(unit.image_path("clean")) as picture:
+    with Image.open(unit.image("clean") or unit.image_path("clean")) as picture:
         return picture.width * picture.height
 
 

@@ -163,7 +163,7 @@ def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
             note = f"step {row['stop_step']}, {_db(row['psnr_db'])}"
             found.append((f"stop-{row['criterion']}", row["criterion"], note))
     for name, title, note in found:
-        if (path := unit.image_path(name)).exists():
+        if (path := unit.image(name)) is not None:
             yield title, note, path
 
 

@@ -209,7 +209,7 @@ def _failures(done: Done, failed: Failures) -> Html:
 def _provenance(results: Results, done: Done) -> Html:
     record = results.run.record()
     stamp = record["stamp"]
-    machines = Counter(json.dumps(result["machine"]) for result in done.values())
+    machines = Counter(json.dumps(result.get("machine", {})) for result in done.values())
     parts: list[Html] = [
         element("div", _list({k: v for k, v in stamp.items() if not isinstance(v, dict | list)}), class_="wide"),
         element("h3", "Packages"),

@@ -8,7 +8,6 @@ import itertools
 import json
 import math
 import os
-import pickle
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+from esbench import plain
 from esbench.errors import EsbenchError
 from esbench.frames import Block, Frame, Value
 from esbench.observation import Problem
@@ -336,29 +336,32 @@ def _state(component: Component, first: Showing) -> Finding:
         return Finding("state", "skipped", "looked for a memory", "it has none")
     if not first.has_values:
         return Finding("state", "skipped", tried, "it has no values")
-    advice = "state_dict() must return copies of all that update() needs, and load_state_dict() put them back."
+    advice = (
+        "state_dict() must return copies of all that update() needs, as tensors, arrays and plain data, and "
+        "load_state_dict() put them back."
+    )
 
     def saved() -> dict[int, tuple[dict[str, Any], bytes]]:
-        """Return the state at each split as it was given, while the object goes on, and pickled at once."""
+        """Return the state at each split as it was given, while the object goes on, and as a checkpoint has it."""
         states = {}
         for block in scenes.optimisation(n, size=size):
             if block.first in splits:
                 state = criterion.state_dict()
-                states[block.first] = (state, pickle.dumps(state))
+                states[block.first] = (state, b"".join(plain.dumps(state)))
             criterion.update_block(list(block.frames(problem)))
         return states
 
     states = _attempt(saved)
     if isinstance(states, str):
         return Finding("state", "failed", tried, states, advice)
-    for split, (state, pickled) in states.items():
-        for how, given in (("as it is", state), ("through pickle", pickle.loads(pickled))):  # noqa: S301 - our own
+    for split, (state, kept) in states.items():
+        for how, given in (("as it is", state), ("through a checkpoint", plain.loads(kept))):
             rest = _attempt(functools.partial(_from_state, component, given, split, n))
             came = _compare("state", tried, first.numbers[split:], rest, advice)
             if came.status == "failed":
                 where = came.came if isinstance(rest, str) else f"other values than without the break ({came.came})"
                 return Finding("state", "failed", tried, f"saved before step {split}, {how}: {where}", advice)
-    return Finding("state", "ok", tried, "the values that it would have had, also through pickle")
+    return Finding("state", "ok", tried, "the values that it would have had, also through a checkpoint")
 
 
 def _from_state(component: Component, state: dict[str, Any], split: int, steps: int) -> list[float | None]:

@@ -67,11 +67,14 @@ FAULTS = {
     "list": ("return esbench.Value(1.0, parts=[1, 2])", "must return parts as numbers by name, got a list at step 37."),
     "why": ("return esbench.Value(None, reason=object())", "must return text as reason, got a object at step 37."),
     "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt at step 37."),
-    "generator": ("raise GeneratorExit", "raised GeneratorExit:  at step 37."),
+    "generator": ("raise GeneratorExit", "raised GeneratorExit: at step 37."),
     "stop": ("raise StopIteration('enough')", "raised StopIteration: enough at step 37."),
     "base": ("raise BaseException('bare')", "raised BaseException: bare at step 37."),
-    "mute": ("raise Mute", "raised Mute: an error without a text at step 37."),
-    "alarm": ("signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(9)", "ended its process with SIGALRM at step 37."),
+    "mute": ("raise Mute", "raised Mute: (its text cannot be shown) at step 37."),
+    "alarm": (
+        "signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(9)",
+        "ended its process with SIGALRM at step",
+    ),
     "close": ("os.closerange(0, 100)", "ended its process with exit code 1 at step 37."),
     "hang": ("ctypes.CDLL(None).sleep(600)", "did not return within 3 s at step 37."),
     "loop": ("while True: pass", "did not return within 3 s at step 37."),
@@ -273,3 +276,91 @@ def test_what_crosses_the_wire_comes_out_as_it_went_in(config, tmp_path):
     assert job_from_json(job_to_json(job)) == job
     event = Progress(unit="u", step=3, iterations=9, psnr_db=20.5, best={"loss": 3}, stopped={})
     assert event_from_json(event_to_json(event)) == event
+
+
+ALIVE = """
+import pathlib, subprocess, sys
+started = None
+
+def does_start(frame):
+    global started
+    if started is None:
+        started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        (pathlib.Path(__file__).parent / "pid").write_text(str(started.pid))
+    return float(frame.step)
+"""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("end", ["at its end", "with the driver"])
+def test_what_a_plugin_starts_does_not_outlive_the_run(config, tmp_path, plugin, end):
+    site = plugin(HEAD + ALIVE)
+    config = dataclasses.replace(config, criterion=("does-start",), iterations=20)
+    if end == "at its end":
+        run(config, tmp_path / "r")
+        pid = int((site / "pid").read_text())
+    else:
+        file = tmp_path / "config.toml"
+        file.write_text(dataclasses.replace(config, iterations=1_000_000).to_toml())
+        command = [sys.executable, "-m", "esbench", "run", "--config", str(file), "--out", str(tmp_path / "r"), "-q"]
+        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(site)})
+        deadline = time.monotonic() + 60
+        while not (site / "pid").exists() or not (site / "pid").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        pid = int((site / "pid").read_text())
+        assert is_alive(pid)
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 30
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+KILLED = """
+import pathlib, threading, time
+
+def kill(times):
+    left = pathlib.Path(__file__).parent / "left"
+    if not left.exists():
+        left.write_text(str(times))
+    if (n := int(left.read_text())) > 0:
+        left.write_text(str(n - 1))
+        time.sleep(TIME)
+        os.kill(os.getpid(), signal.SIGKILL)  # between the calls, as the system does when memory runs out
+
+def does_count(frame):
+    if frame.step == 5:
+        threading.Thread(target=kill, args=(TIMES,), daemon=True).start()
+    time.sleep(0.001)
+    return float(abs(frame.step - 20))
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_process_that_was_killed_from_outside_is_started_once_more(config, tmp_path, plugin, times):
+    """The thread kills at a random moment, mostly in none of the calls; else the call is blamed, as it must be."""
+    code = KILLED.replace("TIMES", str(times)).replace("TIME", "0.2").replace("time.sleep(0.001)", "pass")
+    plugin(HEAD + code)
+    config = dataclasses.replace(config, criterion=("does-count", "emv"), iterations=4000, checkpoint_every=0.05)
+    events: list[Event] = []
+    failed = driver.run(config, tmp_path / "r", driver.plan(config, tmp_path / "r"), events.append)
+    again = [e.text for e in events if isinstance(e, Notice) and "goes on from its last checkpoint" in e.text]
+    blamed = [e.text for e in events if isinstance(e, Notice) and "goes on without it" in e.text]
+    if blamed:
+        return
+    assert again == [
+        "Its process ended with SIGKILL, in none of the plugins' calls. The unit goes on from its last checkpoint."
+    ]
+    assert failed == times - 1
+    if times == 2:
+        ((_, _, why),) = Results(tmp_path / "r").failures()
+        assert "ended with SIGKILL, in none of the plugins' calls" in why

@@ -43,7 +43,7 @@ def test_the_two_values_of_a_stretch_come_in_their_order():
 def test_a_unit_is_its_curves_its_stops_and_its_peak(tmp_path, write_run):
     results = write_run(tmp_path / "RUN")
     rows = results.table()
-    data = embed.curves(results.run.unit("u0"), rows, criteria(rows))
+    data = embed.curves(results.run.units()[0], rows, criteria(rows))
     assert (data["steps"], data["stretch"], data["peak"]) == (12, 1, [5, 23.0])
     assert [panel["name"] for panel in data["panels"]] == ["PSNR (dB)", "wmv", "emv"]
     assert data["panels"][0]["lines"][0]["values"] == [10, 14, 18, 20, 21, 23, 22, 21, 20, 19, 18, 17]
@@ -60,7 +60,7 @@ def test_the_pictures_are_those_of_the_unit_and_of_the_stops_that_there_were(tmp
     results = write_run(tmp_path / "RUN")
     rows = results.table()
     held = embed.embedded(results.run, rows)
-    data = json.loads(held.units["u0"])
+    data = json.loads(held.units[results.run.units()[0].id])
     assert (held.pictured, held.whole) == (1, True)
     titles = [(picture["title"], picture["note"]) for picture in data["pictures"]]
     assert titles == [
@@ -70,7 +70,7 @@ def test_the_pictures_are_those_of_the_unit_and_of_the_stops_that_there_were(tmp
         ("no early stopping", "step 11, 17.00 dB"),
         ("wmv", "step 4, 21.00 dB"),
     ]
-    with Image.open(results.run.unit("u0").image_path("noisy")) as noisy:
+    with Image.open(results.run.units()[0].image_path("noisy")) as noisy:
         assert (pixels(data["sources"][data["pictures"][0]["source"]]) == np.asarray(noisy)).all()
 
 
@@ -78,22 +78,24 @@ def test_the_picture_of_another_stop_is_not_shown_for_this_one(tmp_path, write_r
     results = write_run(tmp_path / "RUN")
     rows = results.replay(patience=0)  # which stops at once
     assert rows[0]["stop_step"] == 0
-    titles = [title for title, *_ in embed.pictures(results.run.unit("u0"), rows)]
+    titles = [title for title, *_ in embed.pictures(results.run.units()[0], rows)]
     assert titles == ["noisy", "clean", "peak", "no early stopping"]
 
 
 def test_pictures_that_are_the_same_are_there_once(tmp_path, write_run):
     results = write_run(tmp_path / "RUN")
-    unit = results.run.unit("u0")
+    unit = results.run.units()[0]
     unit.image_path("stop-wmv").write_bytes(unit.image_path("peak").read_bytes())
-    data = json.loads(embed.embedded(results.run, results.table()).units["u0"])
+    (text,) = embed.embedded(results.run, results.table()).units.values()
+    data = json.loads(text)
     assert len(data["pictures"]) == 5
     assert len(data["sources"]) == 4
 
 
 def test_units_ended_early_have_neither_peak_nor_last(tmp_path, write_run):
     results = write_run(tmp_path / "RUN", live=True)
-    data = json.loads(embed.embedded(results.run, results.table()).units["u0"])
+    (text,) = embed.embedded(results.run, results.table()).units.values()
+    data = json.loads(text)
     assert data["peak"] is None
     assert [picture["title"] for picture in data["pictures"]] == ["noisy", "clean", "wmv"]
 
@@ -101,7 +103,7 @@ def test_units_ended_early_have_neither_peak_nor_last(tmp_path, write_run):
 @pytest.mark.parametrize("size", [(6, 8, 1), (300, 20, 1), (300, 280, 3)])
 def test_where_whole_pictures_are_too_much_their_middle_is_shown(tmp_path, write_run, size):
     results = write_run(tmp_path / "RUN", curves={}, size=size)
-    path = results.run.unit("u0").image_path("noisy")
+    path = results.run.units()[0].image_path("noisy")
     with Image.open(path) as image:
         whole = np.asarray(image)
     h, w = size[:2]
@@ -114,14 +116,15 @@ def test_what_has_no_room_is_left_out_and_each_noise_level_comes_in_turn(tmp_pat
     levels = [("a", 25.0), ("b", 25.0), ("c", 25.0), ("a", 50.0), ("b", 50.0)]
     results = write_run(tmp_path / "RUN", levels)
     rows = results.table()
-    assert embed.in_turn(rows) == ["u0", "u3", "u1", "u4", "u2"]
+    ids = [unit.id for unit in results.run.units()]
+    assert embed.in_turn(rows) == [ids[i] for i in (0, 3, 1, 4, 2)]
     held = embed.embedded(results.run, rows)
-    assert (list(held.units), held.pictured, held.whole) == (["u0", "u1", "u2", "u3", "u4"], 5, True)
-    size = len(embed.script(embed.curves(results.run.unit("u0"), rows[:2], criteria(rows))))
+    assert (list(held.units), held.pictured, held.whole) == (ids, 5, True)
+    size = len(embed.script(embed.curves(results.run.units()[0], rows[:2], criteria(rows))))
     monkeypatch.setattr(embed, "CURVES", 3 * size + 10)
-    monkeypatch.setattr(embed, "PICTURES", 2 * sum(map(len, json.loads(held.units["u0"])["sources"])) + 10)
+    monkeypatch.setattr(embed, "PICTURES", 2 * sum(map(len, json.loads(held.units[ids[0]])["sources"])) + 10)
     held = embed.embedded(results.run, rows)
-    assert (list(held.units), held.pictured, held.whole) == (["u0", "u1", "u3"], 2, False)
+    assert (list(held.units), held.pictured, held.whole) == ([ids[i] for i in (0, 1, 3)], 2, False)
     assert ["pictures" in json.loads(text) for text in held.units.values()] == [True, False, True]
 
 
@@ -129,7 +132,7 @@ def test_pictures_that_were_deleted_are_not_missed(tmp_path, write_run):
     results = write_run(tmp_path / "RUN", pictures=False)
     held = embed.embedded(results.run, results.table())
     assert held.pictured == 0
-    assert json.loads(held.units["u0"])["pictures"] == []
+    assert json.loads(next(iter(held.units.values())))["pictures"] == []
 
 
 def test_json_in_a_page_cannot_end_its_element():

@@ -26,7 +26,7 @@ def rows(run):
 
 def curves_of(run):
     rows = run.table()
-    return figures.curves(run.run.unit("u0"), [row for row in rows if row["unit"] == "u0"], criteria(rows))
+    return figures.curves(run.run.units()[0], [row for row in rows if row["unit"] == rows[0]["unit"]], criteria(rows))
 
 
 def lines(axes) -> dict[str, tuple[list, list]]:

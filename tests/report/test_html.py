@@ -83,6 +83,7 @@ def test_the_page_names_no_address_but_those_of_data(page):
     text = "".join(page.text["html"])
     for _, attributes in page.elements:
         text += " ".join(value or "" for value in attributes.values())
+    text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
     assert re.search(r"https?:|\bftp:|//[a-z]|@import|xmlns", re.sub(r"^ *//.*$", "", text, flags=re.M)) is None
     assert not {tag for tag, _ in page.elements} & {"link", "iframe", "object", "embed", "base", "img", "form"}
     assert page.values("src") == []
@@ -135,11 +136,11 @@ def test_the_page_says_what_was_found(page, results):
         assert name in page.text["th"]
 
 
-def test_the_page_says_what_failed_whose_it_is_and_why(page):
+def test_the_page_says_what_failed_whose_it_is_and_why(page, results):
     cells = page.text["tr"]
     i = cells.index("roughness[strength=2]")
     assert cells[i - 1 : i + 3] == [
-        "u0",
+        results.run.units()[0].id,
         "roughness[strength=2]",
         "esbench-foo 1.2 (version 3)",
         "esbench-foo: no < or > here",
@@ -159,7 +160,7 @@ def test_the_page_holds_every_unit_that_can_be_chosen(page, results):
         for text, attributes in zip(page.text["script"], page.all("script"), strict=True)
         if attributes.get("type") == "application/json"
     ]
-    assert [unit["id"] for unit in data] == ["u0", "u1", "u2"]
+    assert [unit["id"] for unit in data] == [unit.id for unit in results.run.units()][:3]
     assert [option["value"] for option in page.all("option")] == ["0", "1", "2"]
     assert page.text["option"] == [
         "kodim01, gaussian 25, seed 0",
@@ -184,8 +185,8 @@ def test_hostile_names_are_only_ever_text(tmp_path, write_run):
         tmp_path / 'R"<b>&',
         [(HOSTILE, 25.0)],
         curves={"wmv": range(12)},
-        dataset=HOSTILE,
-        noise=HOSTILE,
+        dataset=HOSTILE[:32],  # the three of them are the name of a folder
+        noise=HOSTILE[32:80],
         failed={name: HOSTILE},
     )
     page = page_of(results)
@@ -193,8 +194,8 @@ def test_hostile_names_are_only_ever_text(tmp_path, write_run):
     assert len(page.all("script")) == 2
     assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
     assert page.text["h1"] == ['R"<b>&']
-    assert page.text["option"] == [f"{HOSTILE}, {HOSTILE} 25, seed 0"]
-    assert page.text["tr"].count(HOSTILE) >= 2
+    assert page.text["option"] == [f"{HOSTILE}, {HOSTILE[32:80]} 25, seed 0"]
+    assert {HOSTILE, HOSTILE[:32]} <= set(page.text["tr"])
 
 
 def test_a_run_that_ended_its_units_early_is_reported_without_a_peak(tmp_path, write_run):
@@ -220,19 +221,20 @@ def test_a_run_of_which_nothing_is_done_is_reported_as_far_as_it_is(tmp_path, wr
 
 def test_a_unit_that_is_damaged_is_a_failure_and_the_others_are_reported(tmp_path, write_run):
     results = write_run(tmp_path / "RUN", [("a", 25.0), ("b", 25.0)])
-    path = results.run.unit("u0").path / "trace.parquet"
+    path = results.run.units()[0].path / "trace.parquet"
     path.write_bytes(path.read_bytes()[:100])
     page = page_of(results)
     assert page.text["option"] == ["b, gaussian 25, seed 0"]
     assert "1 of 2 done, 1 failed" in page.seen()
     cells = page.text["tr"]
-    assert cells[cells.index("u0") + 1] == "-"
+    assert cells[cells.index(results.run.units()[0].id) + 1] == "-"
 
 
 def test_the_best_is_named_only_among_those_that_were_measured_on_all_units(results):
-    rows = [row for row in results.table() if row["criterion"] == "emv" or row["unit"] != "u1"]
+    first, second = (unit.id for unit in results.run.units()[:2])
+    rows = [row for row in results.table() if row["criterion"] == "emv" or row["unit"] != second]
     assert html.headline(rows).startswith("emv stops 6.00 dB below the peak on average over 3 units.")
-    both = [row | {"gap_db": 1.0} for row in rows if row["unit"] == "u0"]
+    both = [row | {"gap_db": 1.0} for row in rows if row["unit"] == first]
     assert html.headline(both).startswith("wmv and emv stop closest to the peak: 1.00 dB below it on one unit.")
 
 
@@ -252,8 +254,8 @@ def test_the_command_writes_the_files_and_prints_their_paths_without_torch(tmp_p
     assert sorted(printed) == sorted(str(path) for path in folder.iterdir())
     names = [path.removeprefix(f"{folder}/") for path in printed]
     assert names[0] == "index.html"
-    for stem, kinds in (("gap", "svg pdf png"), ("cost", "svg pdf png"), ("curves-u0", "svg pdf png")):
-        assert {f"{stem}.{kind}" for kind in kinds.split()} <= set(names)
+    for stem in ("gap", "cost", f"curves-{results.run.units()[0].id}"):
+        assert {f"{stem}.{kind}" for kind in ("svg", "pdf", "png")} <= set(names)
     for view in ("table", "table-gap", "table-average"):
         assert {f"{view}.{kind}" for kind in ("md", "tex", "csv")} <= set(names)
     assert "| **21.00** |" in (folder / "table.md").read_text(encoding="utf-8")
