@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import os
 import struct
-import uuid
+import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esbench.errors import DataError, Missing, UsageError
+from esbench.disk import reason, regular, replacing
+from esbench.errors import DataError, EsbenchError, UsageError
 from esbench.pictures import Bytes, Floats, Pictures
 
 if TYPE_CHECKING:
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
 #: What is looked for in a folder.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm")
 
+#: The formats that are looked for in a file, as Pillow names them. Of all that it knows, some start other programs
+#: (EPS: Ghostscript), and many are rare and seldom tested.
+READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
+
+#: The most pixels of a picture that is read where nothing else is said: cameras of 108 megapixels are below. A file of
+#: a kilobyte can claim any size, and each pixel of it takes up to 20 bytes of memory.
+MAX_PIXELS = 128_000_000
+
 #: The formats in which a photo is written, by suffix, and the longest side that each can hold.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
@@ -31,7 +41,7 @@ LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
 #: What of the EXIF data goes with the pixels wherever they go: description, camera, software, date, artist, copyright.
 #: The rest of the first directory says how the old file was laid out.
 KEPT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
-ORIENTATION = 0x0112
+ORIENTATION, PROFILE = 0x0112, 0x8773
 
 #: How stored pixels are turned upright, by EXIF orientation.
 UPRIGHT: dict[int, Callable[[Any], Any]] = {
@@ -45,38 +55,68 @@ UPRIGHT: dict[int, Callable[[Any], Any]] = {
 }
 
 
-def read(path: str | os.PathLike[str]) -> Bytes:
+def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Bytes:
     """Return a picture file as uint8, (H, W, 3) RGB or (H, W, 1) grey.
 
     Turned as its EXIF orientation says; transparency is dropped, 16 bits become 8.
+
+    Args:
+        path: PNG, JPEG, TIFF, WebP, BMP, PPM or GIF, by its content.
+        max_pixels: a picture of more is refused before it is decoded.
 
     Raises:
         Missing: there is no such file.
         DataError: it is not a picture that can be read.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
+    with _opened(path, max_pixels) as opened:
+        image = ImageOps.exif_transpose(opened)
+        image.load()
+        if image.mode.startswith("I"):
+            # 16 bits, which Pillow keeps as integers: 65535 becomes 255
+            grey = np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255)
+            return grey.astype(np.uint8)[..., None]
+        if image.mode in ("1", "L", "LA"):
+            return np.asarray(image.convert("L"))[..., None]
+        if image.mode != "F":
+            return np.asarray(image.convert("RGB"))
+    raise DataError(f"{os.fspath(path)!r} has floating-point pixels: save it with 8 or 16 bits.")
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[ImageFile]:
+    """Open a picture file; whatever a decoder raises meanwhile becomes a sentence.
+
+    Raises:
+        Missing: there is no such file.
+        DataError: it is no picture, damaged, or too large.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    name = repr(os.fspath(path))
+    if os.path.isdir(path):
+        raise DataError(f"{name} is a folder: name the pictures in it.")
+    regular(path)
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is looked at below, and can be raised
     try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            image.load()
-    except FileNotFoundError:
-        raise Missing(f"There is no file {os.fspath(path)!r}.") from None
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=READ) as image:
+            if image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{name} claims {image.width} x {image.height} pixels, more than max-pixels ({max_pixels:,}): "
+                    "raise that if the picture really is so large."
+                )
+            yield image
+    except EsbenchError:
+        raise
     except UnidentifiedImageError:
-        raise DataError(
-            f"{os.fspath(path)!r} is not a picture that can be read (by its content, not its name)."
-        ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{os.fspath(path)!r} cannot be read as a picture: {error}.") from error
-    if image.mode == "F":
-        raise DataError(f"{os.fspath(path)!r} has floating-point pixels: save it with 8 or 16 bits.")
-    if image.mode.startswith("I"):
-        # 16 bits, which Pillow keeps as integers: 65535 becomes 255
-        grey = np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255)
-        return grey.astype(np.uint8)[..., None]
-    if image.mode in ("1", "L", "LA"):
-        return np.asarray(image.convert("L"))[..., None]
-    return np.asarray(image.convert("RGB"))
+        raise DataError(f"{name} is not a picture that can be read (by its content, not its name).") from None
+    except MemoryError as error:
+        raise DataError(f"{name} cannot be read as a picture: there is not enough memory for it.") from error
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise DataError(f"{name} cannot be read as a picture: {reason(error)}.") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def write(path: str | os.PathLike[str], image: Bytes) -> None:
@@ -106,30 +146,22 @@ class Photo:
     exif: Mapping[int, Any] = field(default_factory=dict)
 
 
-def read_photo(path: str | os.PathLike[str]) -> Photo:
+def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
     """Return a PNG, JPEG, TIFF or WebP file with all its bits, turned as its EXIF orientation says.
+
+    Args:
+        path: the file; its content says what it is, not its name.
+        max_pixels: a picture of more is refused before it is decoded.
 
     Raises:
         Missing: there is no such file.
         DataError: it is no such picture, or one of several pages, or of colours that are not grey or RGB.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    name = repr(os.fspath(path))
-    if os.path.isdir(path):
-        raise DataError(f"{name} is a folder: name the pictures in it.")
-    try:
-        with Image.open(path) as image:
-            problem = _unfit(image)
-            if not problem:
-                return _photo(image, Path(path))
-    except FileNotFoundError:
-        raise Missing(f"There is no file {name}.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{name} is not a picture that can be read (by its content, not its name).") from None
-    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be read as a picture: {str(error).rstrip('.')}.") from error
-    raise DataError(f"{name} {problem}.")
+    with _opened(path, max_pixels) as image:
+        problem = _unfit(image)
+        if not problem:
+            return _photo(image, Path(path))
+    raise DataError(f"{os.fspath(path)!r} {problem}.")
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
@@ -140,12 +172,8 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
     """
     path = Path(path)
     data = ENCODERS[FORMATS[path.suffix.lower()]](photo)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with replacing(path) as part:
         part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def unwritable(path: str | os.PathLike[str], photo: Photo) -> str:
@@ -212,11 +240,16 @@ def _decoded(image: ImageFile, path: Path) -> Any:
     import imagecodecs
 
     data = path.read_bytes()
+    # with `out` a damaged file cannot have another size here than it has for Pillow
     if image.format == "PNG":
-        return imagecodecs.png_decode(data)
+        channels = {0: 1, 2: 3, 4: 2, 6: 4}[data[25]] + ("transparency" in image.info)
+        shape = (image.height, image.width, channels)[: 2 + (channels > 1)]
+        return imagecodecs.png_decode(data, out=np.empty(shape, np.uint16))
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    pixels = np.squeeze(imagecodecs.tiff_decode(data))
-    if tags.get(284) == 2 and pixels.ndim == 3:  # a plane a channel
+    h, w, channels, planes = tags[257], tags[256], tags.get(277, 1), tags.get(284) == 2  # a plane a channel
+    shape = (h, w) if channels == 1 else (channels, h, w) if planes else (h, w, channels)
+    pixels = imagecodecs.tiff_decode(data, out=np.empty(shape, np.uint16))
+    if planes and channels > 1:
         pixels = np.moveaxis(pixels, 0, -1)
     return np.invert(pixels) if tags.get(262) == 0 else pixels  # 0: white is zero
 
@@ -229,10 +262,24 @@ def _kept(exif: Image.Exif) -> dict[int, Any]:
     kept: dict[int, Any] = {tag: str(exif[tag]).encode("latin-1", "replace") for tag in KEPT if tag in exif}
     sizes = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)  # of the pixels before they were turned
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        values = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in sizes}
+        values = {
+            tag: value
+            for tag, value in exif.get_ifd(directory).items()
+            if tag not in sizes and _writable(int(directory), {tag: value})
+        }
         if values:
             kept[int(directory)] = values
     return kept
+
+
+def _writable(tag: int, value: Any) -> bool:
+    """Whether a value can be written again, as some of a damaged file cannot; it must not cost the picture later."""
+    try:
+        for encode in (_exif, _directory):
+            encode({tag: value})
+    except Exception:  # whatever the encoder raises on a value that it has read
+        return False
+    return True
 
 
 def _channels(photo: Photo) -> Any:
@@ -246,16 +293,29 @@ def _profile(photo: Photo, channels: int) -> bytes:
     return photo.profile if photo.profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else b""
 
 
-def _exif(photo: Photo) -> bytes:
+def _exif(values: Mapping[int, Any]) -> bytes:
     from PIL import Image
 
     exif = Image.Exif()
-    for tag, value in photo.exif.items():
+    for tag, value in values.items():
         if isinstance(value, dict):
             exif.get_ifd(tag).update(value)
         else:
             exif[tag] = value
-    return exif.tobytes() if photo.exif else b""
+    return exif.tobytes() if values else b""
+
+
+def _directory(values: Mapping[int, Any]) -> bytes:
+    """Return values by tag as the beginning of a TIFF file."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    tags, file = ImageFileDirectory_v2(), io.BytesIO()
+    for tag, value in values.items():
+        if tag == PROFILE:
+            tags.tagtype[tag] = 7  # bytes
+        tags[tag] = value
+    tags.save(file)
+    return file.getvalue()
 
 
 def _eight_bits(photo: Photo) -> Any:
@@ -267,7 +327,7 @@ def _eight_bits(photo: Photo) -> Any:
 
 
 def _jpeg(photo: Photo) -> bytes:
-    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo)
+    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo.exif)
     exif = exif if len(exif) < 65_500 else b""  # a segment of a JPEG holds no more
     _eight_bits(Photo(photo.pixels)).save(
         file, "JPEG", quality=95, subsampling=0, exif=exif, icc_profile=profile or None
@@ -278,7 +338,9 @@ def _jpeg(photo: Photo) -> bytes:
 def _webp(photo: Photo) -> bytes:
     """Return a WebP, which is always RGB; exact: with the colours under full transparency."""
     file, profile = io.BytesIO(), _profile(photo, 3)
-    _eight_bits(photo).save(file, "WEBP", lossless=True, exact=True, exif=_exif(photo), icc_profile=profile or None)
+    _eight_bits(photo).save(
+        file, "WEBP", lossless=True, exact=True, exif=_exif(photo.exif), icc_profile=profile or None
+    )
     return file.getvalue()
 
 
@@ -290,7 +352,7 @@ def _png(photo: Photo) -> bytes:
     chunks = b""
     if profile := _profile(photo, photo.pixels.shape[2]):
         chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
-    if exif := _exif(photo):
+    if exif := _exif(photo.exif):
         chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     after_header = 33
     return data[:after_header] + chunks + data[after_header:]
@@ -302,31 +364,28 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 def _tiff(photo: Photo) -> bytes:
     """Return a TIFF of one deflated strip: Pillow writes 16 bits of grey only, and OpenCV neither profile nor EXIF."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
     pixels = _channels(photo)
     if pixels.ndim == 3 and pixels.shape[2] == 2:  # few programs read grey with transparency
         pixels = pixels[..., [0, 0, 0, 1]]
     strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    tags: Any = ImageFileDirectory_v2()
-    tags[256], tags[257] = pixels.shape[1], pixels.shape[0]
-    tags[258] = (8 * pixels.itemsize,) * channels
-    tags[259] = 8  # deflate
-    tags[262] = 2 if channels > 2 else 1  # RGB, or grey with black at zero
-    tags[273] = 0  # where the strip begins: behind the tags, as Pillow takes it
-    tags[277], tags[278], tags[279] = channels, pixels.shape[0], len(strip)
-    tags[284] = 1  # the channels of a pixel side by side
+    tags: dict[int, Any] = {
+        256: pixels.shape[1],
+        257: pixels.shape[0],
+        258: (8 * pixels.itemsize,) * channels,
+        259: 8,  # deflate
+        262: 2 if channels > 2 else 1,  # RGB, or grey with black at zero
+        273: 0,  # where the strip begins: behind the tags, as Pillow takes it
+        277: channels,
+        278: pixels.shape[0],
+        279: len(strip),
+        284: 1,  # the channels of a pixel side by side
+    }
     if photo.alpha is not None:
         tags[338] = 2  # not multiplied into the colours
     if profile := _profile(photo, channels):
-        tags.tagtype[34675] = 7  # bytes
-        tags[34675] = profile
-    for tag, value in photo.exif.items():
-        tags[tag] = value
-    file = io.BytesIO()
-    tags.save(file)
-    return file.getvalue() + strip
+        tags[PROFILE] = profile
+    return _directory(tags | dict(photo.exif)) + strip
 
 
 ENCODERS: dict[str, Callable[[Photo], bytes]] = {"PNG": _png, "JPEG": _jpeg, "TIFF": _tiff, "WEBP": _webp}

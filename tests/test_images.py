@@ -134,7 +134,7 @@ def test_a_file_that_is_only_called_a_picture_is_refused_by_its_content(tmp_path
 
 
 def test_a_folder_is_no_picture(tmp_path):
-    with pytest.raises(DataError, match="cannot be read as a picture"):
+    with pytest.raises(DataError, match="is a folder: name the pictures in it"):
         images.read(tmp_path)
 
 
@@ -443,7 +443,11 @@ def bomb() -> bytes:
             "is a BMP file: save it as PNG, JPEG, TIFF or WebP",
         ),
         ("p.png", lambda path: path.write_bytes(b""), "is not a picture that can be read"),
-        ("p.png", lambda path: path.write_bytes(bomb()), "cannot be read as a picture: Image size (3600000000 pixels)"),
+        (
+            "p.png",
+            lambda path: path.write_bytes(bomb()),
+            "claims 60000 x 60000 pixels, more than max-pixels",
+        ),
         ("p.png", lambda path: path.mkdir(), "is a folder: name the pictures in it"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",

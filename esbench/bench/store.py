@@ -26,11 +26,11 @@ import json
 import os
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from esbench import disk
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.spec import UnitSpec
@@ -85,8 +85,8 @@ class Run:
                 record = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
             record["plan"] = list(dict.fromkeys([*record["plan"], *plan]))
             record["commands"].append(dict(entry))
-            write(self.path / "run.json", _json(record))
-            write(self.path / "run.toml", config.to_toml().encode())
+            disk.write(self.path / "run.json", _json(record))
+            disk.write(self.path / "run.toml", config.to_toml().encode())
 
     @contextlib.contextmanager
     def lock(self, shard: tuple[int, int] = (1, 1)) -> Iterator[None]:
@@ -237,7 +237,7 @@ class Unit:
             part.unlink(missing_ok=True)
         (self.path / "criteria").mkdir(parents=True, exist_ok=True)
         (self.path / "images").mkdir(exist_ok=True)
-        write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
+        disk.write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -272,7 +272,8 @@ class Unit:
         """Write where to go on."""
         import torch
 
-        _into(self.path / "checkpoint.pt", lambda part: torch.save(dict(state), part))
+        with disk.replacing(self.path / "checkpoint.pt") as part:
+            torch.save(dict(state), part)
         (self.path / "error.txt").unlink(missing_ok=True)  # it came further than where it failed
 
     def checkpoint(self) -> dict[str, Any] | None:
@@ -309,16 +310,17 @@ class Unit:
         """Write a picture, uint8 (H, W, C)."""
         from esbench import images
 
-        _into(self.image_path(name), lambda path: images.write(path, image), suffix=".png")
+        with disk.replacing(self.image_path(name), suffix=".png") as part:
+            images.write(part, image)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result: from now on the unit is done."""
-        write(self.path / "result.json", _json(result))
+        disk.write(self.path / "result.json", _json(result))
 
     def write_error(self, text: str) -> None:
         """Write down why the unit failed."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write(self.path / "error.txt", text.encode())
+        disk.write(self.path / "error.txt", text.encode())
 
 
 def status(unit: Unit) -> dict[str, Any]:
@@ -346,22 +348,6 @@ def slug(text: str) -> str:
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}" if given else name
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
-    _into(path, lambda part: part.write_bytes(data))
-
-
-def _into(path: Path, make: Callable[[Path], Any], suffix: str = "") -> None:
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{suffix}")
-    try:
-        make(part)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
 
@@ -371,7 +357,8 @@ def _write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, A
     import pyarrow.parquet as pq
 
     table = pa.table(dict(columns)).replace_schema_metadata({"esbench": json.dumps(made_by)})
-    _into(path, lambda part: pq.write_table(table, part, compression="zstd"))
+    with disk.replacing(path) as part:
+        pq.write_table(table, part, compression="zstd")
 
 
 def _read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from esbench import disk
 from esbench.cli.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def calibrate_command(
             click.echo(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
     if output is not None:
         with _writing(output):
-            output.write_text(json.dumps(_table(rows, settings, objective), indent=1) + "\n", encoding="utf-8")
+            disk.write(output, f"{json.dumps(_table(rows, settings, objective), indent=1)}\n".encode())
     if figure is not None and rows:
         _draw(rows, figure)
     if as_json:

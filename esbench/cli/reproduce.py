@@ -266,6 +266,7 @@ def _rows(units: Sequence[Asked]) -> list[Row]:
 
 def _write(made: Made, folder: Path) -> list[Path]:
     """Write a table and its figures in all formats, and return the paths."""
+    from esbench import disk
     from esbench.errors import Unavailable
     from esbench.paper.tables import numbers
     from esbench.report.figures import FORMATS, save
@@ -274,7 +275,7 @@ def _write(made: Made, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for kind, text in texts.items():
-            (folder / f"{made.name}.{kind}").write_text(f"{text.rstrip()}\n", encoding="utf-8")
+            disk.write(folder / f"{made.name}.{kind}", f"{text.rstrip()}\n".encode())
         drawn = [(figure, folder / f"{name}.{kind}") for name, figure in made.figures.items() for kind in FORMATS]
         return [folder / f"{made.name}.{kind}" for kind in texts] + [save(figure, path) for figure, path in drawn]
     except OSError as error:

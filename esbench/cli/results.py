@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from esbench import disk
 from esbench.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def export_command(run: str, kind: str, output: str | None) -> None:
         sys.stdout.buffer.write(data)
         return
     try:
-        with open(output, "wb") as file:
-            file.write(data)
+        disk.write(output, data)
     except OSError as error:
         raise Unavailable(f"{output!r} cannot be written: {error.strerror}.") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from esbench.bench.results import Results
-from esbench.bench.store import write
+from esbench.disk import write
 from esbench.report import embed, figures, html
 from esbench.report.levels import VIEWS, comparison, criteria, numbers
 

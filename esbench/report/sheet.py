@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from esbench.bench.store import Unit
+from esbench.disk import replacing
 from esbench.report.embed import pictures
 
 SIDE, LINE, GAP = 240, 18, 12
@@ -34,7 +35,8 @@ def contact_sheet(unit: Unit, rows: Sequence[dict[str, Any]], path: Path) -> Non
             sheet.paste(_fitted(picture.convert("RGB")), (x, y))
         draw.text((x, y + SIDE + 2), _short(title, 32), "black", bold)
         draw.text((x, y + SIDE + LINE), note, "#555555", small)
-    sheet.save(path)
+    with replacing(path, suffix=path.suffix) as part:
+        sheet.save(part)
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
