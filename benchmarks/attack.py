@@ -186,12 +186,15 @@ def numbers(rng: random.Random, data: bytes, _: list[bytes]) -> bytes:
 
 def inside(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
     """Damage a file so that its checksums and structure hold: PNG chunks, TIFF directories, JPEG sizes."""
-    if data[:4] == b"\x89PNG":
-        return _png(rng, data, others)
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return _tiff(rng, data)
-    if data[:2] == b"\xff\xd8":
-        return _jpeg(rng, data)
+    try:
+        if data[:4] == b"\x89PNG":
+            return _png(rng, data, others)
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            return _tiff(rng, data)
+        if data[:2] == b"\xff\xd8":
+            return _jpeg(rng, data)
+    except (struct.error, IndexError, ValueError, zlib.error):  # damaged before, so that the structure is gone
+        pass
     return numbers(rng, data, others)
 
 

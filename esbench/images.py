@@ -219,7 +219,8 @@ def _photo(image: ImageFile, path: Path) -> Photo:
     deep = _deep(image)
     if image.format == "PNG":
         image.load()  # its EXIF data may come last
-    exif, profile = image.getexif(), image.info.get("icc_profile") or b""
+    exif, profile = image.getexif(), image.info.get("icc_profile")
+    profile = profile if isinstance(profile, bytes) else b""  # a damaged TIFF may have a number there
     if deep:
         pixels = UPRIGHT.get(exif.get(ORIENTATION, 1), np.asarray)(_decoded(image, path))
     else:
@@ -394,6 +395,13 @@ ENCODERS: dict[str, Callable[[Photo], bytes]] = {"PNG": _png, "JPEG": _jpeg, "TI
 # -- arrays of others --------------------------------------------------------------------------------------------------
 
 
+#: The floating-point types of pictures, by name; others, such as float8, lack what is needed to look at their range.
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+#: What white is, of integers.
+TOPS = {"uint8": 255, "uint16": 65535}
+
+
 def pictures(image: Any, what: str = "image") -> Pictures:
     """Return somebody's picture as a batch of one.
 
@@ -405,12 +413,10 @@ def pictures(image: Any, what: str = "image") -> Pictures:
     Raises:
         UsageError: it is something else.
     """
-    tensor = hasattr(image, "detach")
-    array: Any = image.detach() if tensor else np.asarray(image)
-    shape = tuple(array.shape)
-    floating = array.is_floating_point() if tensor else array.dtype.kind == "f"
-    if not floating and not str(array.dtype).endswith("uint8"):
+    array, kind, tensor = _array(image, what)
+    if kind not in ("uint8", *FLOATS):
         raise UsageError(f"{what} must be uint8 or float in [0, 1], got {array.dtype}.")
+    shape = tuple(array.shape)
     if len(shape) == 4 and shape[0] == 1:
         array, shape = array[0], shape[1:]
     if len(shape) == 2:
@@ -423,7 +429,7 @@ def pictures(image: Any, what: str = "image") -> Pictures:
             array = np.moveaxis(array, 0, -1)
     else:
         raise UsageError(f"{what} must be (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3, got {shape}.")
-    if tensor and not floating:
+    if tensor and kind == "uint8":
         array = array.float() / 255
     if 0 in shape:
         raise UsageError(f"{what} must have pixels, got {shape}.")
@@ -453,12 +459,10 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
     Raises:
         UsageError: it is something else.
     """
-    tensor = hasattr(image, "detach")
-    array: Any = image.detach().cpu() if tensor else np.asarray(image)
-    dtype, shape = str(array.dtype).removeprefix("torch."), tuple(array.shape)
-    top = {"uint8": 255, "uint16": 65535}.get(dtype)
-    if dtype == "uint16":
-        array = array.numpy() if tensor else array
+    array, kind, tensor = _array(image, what)
+    shape, top = tuple(array.shape), TOPS.get(kind)
+    if kind == "uint16":
+        array = array.cpu().numpy() if tensor else array
         array = array.astype(np.float32) / np.float32(65535)
         if tensor:
             import torch
@@ -467,7 +471,7 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
     found = checked(array, what).float[0]
 
     def back(picture: Floats) -> Any:
-        out: Any = picture if top is None else np.rint(picture.astype(np.float64) * top).astype(dtype)
+        out: Any = picture if top is None else np.rint(picture.astype(np.float64) * top).astype(kind)
         if len(shape) == 2:
             out = out[..., 0]
         elif _channels_first(shape[-3:], tensor):
@@ -477,9 +481,52 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
             import torch
 
             return torch.from_numpy(out).to(image.device, image.dtype)
-        return out.astype(dtype)
+        return out.astype(np.asarray(image).dtype)
 
     return found, back
+
+
+def _array(image: Any, what: str) -> tuple[Any, str, bool]:
+    """Return somebody's array as one that NumPy and torch can work with, the name of its type, whether it is a tensor.
+
+    Raises:
+        UsageError: it holds no values, or not all of them.
+    """
+    if hasattr(image, "detach"):
+        return _dense(image.detach(), what)
+    if np.ma.is_masked(image):
+        raise UsageError(f"{what} must have a value at each pixel, got a masked array: fill it, as in image.filled(0).")
+    try:
+        array = np.asarray(image)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{what} must be an array, got {type(image).__name__}: {reason(error)}.") from error
+    native = array.dtype.newbyteorder("=")
+    if native.kind == "f" and native.itemsize > 8:  # longdouble, which torch does not have
+        native = np.dtype(np.float64)
+    with np.errstate(over="ignore"):  # infinite, which is refused where the range is looked at
+        array = array.astype(native, copy=False)
+    # torch takes neither negative strides nor those of a field of a record
+    if not array.flags.aligned or any(stride < 0 or stride % max(1, array.itemsize) for stride in array.strides):
+        array = array.copy()
+    return array, array.dtype.name, False
+
+
+def _dense(tensor: Any, what: str) -> tuple[Any, str, bool]:
+    """Return what `_array` does of a tensor."""
+    import torch
+
+    unlike = {
+        "masked": torch.masked.is_masked_tensor(tensor),
+        "nested": tensor.is_nested,
+        "quantized": tensor.is_quantized,
+        str(tensor.layout): tensor.layout != torch.strided,
+    }
+    if kind := next((kind for kind, found in unlike.items() if found), ""):
+        raise UsageError(f"{what} must be a dense tensor with a value at each pixel, got a {kind} one.")
+    if tensor.is_meta:
+        raise UsageError(f"{what} must have values, got a tensor on the device 'meta'.")
+    # a negative bit is a view of a complex tensor's, which NumPy cannot have
+    return tensor.resolve_neg(), str(tensor.dtype).removeprefix("torch."), True
 
 
 def _channels_first(shape: tuple[int, ...], tensor: bool) -> bool:

@@ -5,6 +5,7 @@ import io
 import re
 import struct
 import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -236,6 +237,126 @@ def test_what_is_no_picture_is_refused_with_what_it_is(image, problem):
         images.pictures(image)
     assert str(refused.value).startswith("image must be ")
     assert str(refused.value).endswith(problem)
+
+
+FIELDS = np.zeros((6, 8), [("mark", "u1"), ("grey", "f4")])  # a field has strides that are no multiple of its size
+FIELDS["grey"] = HWC[..., 0]
+COMPLEX = torch.complex(torch.zeros(6, 8), torch.from_numpy(-HWC[..., 0]))
+NEGATED = COMPLEX.conj().imag  # a view that is negated when it is read
+assert NEGATED.is_neg()
+
+
+def as_float32(image: Any) -> np.ndarray:
+    return np.asarray(image.resolve_neg() if isinstance(image, torch.Tensor) else image, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        HWC.astype(">f4"),  # as FITS files have it
+        HWC.astype(">f8"),
+        HWC.astype(np.longdouble),
+        HWC[::-1],
+        HWC[:, ::-2],
+        np.broadcast_to(HWC[..., :1], HWC.shape),
+        np.asfortranarray(HWC),
+        FIELDS["grey"],
+        np.frombuffer(b"-" + HWC.tobytes(), np.uint8)[1:].view(np.float32).reshape(HWC.shape),  # not aligned
+        np.ma.masked_array(HWC, mask=False),
+        torch.from_numpy(HWC[..., 0]).T,
+        torch.from_numpy(HWC[..., 0]).expand(3, 6, 8),
+        NEGATED,
+    ],
+    ids=lambda x: "",
+)
+def test_an_array_of_any_byte_order_and_strides_is_the_same_picture(image):
+    tensor = isinstance(image, torch.Tensor)
+    seen = as_float32(image)
+    seen = seen[..., None] if seen.ndim == 2 else np.moveaxis(seen, 0, -1) if tensor else seen
+    found = images.checked(image)
+    assert np.array_equal(found.float[0], seen)
+    assert np.array_equal(found.tensor[0].float().movedim(0, -1).numpy(), seen)
+    assert found.finite == [True]
+    unpacked, back = images.unpacked(image)
+    assert np.array_equal(unpacked, seen)
+    assert back(unpacked).dtype == image.dtype
+    assert np.array_equal(as_float32(back(unpacked)), as_float32(image))
+
+
+@given(
+    st.sampled_from(["u1", "<u2", ">u2", "<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "longdouble"]),
+    st.sampled_from([(5, 7), (5, 7, 1), (5, 7, 3), (3, 5, 7), (1, 5, 7), (1, 3, 5, 7)]),
+    st.permutations(range(4)),
+    st.lists(st.sampled_from([1, -1, 2, -3]), min_size=4, max_size=4),
+    st.booleans(),
+)
+def test_whatever_the_type_order_and_strides_an_array_is_its_contiguous_copy(dtype, shape, order, steps, tensor):
+    n = len(shape)
+    order = [axis for axis in order if axis < n]
+    # laid out in memory in another order of axes, with gaps, and some of them backwards
+    big = [shape[axis] * abs(steps[axis]) for axis in order]
+    top = {"u1": 255, "<u2": 65535, ">u2": 65535}.get(dtype, 1)
+    memory = (np.random.default_rng(0).random(big) * top).astype(dtype)
+    image = memory[tuple(slice(None, None, steps[axis]) for axis in order)].transpose(np.argsort(order))
+    assert image.shape == shape
+    plain = np.ascontiguousarray(image).astype(image.dtype.newbyteorder("="))
+    if tensor:
+        if dtype == "longdouble":
+            return
+        strides = [s // plain.itemsize for s in image.strides]
+        image = torch.from_numpy(plain)
+        if min(strides) > 0:
+            base = torch.from_numpy(memory.astype(plain.dtype))
+            image = base.as_strided(shape, strides)
+        plain = image.clone(memory_format=torch.contiguous_format)
+    elif dtype == "longdouble":
+        plain = plain.astype(np.float64)
+    found, back = images.unpacked(image)
+    expected, _ = images.unpacked(plain)
+    assert np.array_equal(found, expected)
+    again = back(found)
+    assert again.dtype == image.dtype
+    assert again.shape == image.shape
+    if top > 1:
+        assert (again == image).all()
+    if dtype not in ("<u2", ">u2"):
+        assert np.array_equal(images.checked(image).tensor, images.checked(plain).tensor)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: np.ma.masked_array(HWC, HWC > 0.5), "must have a value at each pixel, got a masked array: fill it"),
+        (lambda: [[0.5], [0.5, 0.5]], "must be an array, got list: setting an array element with a sequence"),
+        (lambda: torch.zeros(6, 8, device="meta"), "must have values, got a tensor on the device 'meta'."),
+        (lambda: torch.rand(6, 8).to_sparse(), "got a torch.sparse_coo one."),
+        (lambda: torch.rand(6, 8).to_sparse_csr(), "got a torch.sparse_csr one."),
+        (lambda: torch.rand(1, 3, 6, 8).to_mkldnn(), "got a torch._mkldnn one."),
+        (lambda: torch.nested.nested_tensor([torch.rand(3, 6), torch.rand(2, 6)]), "got a nested one."),
+        (lambda: torch.quantize_per_tensor(torch.rand(6, 8), 0.01, 0, torch.quint8), "got a quantized one."),
+        (
+            lambda: torch.masked.masked_tensor(torch.rand(6, 8), torch.rand(6, 8) > 0.5),
+            "must be a dense tensor with a value at each pixel, got a masked one.",
+        ),
+        (lambda: torch.rand(6, 8).to(torch.float8_e4m3fn), "in [0, 1], got torch.float8_e4m3fn."),
+        (lambda: COMPLEX.conj(), "in [0, 1], got torch.complex64."),
+        (lambda: np.full((6, 8), np.longdouble("1e4000")), "got floats from inf to inf."),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+@pytest.mark.filterwarnings("ignore")  # torch calls some of these a prototype
+def test_an_array_without_a_value_at_each_pixel_is_refused(make, problem):
+    for take in (images.checked, images.unpacked):
+        with pytest.raises(UsageError, match=re.escape(problem)):
+            take(make())
+
+
+@pytest.mark.parametrize("as_kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_a_large_picture_of_16_bit_floats_is_finite(as_kind):
+    bright = np.ones((300, 300), np.float16)  # their sum is above the largest float16
+    assert images.pictures(as_kind(bright)).finite == [True]
+    bright[0, 0] = np.inf
+    assert images.pictures(as_kind(bright)).finite == [False]
 
 
 def test_floats_of_another_range_are_refused_where_the_range_is_looked_at():
