@@ -31,12 +31,25 @@ def regular(path: str | os.PathLike[str]) -> None:
     name = repr(os.fspath(path))
     try:
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise Missing(f"There is no file {name}.") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise DataError(f"{name} cannot be read: {reason(error)}.") from error
     if not stat.S_ISREG(mode):
         raise DataError(f"{name} is {KINDS.get(stat.S_IFMT(mode), 'something else')}, not a regular file.")
+
+
+def text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a regular file.
+
+    Raises:
+        Missing: there is no such file.
+        DataError: it is something else.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is no text.
+    """
+    regular(path)
+    return Path(path).read_text(encoding="utf-8")
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:

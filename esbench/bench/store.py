@@ -116,8 +116,10 @@ class Run:
         Raises:
             Missing: the folder holds no run.
         """
-        if not (self.path / "run.toml").exists():
-            raise Missing(f"{str(self.path)!r} holds no run of esbench (there is no run.toml in it).")
+        try:
+            disk.regular(self.path / "run.toml")
+        except Missing:
+            raise Missing(f"{str(self.path)!r} holds no run of esbench (there is no run.toml in it).") from None
         return configuration.read(self.path / "run.toml")
 
     def record(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class Run:
         """
         path = self.path / "run.json"
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            record: dict[str, Any] = json.loads(disk.text(path))
         except (OSError, ValueError) as error:
             raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
         if record.get("format") != FORMAT:
@@ -169,15 +171,15 @@ class Unit:
         """Return what the unit is made of."""
         path = self.path / "spec.json"
         try:
-            return UnitSpec(**json.loads(path.read_text(encoding="utf-8")))
+            return UnitSpec(**json.loads(disk.text(path)))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
 
     def result(self) -> dict[str, Any] | None:
         """Return the result, or None while the unit is not done."""
         try:
-            return json.loads((self.path / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-        except (FileNotFoundError, NotADirectoryError):
+            return json.loads(disk.text(self.path / "result.json"))  # type: ignore[no-any-return]
+        except Missing:
             return None
         except (OSError, ValueError) as error:
             raise DataError(f"{str(self.path / 'result.json')!r} cannot be read: {error}.") from error
@@ -191,6 +193,7 @@ class Unit:
             look = Look(result, self.spec())
             tables = [c for c, entry in result["criteria"].items() if not entry["failed"]]
             for path in (self.path / "trace.parquet", *map(self.criterion_path, tables)):
+                disk.regular(path)
                 with open(path, "rb") as file:
                     begins = file.read(4)
                     file.seek(-4, os.SEEK_END)
@@ -213,7 +216,7 @@ class Unit:
     def error(self) -> str:
         """Return the traceback of the last failure, or an empty string."""
         path = self.path / "error.txt"
-        return path.read_text(encoding="utf-8") if path.exists() and not (self.path / "result.json").exists() else ""
+        return disk.text(path) if path.exists() and not (self.path / "result.json").exists() else ""
 
     def trace(self, columns: list[str] | None = None) -> dict[str, Any]:
         """Return columns of the trace as NumPy arrays."""
@@ -287,6 +290,7 @@ class Unit:
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
+        disk.regular(path)
         try:
             # a criterion's memory may be any object; a folder of runs is trusted like the code that made it
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
@@ -364,12 +368,11 @@ def _write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, A
 def _read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     import pyarrow.parquet as pq
 
+    disk.regular(path)
     try:
         table = pq.ParquetFile(path).read(columns=columns, use_threads=False)  # the tables are small
-    except FileNotFoundError:
-        raise Missing(f"There is no {str(path)!r}.") from None
     except Exception as error:
-        raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
+        raise DataError(f"{str(path)!r} cannot be read: {disk.reason(error)}.") from error
     made_by = json.loads((table.schema.metadata or {}).get(b"esbench", b"{}"))
     return {name: table.column(name).to_numpy() for name in table.column_names}, made_by
 
@@ -380,7 +383,10 @@ def _held(path: Path, *, shared: bool = False, wait: bool = True, mode: str = "a
 
     Raises:
         BlockingIOError: another process holds it, and we are not to wait.
+        DataError: there is something else in its place.
     """
+    if path.exists():
+        disk.regular(path)
     with open(path, mode) as file:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from esbench import disk
-from esbench.cli.output import json_option, print_json, print_table
+from esbench.cli.output import json_option, print_json, print_table, say
 
 if TYPE_CHECKING:
     from esbench.bench.config import Config
@@ -122,7 +122,7 @@ def calibrate_command(
     for row in rows:
         if row["mu"] is None:
             text = "every lam stops at the same step, there is none to be found"
-            click.echo(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
+            say(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
     if output is not None:
         with _writing(output):
             disk.write(output, f"{json.dumps(_table(rows, settings, objective), indent=1)}\n".encode())

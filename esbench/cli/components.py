@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from esbench import params
-from esbench.cli.output import json_option, print_json, print_table
+from esbench.cli.output import json_option, print_json, print_table, say
 from esbench.errors import EsbenchError, did_you_mean
 from esbench.records import CodecInfo, CriterionInfo, DatasetInfo
 from esbench.registry import PLURAL, Record, parameters, registry
@@ -45,7 +45,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         print_json(_row(record))
         return
     info = record.info
-    click.echo(f"{info.name}: {info.summary}\n")
+    say(f"{info.name}: {info.summary}\n")
     facts: dict[str, Any] = {
         "kind": record.kind,
         "owner": f"{record.distribution} {record.distribution_version}",
@@ -60,9 +60,9 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     if isinstance(info, DatasetInfo):
         facts |= {"pictures": info.images or "not told", "terms": info.licence or "not told"}
     for key, value in facts.items():
-        click.echo(f"  {key:10} {value}")
+        say(f"  {key:10} {value}")
     known = parameters(record)
-    click.echo("\nParameters:" if known else "\nNo parameters.")
+    say("\nParameters:" if known else "\nNo parameters.")
     rows = [
         (
             p.name,
@@ -85,7 +85,7 @@ def plugins_command(of: str | None, as_json: bool) -> None:
         matching = [p for p in plugins if of in (p.name, p.distribution)]
         if not matching:
             raise click.UsageError(f"No plugin {of!r}. {did_you_mean(of, [p.name for p in plugins])}".strip())
-        click.echo("\n".join(p.traceback or f"{p.name}: no failure" for p in matching))
+        say("\n".join(p.traceback or f"{p.name}: no failure" for p in matching))
         return
     if as_json:
         print_json(

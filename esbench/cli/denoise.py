@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from typing import Any
 import click
 import numpy as np
 
-from esbench import images
+from esbench import disk, images
 from esbench.bench.driver import LONG, duration
-from esbench.cli.output import json_option, print_json
+from esbench.cli.options import max_pixels_option
+from esbench.cli.output import console, json_option, print_json, say
 from esbench.cli.progress import LINE_EVERY
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
+from esbench.printable import printable
 from esbench.restoration.denoise import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Denoised, Denoising, Options, Position
 
 #: Steps of an optimisation that do not count for its speed: the first ones are slow.
@@ -48,6 +50,7 @@ SLOW = 3
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="One page on why it stopped.")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
+@max_pixels_option
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.pass_context
@@ -58,6 +61,7 @@ def denoise_command(
     output: str,
     report: Path | None,
     force: bool,
+    max_pixels: int,
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -68,19 +72,21 @@ def denoise_command(
     profile and EXIF data are kept, and a picture is turned as its camera said. Ctrl-C writes the best so far.
     """
     options = Options(**{key: value for key, value in flags.items() if value is not None})
-    jobs = [Job(name, file) for name, file in zip(pictures, targets(pictures, output), strict=True)]
-    _may_write([job.file for job in jobs] + ([] if report is None else [report]), force)
-    for job in jobs:
-        job.look(options)
-    with _display(quiet) as display:
-        interrupted = _work([job for job in jobs if job.pixel_steps], options, display, report)
+    jobs = [Job(name, file, max_pixels) for name, file in zip(pictures, targets(pictures, output), strict=True)]
+    _keep_apart(jobs, report)
+    with _writable([job.file for job in jobs] + ([] if report is None else [report]), force):
+        for job in jobs:
+            job.look(options)
+        with _display(quiet) as display:
+            interrupted = _work([job for job in jobs if job.pixel_steps], options, display, report is not None)
+        reported = report is None or _write_report(report, jobs)
     if as_json:
         print_json([job.row(options) for job in jobs if job.reason])
     else:
         for job in jobs:
             if job.denoised is not None:
-                click.echo(f"{job.file}: {job.summary()}")
-    ctx.exit(130 if interrupted else 1 if any(job.denoised is None for job in jobs) else 0)
+                say(f"{job.file}: {job.summary()}")
+    ctx.exit(130 if interrupted else 0 if reported and all(job.denoised is not None for job in jobs) else 1)
 
 
 @dataclass
@@ -90,6 +96,7 @@ class Job:
     Attributes:
         name: as it was typed.
         file: where it is written.
+        max_pixels: a picture of more is not read.
         pixel_steps: what there is to do at most; 0 where it cannot be read.
         reason: why it stopped, or why it failed; empty while it was not begun.
         denoised: what became of it, without the picture itself.
@@ -98,6 +105,7 @@ class Job:
 
     name: str
     file: Path
+    max_pixels: int
     pixel_steps: int = 0
     reason: str = ""
     denoised: Denoised | None = None
@@ -119,7 +127,7 @@ class Job:
     def photo(self) -> images.Photo | None:
         """Return the picture, or None where it cannot be read, which is said."""
         try:
-            return images.read_photo(self.name)
+            return images.read_photo(self.name, self.max_pixels)
         except DataError as error:
             self.fail(str(error))
             return None
@@ -127,7 +135,7 @@ class Job:
     def fail(self, reason: str) -> None:
         """Say why there is no picture; the others go on."""
         self.reason = reason
-        click.echo(f"esbench: {reason}", err=True)
+        say(f"esbench: {reason}", err=True)
 
     def finish(self, photo: images.Photo, at_work: Denoising, interrupted: bool, report: bool) -> None:
         """Write what there is of the picture, and its part of the report."""
@@ -183,8 +191,30 @@ def targets(pictures: Sequence[str], output: str) -> list[Path]:
     return files
 
 
-def _may_write(files: Sequence[Path], force: bool) -> None:
-    """Make sure before any work that the files can be written.
+def _keep_apart(jobs: Sequence[Job], report: Path | None) -> None:
+    """Make sure that nothing is written in the place of something else of the command, not even with --force.
+
+    Raises:
+        UsageError: the report would be a picture, or a picture would be one that is yet to be read.
+    """
+    read = {place: job for job in jobs for place in _places(Path(job.name))}
+    for job in jobs:
+        places = _places(job.file)
+        if report is not None and _places(report) & (places | _places(Path(job.name))):
+            raise UsageError(f"The report would overwrite the picture {str(report)!r}: choose another --report.")
+        for other in (read[place] for place in places if place in read):
+            if other is not job:
+                raise UsageError(f"{job.name!r} would overwrite the picture {other.name!r}: choose another --output.")
+
+
+def _places(path: Path) -> set[str]:
+    """Return where a file lies: what is written replaces a link, what is read follows it."""
+    return {os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(path)}
+
+
+@contextmanager
+def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
+    """Make sure before any work that files can be written; a folder made for them that stays empty goes at the end.
 
     Raises:
         UsageError: one is there already.
@@ -193,18 +223,31 @@ def _may_write(files: Sequence[Path], force: bool) -> None:
     for file in files:
         if file.is_dir():
             raise UsageError(f"{str(file)!r} is a folder: name a file.")
-        if file.exists() and not force:
+        if file.exists() and not file.is_file():
+            raise UsageError(f"{str(file)!r} is not a regular file: choose another name.")
+        if (file.exists() or file.is_symlink()) and not force:
             raise UsageError(f"{str(file)!r} is there already: choose another name, or --force to overwrite it.")
-    for folder in {file.parent for file in files}:
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"There is no folder {str(folder)!r}, and it cannot be made: {error.strerror}.") from None
-        if not os.access(folder, os.W_OK):
-            raise Unavailable(f"Nothing can be written into the folder {str(folder)!r}: choose another one.")
+    made = []
+    try:
+        for folder in {file.parent for file in files}:
+            try:
+                if not folder.is_dir():
+                    folder.mkdir()
+                    made.append(folder)
+            except OSError as error:
+                raise Unavailable(
+                    f"There is no folder {str(folder)!r}, and it cannot be made: {error.strerror}."
+                ) from None
+            if not os.access(folder, os.W_OK):
+                raise Unavailable(f"Nothing can be written into the folder {str(folder)!r}: choose another one.")
+        yield
+    finally:
+        for folder in made:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
 
 
-def _work(jobs: Sequence[Job], options: Options, display: Display, report: Path | None) -> bool:
+def _work(jobs: Sequence[Job], options: Options, display: Display, report: bool) -> bool:
     """Denoise the pictures one after another and return whether it was interrupted."""
     interrupted = False
     for i, job in enumerate(jobs):
@@ -229,23 +272,27 @@ def _work(jobs: Sequence[Job], options: Options, display: Display, report: Path 
         except UnitError as error:
             job.fail(f"{job.name}: {error}")
             continue
-        job.finish(photo, at_work, interrupted, report is not None)
+        job.finish(photo, at_work, interrupted, report)
         if interrupted:
             later = len(jobs) - i - 1
             others = f"; {later} more not begun" if later else ""
-            click.echo(f"esbench: interrupted: {job.file} is the best so far{others}", err=True)
+            say(f"esbench: interrupted: {job.file} is the best so far{others}", err=True)
             break
-    if report is not None:
-        _write_report(report, jobs)
     return interrupted
 
 
-def _write_report(report: Path, jobs: Sequence[Job]) -> None:
+def _write_report(report: Path, jobs: Sequence[Job]) -> bool:
+    """Write the report, if there is something to report, and return whether it could be written."""
     from esbench.report import denoise_page
 
     sections = [job.section for job in jobs if job.section]
     if sections:
-        report.write_text(denoise_page.page(sections), encoding="utf-8")
+        try:
+            disk.write(report, denoise_page.page(sections).encode("utf-8", "replace"))
+        except OSError as error:
+            say(f"esbench: {str(report)!r} cannot be written: {disk.reason(error)}.", err=True)
+            return False
+    return True
 
 
 # -- progress ----------------------------------------------------------------------------------------------------------
@@ -295,7 +342,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """Print a line."""
-        click.echo(text, err=True)
+        say(text, err=True)
 
     def _warn(self, seconds: float) -> None:
         if seconds > LONG:
@@ -317,11 +364,10 @@ class Bar(Display):
 
     def __init__(self) -> None:
         super().__init__()
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         name, note = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
-        self.bar = Progress(name, BarColumn(bar_width=24), note, console=Console(stderr=True), transient=True)
+        self.bar = Progress(name, BarColumn(bar_width=24), note, console=console(), transient=True)
         self._task: Any = None
 
     def begin(self, title: str, name: str) -> None:
@@ -329,17 +375,17 @@ class Bar(Display):
         super().begin(title, name)
         if self._task is not None:
             self.bar.remove_task(self._task)
-        self._task = self.bar.add_task(name, total=None, note="")
+        self._task = self.bar.add_task(printable(name), total=None, note="")
 
     def draw(self, position: Position, text: str) -> None:
         """Move the bar."""
         total = position.optimisations * position.iterations
         done = position.optimisation * position.iterations + position.step
-        self.bar.update(self._task, total=total, completed=done, note=f"step {position.step}, {text}")
+        self.bar.update(self._task, total=total, completed=done, note=printable(f"step {position.step}, {text}"))
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self.bar.console.print(text, highlight=False, markup=False)
+        self.bar.console.print(printable(text, keep="\n"))
 
 
 @contextmanager

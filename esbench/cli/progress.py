@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from esbench.bench.driver import duration
+from esbench.cli.output import console, say
 from esbench.events import (
     Event,
     Notice,
@@ -20,6 +21,7 @@ from esbench.events import (
     UnitPaused,
     UnitStarted,
 )
+from esbench.printable import printable
 
 #: Seconds between two plain lines about one unit.
 LINE_EVERY = 10.0
@@ -39,45 +41,45 @@ class Lines:
         match event:
             case RunStarted():
                 done = f", {event.done} of them done already" if event.done else ""
-                _print(f"{event.folder}: {event.units} unit{'s' if event.units > 1 else ''}{done}")
+                say(f"{event.folder}: {event.units} unit{'s' if event.units > 1 else ''}{done}", err=True)
             case UnitStarted():
                 self.started[event.unit], self.told[event.unit], self.first[event.unit] = now, now, event.step
                 if event.step:
-                    _print(f"{event.unit}: goes on at step {event.step}")
+                    say(f"{event.unit}: goes on at step {event.step}", err=True)
             case Progress() if now - self.told[event.unit] >= LINE_EVERY or event.step == event.iterations:
                 self.told[event.unit] = now
                 rate = (event.step - self.first[event.unit]) / (now - self.started[event.unit])
                 left = (event.iterations - event.step) / rate
-                _print(
+                say(
                     f"{event.unit}: step {event.step}/{event.iterations}, {event.psnr_db:.2f} dB, {rate:.1f} steps/s, "
-                    f"{duration(left)} left; {_where(event)}"
+                    f"{duration(left)} left; {_where(event)}",
+                    err=True,
                 )
             case Notice():
-                _print(f"{event.unit}: {event.text}" if event.unit else event.text)
+                say(f"{event.unit}: {event.text}" if event.unit else event.text, err=True)
             case UnitFinished():
-                _print(f"{event.unit}: done in {duration(event.seconds)}")
+                say(f"{event.unit}: done in {duration(event.seconds)}", err=True)
             case UnitFailed():
-                _print(f"{event.unit}: failed: {event.reason}")
+                say(f"{event.unit}: failed: {event.reason}", err=True)
             case UnitPaused():
-                _print(f"{event.unit}: left at step {event.step}")
+                say(f"{event.unit}: left at step {event.step}", err=True)
             case RunFinished() if event.left:
-                _print(_to_come(event))
+                say(_to_come(event), err=True)
 
 
 class Bars:
     """A bar for the run and one for each unit at work."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console(),
             transient=True,
         )
         self.run: Any = None
@@ -92,27 +94,31 @@ class Bars:
                 self.run = self.bars.add_task("run", total=event.units, completed=event.done, note="units")
             case UnitStarted():
                 self.units[event.unit] = self.bars.add_task(
-                    event.unit, total=event.iterations, completed=event.step, note=""
+                    printable(event.unit), total=event.iterations, completed=event.step, note=""
                 )
                 self.started[event.unit], self.first[event.unit] = time.monotonic(), event.step
             case Progress():
                 seconds = time.monotonic() - self.started[event.unit]
                 rate = (event.step - self.first[event.unit]) / seconds
                 note = f"{rate:.1f} steps/s, {event.psnr_db:.2f} dB; {_where(event)}"
-                self.bars.update(self.units[event.unit], completed=event.step, note=note)
+                self.bars.update(self.units[event.unit], completed=event.step, note=printable(note))
             case Notice():
-                self.bars.console.print(f"{event.unit}: {event.text}" if event.unit else event.text, highlight=False)
+                self._print(f"{event.unit}: {event.text}" if event.unit else event.text)
             case UnitFinished():
                 self.bars.remove_task(self.units.pop(event.unit))
                 self.bars.advance(self.run)
             case UnitPaused():
                 self.bars.remove_task(self.units.pop(event.unit))
             case RunFinished() if event.left:
-                self.bars.console.print(_to_come(event), highlight=False)
+                self._print(_to_come(event))
             case UnitFailed():
                 if event.unit in self.units:  # it may have failed before it began
                     self.bars.remove_task(self.units.pop(event.unit))
-                self.bars.console.print(f"{event.unit}: failed: {event.reason}", highlight=False)
+                self._print(f"{event.unit}: failed: {event.reason}")
+
+    def _print(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(printable(text, keep="\n"))
 
 
 @contextmanager
@@ -134,7 +140,7 @@ def display(quiet: bool) -> Iterator[Any]:
 
 def _failures(event: Event) -> None:
     if isinstance(event, UnitFailed):
-        _print(f"{event.unit}: failed: {event.reason}")
+        say(f"{event.unit}: failed: {event.reason}", err=True)
 
 
 def _to_come(event: RunFinished) -> str:
@@ -147,7 +153,3 @@ def _where(event: Progress) -> str:
     return ", ".join(
         f"{name} {'stopped at ' if name in event.stopped else ''}{step}" for name, step in event.best.items()
     )
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -201,7 +201,7 @@ def test_a_truncated_table_is_said_in_a_sentence(unit, part):
 
 
 def test_what_is_missing_or_damaged_in_a_unit_is_named(unit):
-    with pytest.raises(Missing, match=r"There is no '.*trace\.parquet'\."):
+    with pytest.raises(Missing, match=r"There is no file '.*trace\.parquet'\."):
         unit.trace()
     (unit.path / "result.json").write_text("{")
     with pytest.raises(DataError, match=r"result\.json' cannot be read: "):
