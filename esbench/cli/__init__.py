@@ -122,7 +122,7 @@ def _run() -> int:
         if isinstance(error, OSError) and error.errno in SYSTEM and error.filename is not None:
             _say(f"{os.fspath(error.filename)!r} cannot be used: {disk.reason(error)}.")
             return Unavailable.exit_code
-        output.say(traceback.format_exc().rstrip(), err=True)
+        output.say(*traceback.format_exc().splitlines(), err=True)
         _say("this is a mistake in esbench or one of its plugins; the lines above and 'esbench env' help to mend it")
         return 4
 
@@ -148,7 +148,7 @@ def _sentence(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         known = [name for p in error.ctx.command.get_params(error.ctx) for name in p.opts]
         return f"No option {error.option_name!r}. {did_you_mean(error.option_name, known)}".strip()
-    return error.format_message()
+    return " ".join(error.format_message().split())
 
 
 def _say(sentence: str) -> None:

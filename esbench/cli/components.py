@@ -45,7 +45,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         print_json(_row(record))
         return
     info = record.info
-    say(f"{info.name}: {info.summary}\n")
+    say(f"{info.name}: {info.summary}", "")
     facts: dict[str, Any] = {
         "kind": record.kind,
         "owner": f"{record.distribution} {record.distribution_version}",
@@ -62,7 +62,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     for key, value in facts.items():
         say(f"  {key:10} {value}")
     known = parameters(record)
-    say("\nParameters:" if known else "\nNo parameters.")
+    say("", "Parameters:" if known else "No parameters.")
     rows = [
         (
             p.name,
@@ -85,7 +85,8 @@ def plugins_command(of: str | None, as_json: bool) -> None:
         matching = [p for p in plugins if of in (p.name, p.distribution)]
         if not matching:
             raise click.UsageError(f"No plugin {of!r}. {did_you_mean(of, [p.name for p in plugins])}".strip())
-        say("\n".join(p.traceback or f"{p.name}: no failure" for p in matching))
+        for p in matching:
+            say(*(p.traceback or f"{p.name}: no failure").split("\n"))
         return
     if as_json:
         print_json(

@@ -385,7 +385,7 @@ class Bar(Display):
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self.bar.console.print(printable(text, keep="\n"))
+        self.bar.console.print(printable(text))
 
 
 @contextmanager

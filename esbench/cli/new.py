@@ -23,4 +23,4 @@ def new_plugin_command(name: str, kind: str) -> None:
     folder, check = write(name, kind, Path.cwd())
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         say(f"  {path.relative_to(folder.parent)}")
-    say(f"\nNext:\n  pip install -e {folder.name}\n  {check}\n  python -m pytest {folder.name}")
+    say("", "Next:", f"  pip install -e {folder.name}", f"  {check}", f"  python -m pytest {folder.name}")

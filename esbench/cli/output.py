@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 
 
-def say(text: str = "", err: bool = False) -> None:
-    """Print text for people: what would control their terminal is shown, but for new lines.
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines for people: what would control their terminal, or begin a line of its own, is shown as text.
 
     Args:
-        text: one line or several.
-        err: to stderr; one that cannot be written (a full disk) is no reason to stop working.
+        lines: the lines.
+        err: to stderr; that it cannot be written (a full disk) is no reason to stop working.
     """
     with contextlib.suppress(OSError) if err else contextlib.nullcontext():
-        click.echo(printable(text, keep="\n\t"), err=err)
+        click.echo("\n".join(map(printable, lines)), err=err)
+
+
+def paragraphs(*texts: str) -> list[str]:
+    """Return the lines of texts that have several, such as a table, with an empty line before each text."""
+    return [line for text in texts for line in ("", *text.split("\n"))]
 
 
 def print_path(path: str | os.PathLike[str]) -> None:
@@ -50,7 +55,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print aligned columns; numbers to the right, the last column as it is."""
     from esbench.report.tables import Table
 
-    say(Table(tuple(head), [tuple(row) for row in rows]).text())
+    say(*Table(tuple(head), [tuple(row) for row in rows]).text().split("\n"))
 
 
 def console() -> Console:

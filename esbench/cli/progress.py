@@ -118,7 +118,7 @@ class Bars:
 
     def _print(self, text: str) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(printable(text, keep="\n"))
+        self.bars.console.print(printable(text))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from esbench.cli.output import json_option, print_json, say
+from esbench.cli.output import json_option, paragraphs, print_json, say
 from esbench.cli.progress import display
 from esbench.cli.run import default_name
 
@@ -108,9 +108,9 @@ def reproduce_command(
         raise UsageError(f"{artefact} optimises nothing: leave out --{needless[0]}.")
     configs = artefacts.configs(asked, dataset, flags)
 
-    def tell(text: str) -> None:
+    def tell(*lines: str) -> None:
         if not quiet:
-            say(text, err=True)
+            say(*lines, err=True)
 
     done: list[Asked] = []
     failed = 0
@@ -128,11 +128,11 @@ def reproduce_command(
         print_json(made.records if made else [])
     if made:
         if not as_json:
-            say(f"\n{made.heading}\n\n{made.table.text()}")
+            say(*paragraphs(made.heading, made.table.text()))
         paths = _write(made, out / artefact)
         if artefact == "fig4":
             paths += _sheets(done, out / artefact)
-        tell("\n".join(["", *made.notes, *map(str, paths)]))
+        tell("", *made.notes, *map(str, paths))
     ctx.exit(1 if failed else 0)
 
 

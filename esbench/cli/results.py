@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from esbench import disk
-from esbench.cli.output import json_option, print_json, say
+from esbench.cli.output import json_option, paragraphs, print_json, say
 
 if TYPE_CHECKING:
     from esbench.bench.config import Config
@@ -46,9 +46,9 @@ def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, m
         print_json(rows)
         return
     for i, (heading, table) in enumerate(summary(rows)):
-        rule = f", min_delta {min_delta:g}" if min_delta else ""
-        said = f"patience {rows[0]['patience']}{rule}\n\n" if i == 0 else "\n"
-        say(f"{said}{heading}\n\n{table.text()}")
+        if i == 0:
+            say(f"patience {rows[0]['patience']}{f', min_delta {min_delta:g}' if min_delta else ''}")
+        say(*paragraphs(heading, table.text()))
 
 
 @click.command("compare")
@@ -72,13 +72,13 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
     if as_json:
         print_json(records)
         return
-    say(f"first:  {runs[0]}\nsecond: {runs[-1]}")
+    say(f"first:  {runs[0]}", f"second: {runs[-1]}")
     if second is not None and (differs := _differences(first.config, second.config)):
         say(f"The runs differ in {differs}.")
     for heading, table in differences(records):
-        say(f"\n{heading}\n\n{table.text()}")
+        say(*paragraphs(heading, table.text()))
     for line in _unpaired(records):
-        say(f"\n{line}")
+        say("", line)
 
 
 @click.command("export")

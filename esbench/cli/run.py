@@ -11,7 +11,7 @@ import click
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.driver import duration
-from esbench.cli.output import json_option, print_json, say
+from esbench.cli.output import json_option, paragraphs, print_json, say
 from esbench.cli.progress import display
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def run_command(
     config = configuration.resolve(given, preset, file)
     folder = out if out is not None else Path("esbench-runs") / default_name(config)
 
-    def tell(text: str) -> None:
+    def tell(*lines: str) -> None:
         if not quiet:
-            say(text, err=True)
+            say(*lines, err=True)
 
     with planning(dry_run):
         planned = driver.plan(config, folder)
@@ -163,7 +163,7 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
         print_json(rows)
     else:
         for heading, table in summary(rows):
-            say(f"\n{heading}\n\n{table.text()}")
+            say(*paragraphs(heading, table.text()))
         if rows:
             _draw(folder, results, rows, tell)
     return len(failures)
@@ -184,4 +184,4 @@ def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], tell: Any) -> 
     except OSError as error:  # the table is there; a full disk costs no more than the pictures
         say(f"No pictures could be written: {error}", err=True)
         return
-    tell(f"\npictures: {report / 'pictures.png'}\ncurves:   {report / 'curves.png'}")
+    tell("", f"pictures: {report / 'pictures.png'}", f"curves:   {report / 'curves.png'}")
