@@ -41,7 +41,7 @@ LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
 #: What of the EXIF data goes with the pixels wherever they go: description, camera, software, date, artist, copyright.
 #: The rest of the first directory says how the old file was laid out.
 KEPT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
-ORIENTATION, PROFILE = 0x0112, 0x8773
+ORIENTATION = 0x0112
 
 #: How stored pixels are turned upright, by EXIF orientation.
 UPRIGHT: dict[int, Callable[[Any], Any]] = {
@@ -263,24 +263,10 @@ def _kept(exif: Image.Exif) -> dict[int, Any]:
     kept: dict[int, Any] = {tag: str(exif[tag]).encode("latin-1", "replace") for tag in KEPT if tag in exif}
     sizes = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)  # of the pixels before they were turned
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        values = {
-            tag: value
-            for tag, value in exif.get_ifd(directory).items()
-            if tag not in sizes and _writable(int(directory), {tag: value})
-        }
+        values = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in sizes}
         if values:
             kept[int(directory)] = values
     return kept
-
-
-def _writable(tag: int, value: Any) -> bool:
-    """Whether a value can be written again, as some of a damaged file cannot; it must not cost the picture later."""
-    try:
-        for encode in (_exif, _directory):
-            encode({tag: value})
-    except Exception:  # whatever the encoder raises on a value that it has read
-        return False
-    return True
 
 
 def _channels(photo: Photo) -> Any:
@@ -294,29 +280,16 @@ def _profile(photo: Photo, channels: int) -> bytes:
     return photo.profile if photo.profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else b""
 
 
-def _exif(values: Mapping[int, Any]) -> bytes:
+def _exif(photo: Photo) -> bytes:
     from PIL import Image
 
     exif = Image.Exif()
-    for tag, value in values.items():
+    for tag, value in photo.exif.items():
         if isinstance(value, dict):
             exif.get_ifd(tag).update(value)
         else:
             exif[tag] = value
-    return exif.tobytes() if values else b""
-
-
-def _directory(values: Mapping[int, Any]) -> bytes:
-    """Return values by tag as the beginning of a TIFF file."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    tags, file = ImageFileDirectory_v2(), io.BytesIO()
-    for tag, value in values.items():
-        if tag == PROFILE:
-            tags.tagtype[tag] = 7  # bytes
-        tags[tag] = value
-    tags.save(file)
-    return file.getvalue()
+    return exif.tobytes() if photo.exif else b""
 
 
 def _eight_bits(photo: Photo) -> Any:
@@ -328,7 +301,7 @@ def _eight_bits(photo: Photo) -> Any:
 
 
 def _jpeg(photo: Photo) -> bytes:
-    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo.exif)
+    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo)
     exif = exif if len(exif) < 65_500 else b""  # a segment of a JPEG holds no more
     _eight_bits(Photo(photo.pixels)).save(
         file, "JPEG", quality=95, subsampling=0, exif=exif, icc_profile=profile or None
@@ -339,9 +312,7 @@ def _jpeg(photo: Photo) -> bytes:
 def _webp(photo: Photo) -> bytes:
     """Return a WebP, which is always RGB; exact: with the colours under full transparency."""
     file, profile = io.BytesIO(), _profile(photo, 3)
-    _eight_bits(photo).save(
-        file, "WEBP", lossless=True, exact=True, exif=_exif(photo.exif), icc_profile=profile or None
-    )
+    _eight_bits(photo).save(file, "WEBP", lossless=True, exact=True, exif=_exif(photo), icc_profile=profile or None)
     return file.getvalue()
 
 
@@ -353,7 +324,7 @@ def _png(photo: Photo) -> bytes:
     chunks = b""
     if profile := _profile(photo, photo.pixels.shape[2]):
         chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
-    if exif := _exif(photo.exif):
+    if exif := _exif(photo):
         chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     after_header = 33
     return data[:after_header] + chunks + data[after_header:]
@@ -365,28 +336,31 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 def _tiff(photo: Photo) -> bytes:
     """Return a TIFF of one deflated strip: Pillow writes 16 bits of grey only, and OpenCV neither profile nor EXIF."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
     pixels = _channels(photo)
     if pixels.ndim == 3 and pixels.shape[2] == 2:  # few programs read grey with transparency
         pixels = pixels[..., [0, 0, 0, 1]]
     strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    tags: dict[int, Any] = {
-        256: pixels.shape[1],
-        257: pixels.shape[0],
-        258: (8 * pixels.itemsize,) * channels,
-        259: 8,  # deflate
-        262: 2 if channels > 2 else 1,  # RGB, or grey with black at zero
-        273: 0,  # where the strip begins: behind the tags, as Pillow takes it
-        277: channels,
-        278: pixels.shape[0],
-        279: len(strip),
-        284: 1,  # the channels of a pixel side by side
-    }
+    tags: Any = ImageFileDirectory_v2()
+    tags[256], tags[257] = pixels.shape[1], pixels.shape[0]
+    tags[258] = (8 * pixels.itemsize,) * channels
+    tags[259] = 8  # deflate
+    tags[262] = 2 if channels > 2 else 1  # RGB, or grey with black at zero
+    tags[273] = 0  # where the strip begins: behind the tags, as Pillow takes it
+    tags[277], tags[278], tags[279] = channels, pixels.shape[0], len(strip)
+    tags[284] = 1  # the channels of a pixel side by side
     if photo.alpha is not None:
         tags[338] = 2  # not multiplied into the colours
     if profile := _profile(photo, channels):
-        tags[PROFILE] = profile
-    return _directory(tags | dict(photo.exif)) + strip
+        tags.tagtype[34675] = 7  # bytes
+        tags[34675] = profile
+    for tag, value in photo.exif.items():
+        tags[tag] = value
+    file = io.BytesIO()
+    tags.save(file)
+    return file.getvalue() + strip
 
 
 ENCODERS: dict[str, Callable[[Photo], bytes]] = {"PNG": _png, "JPEG": _jpeg, "TIFF": _tiff, "WEBP": _webp}
@@ -460,7 +434,7 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
         UsageError: it is something else.
     """
     array, kind, tensor = _array(image, what)
-    shape, top = tuple(array.shape), TOPS.get(kind)
+    shape, top, dtype = tuple(array.shape), TOPS.get(kind), None if tensor else np.asarray(image).dtype
     if kind == "uint16":
         array = array.cpu().numpy() if tensor else array
         array = array.astype(np.float32) / np.float32(65535)
@@ -481,7 +455,7 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
             import torch
 
             return torch.from_numpy(out).to(image.device, image.dtype)
-        return out.astype(np.asarray(image).dtype)
+        return out.astype(dtype)
 
     return found, back
 

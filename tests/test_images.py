@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import re
@@ -630,6 +631,154 @@ def test_a_photo_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp
         images.write_photo(tmp_path / "folder.png", photo())
     assert (tmp_path / "p.jpg").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "p.jpg"]
+
+
+# -- damage, and files that are made to harm ---------------------------------------------------------------------------
+
+
+def tiff(entries: dict[int, tuple[int, list[int]]], strips: list[bytes], after: bytes = b"") -> bytes:
+    """Return a little-endian TIFF file of strips, from its entries: tag to type (3: 16 bits, 4: 32 bits) and values."""
+    n = len(entries) + 2
+    tail, end, fields = b"", 8 + 2 + 12 * n + 4, b""
+    long = {tag: len(values) * (2 if kind == 3 else 4) for tag, (kind, values) in entries.items()}
+    tails = sum(size for size in long.values() if size > 4) + (8 * len(strips) if len(strips) > 1 else 0)
+    at = [end + tails + sum(map(len, strips[:i])) for i in range(len(strips))]
+    for tag, (kind, values) in sorted((entries | {273: (4, at), 279: (4, [*map(len, strips)])}).items()):
+        data = struct.pack(f"<{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        if len(data) > 4:
+            data, tail = struct.pack("<I", end + len(tail)), tail + data
+        fields += struct.pack("<HHI", tag, kind, len(values)) + data.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, n) + fields + bytes(4) + tail + b"".join(strips) + after
+
+
+def deep_tiff(h: int, w: int, planar: bool, **entries: tuple[int, list[int]]) -> bytes:
+    """Return a TIFF file of 16-bit RGB from `deep_pixels`; entries with the name of a tag are added, or replace one."""
+    pixels = deep_pixels(h, w)
+    strips = [p.tobytes() for p in np.moveaxis(pixels, -1, 0)] if planar else [pixels.tobytes()]
+    tags = {256: (4, [w]), 257: (4, [h]), 258: (3, [16] * 3), 259: (3, [1]), 262: (3, [2]), 277: (3, [3])}
+    tags |= {278: (4, [h]), 284: (3, [1 + planar])} | {int(name[1:]): entry for name, entry in entries.items()}
+    return tiff({tag: entry for tag, entry in tags.items() if entry[1]}, strips)
+
+
+def deep_pixels(h: int, w: int) -> np.ndarray:
+    return np.arange(h * w * 3, dtype=np.uint16).reshape(h, w, 3) * 97
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize(("h", "w"), [(5, 7), (1, 7), (5, 1), (1, 1), (3, 4), (4, 3), (1, 3)])
+def test_sixteen_bits_of_any_size_are_read(tmp_path, planar, h, w):
+    (tmp_path / "p.tif").write_bytes(deep_tiff(h, w, planar))
+    found = images.read_photo(tmp_path / "p.tif")
+    assert same(found.pixels, deep_pixels(h, w))
+    assert found.alpha is None
+
+
+GONE = (4, [])
+DAMAGED = {
+    "no width": deep_tiff(5, 7, False, t256=GONE),
+    "no height": deep_tiff(5, 7, True, t257=GONE),
+    "a directory that lies elsewhere": b"II*\0" + struct.pack("<I", 2**31) + bytes(40),
+    "another width in a plane": deep_tiff(5, 7, True, t256=(4, [9])),
+    "four channels of three planes": deep_tiff(5, 7, True, t277=(3, [4]), t258=(3, [16] * 4)),
+    "a compression that there is not": deep_tiff(5, 7, False, t259=(3, [77])),
+    "a size beyond the file": deep_tiff(5, 7, False, t256=(4, [9000]), t257=(4, [9000])),
+    "a size beyond all numbers": deep_tiff(5, 7, False, t256=(4, [2**32 - 1]), t257=(4, [2**32 - 1])),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_tiff_is_refused_in_a_sentence(tmp_path, content):
+    path = str(tmp_path / "p.tif")
+    (tmp_path / "p.tif").write_bytes(content)
+    with pytest.raises(DataError) as refused:
+        images.read_photo(path)
+    assert str(refused.value).startswith(f"{path!r} ")
+    assert str(refused.value).endswith(".")
+    assert "\n" not in str(refused.value)
+    with contextlib.suppress(DataError):  # Pillow alone makes something of a few of them
+        assert images.read(path).dtype == np.uint8
+
+
+def test_a_number_in_the_place_of_the_profile_is_no_profile(tmp_path):
+    content = deep_tiff(5, 7, False, t34675=(4, [5]))
+    (tmp_path / "p.tif").write_bytes(content)
+    found = images.read_photo(tmp_path / "p.tif")
+    assert found.profile == b""
+    images.write_photo(tmp_path / "q.png", found)
+    assert same(images.read_photo(tmp_path / "q.png").pixels, deep_pixels(5, 7))
+
+
+@given(st.data(), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_whatever_stands_in_a_directory_pixels_and_alpha_have_one_size(tmp_path_factory, data, planar):
+    content = bytearray(deep_tiff(5, 7, planar))
+    for _ in range(data.draw(st.integers(1, 3))):
+        entry = 10 + 12 * data.draw(st.integers(0, 9))
+        field, kind = data.draw(st.sampled_from([(0, "<H"), (2, "<H"), (4, "<I"), (8, "<I"), (8, "<H")]))
+        top = 2 ** (16 if kind == "<H" else 32) - 1
+        number = data.draw(st.one_of(st.integers(0, 20), st.sampled_from([256, 257, 258, 277, 284, 338, top])))
+        struct.pack_into(kind, content, entry + field, min(number, top))
+    path = tmp_path_factory.getbasetemp() / "directory.tif"
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        found = images.read_photo(path)
+        assert found.pixels.ndim == 3
+        assert found.pixels.shape[2] in (1, 3)
+        assert found.alpha is None or found.alpha.shape == (*found.pixels.shape[:2], 1)
+    with contextlib.suppress(DataError):
+        assert images.read(path).ndim == 3
+
+
+@pytest.mark.parametrize("read", [images.read, images.read_photo])
+def test_a_picture_never_starts_another_program(tmp_path, monkeypatch, read):
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ghostscript.parent}:/usr/bin:/bin")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for anew
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "photo.png").write_bytes(page)
+    with pytest.raises(DataError, match="is not a picture that can be read"):
+        read(tmp_path / "photo.png")
+    assert not (tmp_path / "started").exists()
+
+
+def claiming(kind: str, side: int) -> bytes:
+    """Return a small file that claims side x side pixels."""
+    file = io.BytesIO()
+    Image.new("L", (16, 16)).save(file, kind)
+    content = bytearray(file.getvalue())
+    if kind == "JPEG":
+        at = content.index(b"\xff\xc0") + 5
+        content[at : at + 4] = struct.pack(">2H", side, side)
+    else:
+        content[16:24] = struct.pack(">2I", side, side)
+        content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("read", [images.read, images.read_photo])
+def test_a_small_file_that_claims_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch, kind, read):
+    path = tmp_path / "bomb"
+    path.write_bytes(claiming(kind, 12_000))
+    assert path.stat().st_size < 1000
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(DataError, match=r"claims 12000 x 12000 pixels, more than max-pixels \(128,000,000\)"):
+        read(path)
+    with pytest.raises(DataError, match=r"claims 12000 x 12000 pixels, more than max-pixels \(143,999,999\)"):
+        read(path, max_pixels=143_999_999)
+
+
+@pytest.mark.parametrize("read", [images.read, images.read_photo])
+def test_max_pixels_can_be_more_than_pillow_takes(tmp_path, monkeypatch, read):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    Image.fromarray(RGB).resize((20, 20)).save(tmp_path / "p.png")
+    read(tmp_path / "p.png", max_pixels=400)
+    with pytest.raises(DataError, match="claims 20 x 20 pixels"):
+        read(tmp_path / "p.png", max_pixels=399)
+    assert Image.MAX_IMAGE_PIXELS == 50
 
 
 # -- and back ----------------------------------------------------------------------------------------------------------
