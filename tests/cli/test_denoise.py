@@ -267,7 +267,10 @@ def test_damaged_pictures_of_all_kinds_do_not_cost_the_good_ones(esbench, place)
         Image.open("a.png").save(name, kind)
         content = (place / name).read_bytes()
         (place / name).write_bytes(content[: len(content) // 2])
-    (place / "x.tif").write_bytes(b"II*\0" + bytes([0, 0, 0, 128]) + bytes(40))
+    picture = Image.open("a.png")
+    picture.save("x.tif", save_all=True, append_images=[picture])
+    pages = (place / "x.tif").read_bytes().rpartition(b"\0\1\4\0")  # where the entry of the width begins
+    (place / "x.tif").write_bytes(pages[0] + b"\xff\0\4\0" + pages[2])  # the second page has none
     names = ["t.tif", "j.jpg", "w.webp", "p.png", "x.tif"]
     answer = esbench("denoise", *names, "a.png", "-o", "out", *TINY, "-q")
     assert answer.code == 1
