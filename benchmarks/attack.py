@@ -185,17 +185,24 @@ def numbers(rng: random.Random, data: bytes, _: list[bytes]) -> bytes:
 
 
 def inside(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """Damage a file so that its checksums and structure hold: PNG chunks, TIFF directories, JPEG sizes."""
+    """Damage a file so that its checksums and structure hold: chunks, directories, headers."""
     try:
         if data[:4] == b"\x89PNG":
             return _png(rng, data, others)
-        if data[:4] in (b"II*\0", b"MM\0*"):
-            return _tiff(rng, data)
-        if data[:2] == b"\xff\xd8":
+        if data[:2] == b"\xff\xd8" and rng.random() < 0.5:
             return _jpeg(rng, data)
     except (struct.error, IndexError, ValueError, zlib.error):  # damaged before, so that the structure is gone
         pass
-    return numbers(rng, data, others)
+    return directories(rng, data, others)
+
+
+def directories(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
+    """Edit the directories of a TIFF file, or of EXIF data, which are laid out like one."""
+    at = max(data.find(b"II*\0"), data.find(b"MM\0*"))
+    try:
+        return data[:at] + _tiff(rng, data[at:])
+    except (struct.error, IndexError, ValueError):
+        return numbers(rng, data, others)
 
 
 def _png(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
@@ -222,20 +229,26 @@ def _png(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
 
 
 def _any(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    return rng.choice((flips, cut, hole, numbers))(rng, data, others) if data else data
+    return rng.choice((flips, cut, hole, numbers, directories))(rng, data, others) if data else data
 
 
 def _tiff(rng: random.Random, data: bytes) -> bytes:
-    """Edit the entries of the first directory: tag, type, count or value; exchange or double them."""
+    """Edit the entries of a directory: tag, type, count or value; exchange or double them."""
     damaged, order = bytearray(data), "<" if data[:2] == b"II" else ">"
-    (at,) = struct.unpack_from(f"{order}I", data, 4)
+    found = [*struct.unpack_from(f"{order}I", data, 4)]
+    for at in found[:1]:
+        (n,) = struct.unpack_from(f"{order}H", data, at)
+        entries = [struct.unpack_from(f"{order}HHII", data, at + 2 + 12 * i) for i in range(n)]
+        found += [value for tag, _, _, value in entries if tag in (34665, 34853)]  # EXIF and place
+    at = rng.choice(found)
     (n,) = struct.unpack_from(f"{order}H", data, at)
     for _ in range(rng.choice((1, 1, 2, 3))):
         entry = at + 2 + 12 * rng.randrange(n)
         what = rng.randrange(5)
         if what == 0:
             tags = (254, 256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 324, 325, 338, 339, 34675, 34665)
-            struct.pack_into(f"{order}H", damaged, entry, rng.choice(tags))
+            tag = rng.choice(tags) if at == found[0] else rng.randrange(32)
+            struct.pack_into(f"{order}H", damaged, entry, tag)
         elif what == 1:
             struct.pack_into(f"{order}H", damaged, entry + 2, rng.randrange(20))
         elif what == 2:

@@ -84,6 +84,17 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Bytes:
     raise DataError(f"{os.fspath(path)!r} has floating-point pixels: save it with 8 or 16 bits.")
 
 
+def size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return height and width of a picture file as they are stored, without decoding it.
+
+    Raises:
+        Missing: there is no such file.
+        DataError: it is not a picture that can be read.
+    """
+    with _opened(path, MAX_PIXELS) as image:
+        return image.height, image.width
+
+
 @contextmanager
 def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[ImageFile]:
     """Open a picture file; whatever a decoder raises meanwhile becomes a sentence.
@@ -263,10 +274,23 @@ def _kept(exif: Image.Exif) -> dict[int, Any]:
     kept: dict[int, Any] = {tag: str(exif[tag]).encode("latin-1", "replace") for tag in KEPT if tag in exif}
     sizes = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)  # of the pixels before they were turned
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        values = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in sizes}
+        values = {
+            tag: value
+            for tag, value in exif.get_ifd(directory).items()
+            if tag not in sizes and _can_be_kept(int(directory), tag, value)
+        }
         if values:
             kept[int(directory)] = values
     return kept
+
+
+def _can_be_kept(directory: int, tag: int, value: Any) -> bool:
+    """Whether an EXIF value can be written again; one of a damaged file must not cost the picture in the end."""
+    try:
+        _exif({directory: {tag: value}})
+    except Exception:  # a text in the place of a number, and whatever else the encoder does not expect
+        return False
+    return True
 
 
 def _channels(photo: Photo) -> Any:
@@ -280,16 +304,16 @@ def _profile(photo: Photo, channels: int) -> bytes:
     return photo.profile if photo.profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else b""
 
 
-def _exif(photo: Photo) -> bytes:
+def _exif(values: Mapping[int, Any]) -> bytes:
     from PIL import Image
 
     exif = Image.Exif()
-    for tag, value in photo.exif.items():
+    for tag, value in values.items():
         if isinstance(value, dict):
             exif.get_ifd(tag).update(value)
         else:
             exif[tag] = value
-    return exif.tobytes() if photo.exif else b""
+    return exif.tobytes() if values else b""
 
 
 def _eight_bits(photo: Photo) -> Any:
@@ -301,7 +325,7 @@ def _eight_bits(photo: Photo) -> Any:
 
 
 def _jpeg(photo: Photo) -> bytes:
-    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo)
+    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo.exif)
     exif = exif if len(exif) < 65_500 else b""  # a segment of a JPEG holds no more
     _eight_bits(Photo(photo.pixels)).save(
         file, "JPEG", quality=95, subsampling=0, exif=exif, icc_profile=profile or None
@@ -312,7 +336,8 @@ def _jpeg(photo: Photo) -> bytes:
 def _webp(photo: Photo) -> bytes:
     """Return a WebP, which is always RGB; exact: with the colours under full transparency."""
     file, profile = io.BytesIO(), _profile(photo, 3)
-    _eight_bits(photo).save(file, "WEBP", lossless=True, exact=True, exif=_exif(photo), icc_profile=profile or None)
+    exif = _exif(photo.exif)
+    _eight_bits(photo).save(file, "WEBP", lossless=True, exact=True, exif=exif, icc_profile=profile or None)
     return file.getvalue()
 
 
@@ -324,7 +349,7 @@ def _png(photo: Photo) -> bytes:
     chunks = b""
     if profile := _profile(photo, photo.pixels.shape[2]):
         chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
-    if exif := _exif(photo):
+    if exif := _exif(photo.exif):
         chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     after_header = 33
     return data[:after_header] + chunks + data[after_header:]

@@ -708,6 +708,22 @@ def test_a_number_in_the_place_of_the_profile_is_no_profile(tmp_path):
     assert same(images.read_photo(tmp_path / "q.png").pixels, deep_pixels(5, 7))
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_an_exif_value_that_cannot_be_written_again_is_left_out_and_the_others_stay(tmp_path, suffix):
+    images.write_photo(
+        tmp_path / "p.jpg", photo(size=(16, 16), exif={CAMERA: b"Camera 1", 0x8825: {1: "N", 29: "2024:05:06"}})
+    )
+    content = (tmp_path / "p.jpg").read_bytes()
+    entry, damaged = b"\0\x1d\0\2", b"\0\6\0\2"  # the date of the place becomes its height, and stays a text
+    entry, damaged = (entry, damaged) if entry in content else (b"\x1d\0\2\0", b"\6\0\2\0")
+    assert content.count(entry) == 1
+    (tmp_path / "p.jpg").write_bytes(content.replace(entry, damaged))
+    found = images.read_photo(tmp_path / "p.jpg")
+    assert found.exif == {CAMERA: b"Camera 1", 0x8825: {1: "N"}}
+    images.write_photo(tmp_path / f"q{suffix}", found)
+    assert images.read_photo(tmp_path / f"q{suffix}").exif == found.exif
+
+
 @given(st.data(), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_whatever_stands_in_a_directory_pixels_and_alpha_have_one_size(tmp_path_factory, data, planar):

@@ -171,6 +171,7 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
 
 def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], tell: Any) -> None:
     """Draw the pictures and the curves of the first unit."""
+    from esbench.errors import DataError
     from esbench.report.figures import curves, save
     from esbench.report.levels import criteria
     from esbench.report.sheet import contact_sheet
@@ -181,7 +182,7 @@ def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], tell: Any) -> 
         report.mkdir(exist_ok=True)
         contact_sheet(unit, mine, report / "pictures.png")
         save(curves(unit, mine, criteria(rows)), report / "curves.png")
-    except OSError as error:  # the table is there; a full disk costs no more than the pictures
+    except (OSError, DataError) as error:  # the table is there; a full disk costs no more than the pictures
         say(f"No pictures could be written: {error}", err=True)
         return
     tell("", f"pictures: {report / 'pictures.png'}", f"curves:   {report / 'curves.png'}")

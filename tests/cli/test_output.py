@@ -337,3 +337,26 @@ def test_a_fifo_in_a_run_is_said(esbench, pictures, tmp_path, monkeypatch, file)
         assert "Traceback" not in answer.err
         if command == ("status", "r"):
             assert "is a FIFO, not a regular file" in answer.out + answer.err
+
+
+@pytest.mark.usefixtures("_no_hang")
+@pytest.mark.parametrize("how", ["damaged", "FIFO"])
+def test_a_picture_of_a_run_that_cannot_be_read_is_said(esbench, pictures, tmp_path, monkeypatch, how):
+    monkeypatch.chdir(tmp_path)
+    pictures("a")
+    command = ("run", "-d", "pictures", "-c", "cifs-jpeg[lam=1]", *TINY, "--out", "r")
+    assert esbench(*command).code == 0
+    (picture,) = Path("r/units").rglob("clean.png")
+    content = picture.read_bytes()
+    picture.unlink()
+    if how == "FIFO":
+        os.mkfifo(picture)
+    else:
+        picture.write_bytes(content[:20])
+    answer = esbench(*command)  # the table is there all the same
+    assert (answer.code, "No pictures could be written: " in answer.err) == (0, True)
+    replayed = esbench("replay", "r", "-c", "cifs-jpeg[lam=2]")  # for which it needs the size
+    assert (replayed.code, replayed.err.startswith("esbench: 'r/units/")) == (3, True)
+    reported = esbench("report", "r")
+    if how == "FIFO":  # a damaged one is on the page as it is
+        assert (reported.code, reported.err.startswith("esbench: 'r/units/")) == (3, True)
