@@ -43,7 +43,8 @@ LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
 KEPT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 ORIENTATION = 0x0112
 
-#: How stored pixels are turned upright, by EXIF orientation.
+#: How stored pixels are turned upright, by EXIF orientation. Pillow's own way writes the EXIF data anew, which fails on
+#: what it does not expect there.
 UPRIGHT: dict[int, Callable[[Any], Any]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -68,19 +69,17 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Bytes:
         Missing: there is no such file.
         DataError: it is not a picture that can be read.
     """
-    from PIL import ImageOps
-
-    with _opened(path, max_pixels) as opened:
-        image = ImageOps.exif_transpose(opened)
+    with _opened(path, max_pixels) as image:
         image.load()
+        turned = UPRIGHT.get(image.getexif().get(ORIENTATION, 1), np.asarray)
         if image.mode.startswith("I"):
             # 16 bits, which Pillow keeps as integers: 65535 becomes 255
             grey = np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255)
-            return grey.astype(np.uint8)[..., None]
+            return np.ascontiguousarray(turned(grey.astype(np.uint8))[..., None])
         if image.mode in ("1", "L", "LA"):
-            return np.asarray(image.convert("L"))[..., None]
+            return np.ascontiguousarray(turned(np.asarray(image.convert("L")))[..., None])
         if image.mode != "F":
-            return np.asarray(image.convert("RGB"))
+            return np.ascontiguousarray(turned(np.asarray(image.convert("RGB"))))
     raise DataError(f"{os.fspath(path)!r} has floating-point pixels: save it with 8 or 16 bits.")
 
 
@@ -225,22 +224,17 @@ def _deep(image: ImageFile) -> bool:
 
 def _photo(image: ImageFile, path: Path) -> Photo:
     """Return what an opened file holds."""
-    from PIL import ImageOps
-
     deep = _deep(image)
-    if image.format == "PNG":
-        image.load()  # its EXIF data may come last
+    if image.format == "PNG" or not deep:
+        image.load()  # EXIF data may come last; Pillow turns a TIFF by itself here
     exif, profile = image.getexif(), image.info.get("icc_profile")
     profile = profile if isinstance(profile, bytes) else b""  # a damaged TIFF may have a number there
     if deep:
-        pixels = UPRIGHT.get(exif.get(ORIENTATION, 1), np.asarray)(_decoded(image, path))
+        pixels = _decoded(image, path)
     else:
-        upright = ImageOps.exif_transpose(image)
-        grey = upright.mode in ("1", "L", "LA")
-        mode = "LA" if grey else "RGBA"
-        if not upright.has_transparency_data:
-            mode = mode[:-1]
-        pixels = np.asarray(upright.convert(mode))
+        mode = "LA" if image.mode in ("1", "L", "LA") else "RGBA"
+        pixels = np.asarray(image.convert(mode if image.has_transparency_data else mode[:-1]))
+    pixels = UPRIGHT.get(exif.get(ORIENTATION, 1), np.asarray)(pixels)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     n = 1 if pixels.shape[2] < 3 else 3  # what comes after them is alpha
     alpha = pixels[..., n:] if pixels.shape[2] > n else None

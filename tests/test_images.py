@@ -718,8 +718,11 @@ def test_an_exif_value_that_cannot_be_written_again_is_left_out_and_the_others_s
     entry, damaged = (entry, damaged) if entry in content else (b"\x1d\0\2\0", b"\6\0\2\0")
     assert content.count(entry) == 1
     (tmp_path / "p.jpg").write_bytes(content.replace(entry, damaged))
+    with Image.open(tmp_path / "p.jpg") as opened, pytest.raises(TypeError):
+        opened.getexif().tobytes()
     found = images.read_photo(tmp_path / "p.jpg")
     assert found.exif == {CAMERA: b"Camera 1", 0x8825: {1: "N"}}
+    assert found.pixels.shape == images.read(tmp_path / "p.jpg").shape == (24, 16, 3)  # turned all the same
     images.write_photo(tmp_path / f"q{suffix}", found)
     assert images.read_photo(tmp_path / f"q{suffix}").exif == found.exif
 
