@@ -710,9 +710,8 @@ def test_a_number_in_the_place_of_the_profile_is_no_profile(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 def test_an_exif_value_that_cannot_be_written_again_is_left_out_and_the_others_stay(tmp_path, suffix):
-    images.write_photo(
-        tmp_path / "p.jpg", photo(size=(16, 16), exif={CAMERA: b"Camera 1", 0x8825: {1: "N", 29: "2024:05:06"}})
-    )
+    exif = {CAMERA: b"Camera 1", 0x0112: 6, 0x8825: {1: "N", 29: "2024:05:06"}}
+    images.write_photo(tmp_path / "p.jpg", photo(size=(16, 24), exif=exif))
     content = (tmp_path / "p.jpg").read_bytes()
     entry, damaged = b"\0\x1d\0\2", b"\0\6\0\2"  # the date of the place becomes its height, and stays a text
     entry, damaged = (entry, damaged) if entry in content else (b"\x1d\0\2\0", b"\6\0\2\0")

@@ -238,6 +238,16 @@ def test_streams_that_are_closed_are_nobodys_files(tmp_path):
     assert Image.open(out).size == (24, 20)
 
 
+def test_a_name_that_the_encoding_of_the_results_does_not_have_is_shown(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "日.png")
+    command = [sys.executable, "-m", "esbench", "measure", "-c", "cifs-jpeg[lam=0]", "日.png"]
+    streams = {"cwd": tmp_path, "env": os.environ | {"PYTHONIOENCODING": "latin-1"}, "capture_output": True}
+    done = subprocess.run(command, **streams)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u65e5.png" in done.stdout
+    assert json.loads(subprocess.run([*command, "--json"], **streams).stdout)[0]["image"] == "日.png"
+
+
 LONG = "x" * 5000
 
 
