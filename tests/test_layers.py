@@ -166,7 +166,8 @@ def test_nothing_below_the_command_line_knows_it(name):
 #: The floors of the house, from the ground up: a room knows those of its own floor and of the floors below. Imports
 #: inside of functions count as well.
 FLOORS = (
-    ("errors", "seeds", "pictures", "metrics", "events", "torch_state"),
+    ("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable"),
+    ("disk", "loading"),
     ("records", "noise", "images", "device", "cache", "average"),
     ("observation", "params", "hookspecs", "models"),
     ("frames", "kinds"),

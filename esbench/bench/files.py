@@ -8,10 +8,11 @@ import re
 import struct
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from esbench import disk
 from esbench.errors import DataError, Missing
 
 #: Where a table says whose it is: in the footer, the key, then the value with its length before it.
@@ -19,29 +20,6 @@ WHOSE = re.compile(rb"esbench-unit\x18[\x00-\xff]{1,2}?([A-Za-z0-9_.-]+)", re.DO
 
 #: Where a picture says whose it is.
 TEXT = re.compile(rb"tEXtesbench-unit\0([A-Za-z0-9_.-]+)\n")
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
-    into(path, lambda part: part.write_bytes(data))
-
-
-def into(path: Path, make: Callable[[Path], Any], suffix: str = "") -> None:
-    """Write a file, whole or not at all.
-
-    Args:
-        path: the file.
-        make: writes it to the path that it is given, which ends with `suffix`.
-        suffix: of the path.
-    """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{suffix}")
-    try:
-        make(part)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def folder(path: Path) -> None:
@@ -76,7 +54,8 @@ def write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, An
 
     metadata = {"esbench": json.dumps(made_by), "esbench-unit": id}
     table = pa.table(dict(columns)).replace_schema_metadata(metadata)
-    into(path, lambda part: pq.write_table(table, part, compression="zstd", write_page_checksum=True))
+    with disk.replacing(path) as part:
+        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any], str | None]:

@@ -8,6 +8,7 @@ without memory that is measured less often has the values that it had, at fewer 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from esbench import images
 from esbench.bench.store import Unit
-from esbench.errors import DataError
 from esbench.metrics import finite
 from esbench.params import split
 from esbench.stopping.rule import Stop
@@ -168,11 +169,4 @@ def _without(text: str, names: Iterable[str]) -> tuple[str, dict[str, str]]:
 
 
 def _pixels(unit: Unit) -> int:
-    from PIL import Image
-
-    path = unit.image("clean") or unit.image_path("clean")
-    try:
-        with Image.open(path) as picture:
-            return picture.width * picture.height
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
+    return math.prod(images.size(unit.image("clean") or unit.image_path("clean")))

@@ -33,10 +33,15 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: it is not there.
     """
     try:
+        disk.regular(path)
         text = path.read_bytes().decode()
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be shown to anybody
+    except Missing:
+        raise FileNotFoundError(path) from None
+    except DataError as error:
+        raise Damaged(str(error)) from error
     except (FileNotFoundError, NotADirectoryError):
         raise
     except (OSError, ValueError, RecursionError) as error:

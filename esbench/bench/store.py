@@ -32,10 +32,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from esbench import plain
+from esbench import disk, plain
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
-from esbench.bench.files import TEXT, WHOSE, folder, into, no_folder, read_table, signed, write, write_table
+from esbench.bench.files import TEXT, WHOSE, folder, no_folder, read_table, signed, write_table
 from esbench.bench.shapes import FORMAT, Damaged, read_json, record_fault, result_fault
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.errors import Busy, ConfigError, DataError, EsbenchError, Missing, Unavailable, UsageError
@@ -101,8 +101,8 @@ class Run:
                     record["plan"] = sorted(path.parent.name for path in self.path.glob("units/*/spec.json"))
             record["plan"] = list(dict.fromkeys([*record["plan"], *plan]))
             record["commands"].append(dict(entry))
-            write(self.path / "run.json", _json(record))
-            write(self.path / "run.toml", config.to_toml().encode())
+            disk.write(self.path / "run.json", _json(record))
+            disk.write(self.path / "run.toml", config.to_toml().encode())
 
     @contextlib.contextmanager
     def lock(self, shard: tuple[int, int] = (1, 1)) -> Iterator[None]:
@@ -291,8 +291,9 @@ class Unit:
         if (self.path / "result.json").exists() or not path.exists():
             return ""
         try:
+            disk.regular(path)
             text = path.read_bytes().decode(errors="replace").strip()
-        except OSError as error:
+        except (OSError, EsbenchError) as error:
             text = f"{str(path)!r} cannot be read: {error}."
         return text or "It failed, and error.txt does not say why."
 
@@ -346,7 +347,7 @@ class Unit:
             no_folder(path)
         folder(self.path / "criteria")
         folder(self.path / "images")
-        write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
+        disk.write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -384,12 +385,8 @@ class Unit:
         Raises:
             OSError: there is no room for it.
         """
-
-        def make(part: Path) -> None:
-            with open(part, "wb") as file:
-                file.writelines(plain.dumps({"unit": self.id, "state": state}))
-
-        into(self.path / "checkpoint.pt", make)
+        with disk.replacing(self.path / "checkpoint.pt") as part, open(part, "wb") as file:
+            file.writelines(plain.dumps({"unit": self.id, "state": state}))
         (self.path / "error.txt").unlink(missing_ok=True)  # it came further than where it failed
 
     def checkpoint(self) -> dict[str, Any] | None:
@@ -401,6 +398,7 @@ class Unit:
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
+        disk.regular(path)
         try:
             found = plain.loads(path.read_bytes())
             id, state = found["unit"], found["state"]
@@ -427,20 +425,18 @@ class Unit:
         """Write a picture, uint8 (H, W, C)."""
         from esbench import images
 
-        def make(part: Path) -> None:
+        with disk.replacing(self.image_path(name), suffix=".png") as part:
             images.write(part, image)
             part.write_bytes(signed(part.read_bytes(), self.id))
 
-        into(self.image_path(name), make, suffix=".png")
-
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result: from now on the unit is done."""
-        write(self.path / "result.json", _json({"unit": self.id, **result}))
+        disk.write(self.path / "result.json", _json({"unit": self.id, **result}))
 
     def write_error(self, text: str) -> None:
         """Write down why the unit failed."""
         folder(self.path)
-        write(self.path / "error.txt", text.encode(errors="backslashreplace"))
+        disk.write(self.path / "error.txt", text.encode(errors="backslashreplace"))
 
 
 def status(unit: Unit) -> dict[str, Any]:
@@ -478,7 +474,10 @@ def _held(path: Path, *, shared: bool = False, wait: bool = True, mode: str = "a
 
     Raises:
         BlockingIOError: another process holds it, and we are not to wait.
+        DataError: there is something else in its place.
     """
+    if path.exists():
+        disk.regular(path)
     with open(path, mode) as file:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import importlib
+import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import click
+import click.utils
 
-from esbench import __version__
-from esbench.errors import EsbenchError, did_you_mean
+from esbench import __version__, disk
+from esbench.cli import output
+from esbench.errors import EsbenchError, Unavailable, did_you_mean
+
+#: What the system says of a file through no fault of ours: its name, its owner, its disk.
+SYSTEM = {
+    getattr(errno, name)
+    for name in ("EACCES", "EDQUOT", "EIO", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOSPC", "EPERM", "EROFS")
+}
 
 #: command -> its module, and its line in the list.
 COMMANDS = {
@@ -36,6 +47,9 @@ COMMANDS = {
     "new-plugin": ("new", "A plugin that installs, lists and passes its own test, from the template."),
     "env": ("env", "Versions, device and plugins: what an issue report needs."),
 }
+
+#: Said where what is printed does not arrive.
+UNWRITTEN = "The results cannot be written to standard output: {}."
 
 
 class Commands(click.Group):
@@ -80,11 +94,13 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
-    try:
-        with _output():
-            code = _command()
-    except BrokenPipeError:  # whoever read it has seen enough
-        code = 1
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller: the next file must not get its number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding does not have is shown as Python writes it
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with _output():
+        code = _flushed(_command())
     atexit.register(_close_output)
     sys.exit(code)
 
@@ -93,6 +109,7 @@ def _command() -> int:
     """Run a command and return its exit code."""
     try:
         code = cli.main(prog_name="esbench", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, click.exceptions.Abort):
         _say("interrupted: what was finished stays, and the same command goes on")
         return 130
@@ -104,13 +121,19 @@ def _command() -> int:
     except EsbenchError as error:
         _say(str(error))
         return error.exit_code
-    except Exception:
-        import traceback
-
-        traceback.print_exc()
+    except Exception as error:
+        if (
+            isinstance(error, OSError)
+            and traceback.extract_tb(error.__traceback__)[-1].filename == click.utils.__file__
+        ):
+            _say(UNWRITTEN.format(disk.reason(error)))
+            return Unavailable.exit_code
+        if isinstance(error, OSError) and error.errno in SYSTEM and error.filename is not None:
+            _say(f"{os.fspath(error.filename)!r} cannot be used: {disk.reason(error)}.")
+            return Unavailable.exit_code
+        output.say(*traceback.format_exc().splitlines(), err=True)
         _say("this is a mistake in esbench or one of its plugins; the lines above and 'esbench env' help to mend it")
         return 4
-    return code if isinstance(code, int) else 0
 
 
 @contextlib.contextmanager
@@ -144,13 +167,31 @@ def _close_output() -> None:
         os.dup2(2, 1)
 
 
+def _flushed(code: int) -> int:
+    """Write what is left of stdout and stderr, and return the exit code: that of the command, if its results arrived.
+
+    A stream that cannot be written is let go, or Python would try again, and end with a code of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if isinstance(error, BrokenPipeError):  # whoever read it has seen enough
+                code = code or 1
+            elif stream is sys.stdout and code == 0:
+                _say(UNWRITTEN.format(disk.reason(error)))
+                code = Unavailable.exit_code
+    return code
+
+
 def _sentence(error: click.ClickException) -> str:
     """Return click's message; its own guesses at a mistyped option are too free."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         known = [name for p in error.ctx.command.get_params(error.ctx) for name in p.opts]
         return f"No option {error.option_name!r}. {did_you_mean(error.option_name, known)}".strip()
-    return error.format_message()
+    return " ".join(error.format_message().split())
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"esbench: {sentence}", err=True)
+    output.say(f"esbench: {sentence}", err=True)

@@ -7,6 +7,7 @@ piecewise constant in mu, and so is the mean PSNR over pictures: all pieces are 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from esbench import params
+from esbench import images, params
 from esbench.bench.results import Results
 from esbench.bench.store import Unit
 from esbench.builtin.criteria.cifs import Cifs
@@ -206,10 +207,7 @@ def curves(results: Results, units: Iterable[str], criterion: str) -> dict[float
 
 def pixels(unit: Unit) -> int:
     """Return H W of a unit's picture."""
-    from PIL import Image
-
-    with Image.open(unit.image("clean") or unit.image_path("clean")) as picture:
-        return picture.width * picture.height
+    return math.prod(images.size(unit.image("clean") or unit.image_path("clean")))
 
 
 def measured(text: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from esbench import disk, images
 from esbench.bench.store import Run, Unit
 from esbench.report.figures import psnr_range, value_range
 from esbench.report.levels import criteria, level, levels
@@ -169,6 +170,7 @@ def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
 
 def picture(path: Path, whole: bool) -> str:
     """Return a picture as a data address: the file as it is, or the middle of it without loss."""
+    disk.regular(path)
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes() if whole else _middle(path)).decode()}"
 
 
@@ -191,11 +193,8 @@ def _fit(run: Run, by_unit: dict[str, list[dict[str, Any]]]) -> bool:
 def _middle(path: Path) -> bytes:
     from PIL import Image
 
-    with Image.open(path) as image:
-        w, h = image.size
-        left, top = max(0, (w - SIDE) // 2), max(0, (h - SIDE) // 2)
-        part, buffer = image.crop((left, top, min(w, left + SIDE), min(h, top + SIDE))), io.BytesIO()
-        part.save(buffer, format="PNG")
+    part, buffer = images.centre_crop(images.read(path), SIDE), io.BytesIO()
+    Image.fromarray(part[..., 0] if part.shape[2] == 1 else part).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

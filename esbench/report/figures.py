@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from esbench.bench.store import Unit
+from esbench.disk import write
 from esbench.report.levels import criteria, level, levels, units
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def curves(unit: Unit, rows: Rows, names: Sequence[str]) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure into a file, in the format of its suffix, and return the path."""
-    path.write_bytes(written(figure, path.suffix[1:]))
+    write(path, written(figure, path.suffix[1:]))
     return path
 
 

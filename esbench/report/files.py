@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from esbench.bench.files import write
 from esbench.bench.results import Results
+from esbench.disk import write
 from esbench.report import embed, figures, html
 from esbench.report.levels import VIEWS, comparison, criteria, numbers
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from esbench.printable import printable
+
 #: What LaTeX takes for more than a character.
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -70,9 +72,11 @@ class Table:
 
     def text(self) -> str:
         """Return aligned columns; columns of numbers are set to the right."""
-        cells, right = self._cells(), self._right()
-        widths = [max(map(len, column)) for column in zip(self.head, *cells, strict=True)]
-        lines = [self.head, tuple("-" * width for width in widths), *cells]
+        # a name may hold a new line, or what controls a terminal
+        head, *cells = ([printable(cell) for cell in line] for line in (self.head, *self._cells()))
+        right = self._right()
+        widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+        lines = [head, ["-" * width for width in widths], *cells]
         return "\n".join(
             "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
             for line in lines

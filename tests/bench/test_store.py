@@ -3,9 +3,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +11,7 @@ from esbench.bench import store
 from esbench.bench.config import Config
 from esbench.bench.grid import unit_id
 from esbench.bench.spec import UnitSpec
-from esbench.bench.store import Run, Unit, slug, write
+from esbench.bench.store import Run, Unit, slug
 from esbench.errors import ConfigError, DataError, Missing, Unavailable, UsageError
 from esbench.images import read
 
@@ -52,43 +49,7 @@ def begun(path, config=None, plan=("a",)) -> Run:
     return run
 
 
-# -- files
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path):
-    write(tmp_path / "a", b"old")
-    write(tmp_path / "a", b"new")
-    assert (tmp_path / "a").read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a"]
-
-
-def test_a_write_that_fails_leaves_the_old_content_and_nothing_beside_it(tmp_path, monkeypatch):
-    write(tmp_path / "a", b"old")
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write(tmp_path / "a", b"new")
-    assert (tmp_path / "a").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a"]
-
-
-@pytest.mark.parametrize("moment", ["fsync", "replace"])
-def test_a_write_that_is_killed_leaves_the_old_content(tmp_path, moment):
-    write(tmp_path / "a", b"old")
-    code = (
-        "import os, signal, sys, pathlib\n"
-        "from esbench.bench import store\n"
-        f"os.{moment} = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "store.write(pathlib.Path(sys.argv[1]), b'new' * 9999)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert (tmp_path / "a").read_bytes() == b"old"
-    rest = [name for name in os.listdir(tmp_path) if name != "a"]
-    assert all(name.startswith(".") for name in rest)
+# -- names
 
 
 def test_criteria_with_parameters_have_files_of_their_own():
@@ -244,7 +205,7 @@ def test_a_truncated_table_is_said_in_a_sentence(unit, part):
 
 
 def test_what_is_missing_or_damaged_in_a_unit_is_named(unit):
-    with pytest.raises(Missing, match=r"There is no '.*trace\.parquet'\."):
+    with pytest.raises(Missing, match=r"There is no file '.*trace\.parquet'\."):
         unit.trace()
     (unit.path / "result.json").write_text("{")
     with pytest.raises(DataError, match=r"result\.json' cannot be read: "):

@@ -146,7 +146,7 @@ CASES = {
     "measure without a criterion": (("measure", "good/a.png"), 2, "Missing option '-c' / '--criterion'"),
     "measure what is not there": (("measure", "-c", "loss", "none.png"), 3, "There is no file 'none.png'."),
     "measure a text": (("measure", "-c", "loss", "text.png"), 3, "'text.png' is not a picture that can be read"),
-    "measure a folder": (("measure", "-c", "loss", "good"), 3, "'good' cannot be read as a picture"),
+    "measure a folder": (("measure", "-c", "loss", "good"), 3, "'good' is a folder: name the pictures in it"),
     "measure by nothing": (("measure", "-c", "zzz", "good/a.png"), 2, "No criterion 'zzz'."),
     "show nothing": (("show", "cifs-jpg"), 2, "No criterion 'cifs-jpg'. Did you mean 'cifs-jpeg'?"),
     "list nothing": (("list", "things"), 2, "'things' is not one of 'criteria', 'codecs'"),
