@@ -165,7 +165,8 @@ class _Bands:
 
     Sums over products of neighbours are scalar products: of |m| with |m| moved by the way to the neighbour, of m^2 with
     m^2 moved, and so on, and no product is written down. For that the map lies in one line, with a column of nothing
-    between its rows; above those of a band lies the last one of the band before.
+    between its rows; above those of a band lies the last one of the band before. The line is float64: a library chooses
+    in what order it sums a scalar product, and in float32 some orders are 2e-5 off after so many values.
     """
 
     def __init__(self, h: int, w: int) -> None:
@@ -177,10 +178,10 @@ class _Bands:
         self.rows = rows = -(-h // bands)
         self.x = torch.empty(rows + 6, w + 6)
         self.wide = torch.empty(rows + 6, w)
-        self.mu, self.variance, self.room = torch.empty(3, rows, w)
+        self.mu, self.difference, self.variance, self.room = torch.empty(4, rows, w)
         self.across, self.down = nss.taps(self.x, 1), nss.taps(self.wide, 0)
-        self.m = torch.zeros(rows + 1, w + 1)
-        self.power = torch.empty(self.m.numel())
+        self.m = torch.zeros(rows + 1, w + 1, dtype=torch.float64)
+        self.power = torch.empty_like(self.m).view(-1)
         own = self.power[w + 1 :]
         self.pairs = [(own, torch.ones_like(own)), (own[:-1], own[1:])]
         self.pairs += [(self.power[:-way], self.power[way:]) for way in (w + 1, w + 2, w)]
@@ -201,9 +202,14 @@ class _Bands:
         for top in range(0, h, self.rows):
             band = slice(top, top + self.rows)
             self._normalise(padded[top : top + self.rows + 6], [columns[band] for columns in loose])
-            sums = (torch.dot(a, b).item() for _ in self._powers() for a, b in self.pairs)
-            total = [s + more for s, more in zip(total, sums, strict=True)]
+            total = [s + more for s, more in zip(total, self.products(), strict=True)]
         return torch.tensor(total, dtype=torch.float64).view(5, 5)
+
+    def products(self) -> list[float]:
+        """Return the 25 sums over the rows that the map has now."""
+        import torch
+
+        return [torch.dot(a, b).item() for _ in self._powers() for a, b in self.pairs]
 
     def _normalise(self, padded: torch.Tensor, loose: Sequence[torch.Tensor]) -> None:
         """Make the map of some rows; `loose` are the last columns of their mean and of their mean square."""
@@ -214,14 +220,14 @@ class _Bands:
         n = len(padded) - 6
         self.x[: n + 6] = padded
         self.m[0] = self.m[-1]
-        m = self.m[1:, :-1]
         self._blur(self.mu, *loose[:1])
-        torch.sub(self.x[3:-3, 3:-3], self.mu, out=m)
+        torch.sub(self.x[3:-3, 3:-3], self.mu, out=self.difference)
         self.x.square_()
         self._blur(self.variance, *loose[1:])
         # what is divided by infinity drops out; a square root in two steps, as MKL's own is slow where it finds 0
         variance = torch.threshold_(self.variance.sub_(self.mu.square_()), -1e-30, math.inf)
-        m.div_(variance.rsqrt_().reciprocal_().add_(nss.number(1 / 255)))
+        self.difference.div_(variance.rsqrt_().reciprocal_().add_(nss.number(1 / 255)))
+        self.m[1:, :-1] = self.difference
         self.m[n + 1 :] = 0
 
     def _blur(self, out: torch.Tensor, loose: torch.Tensor | None = None) -> None:
