@@ -165,8 +165,9 @@ class _Bands:
 
     Sums over products of neighbours are scalar products: of |m| with |m| moved by the way to the neighbour, of m^2 with
     m^2 moved, and so on, and no product is written down. For that the map lies in one line, with a column of nothing
-    between its rows; above those of a band lies the last one of the band before. The line is float64: a library chooses
-    in what order it sums a scalar product, and in float32 some orders are 2e-5 off after so many values.
+    between its rows; above those of a band lies the last one of the band before. A library chooses in what order it
+    sums a scalar product, and in float32 some orders are 2e-5 off after so many values. So it is float64, except for
+    signs and counts, which float32 adds up exactly.
     """
 
     def __init__(self, h: int, w: int) -> None:
@@ -178,13 +179,19 @@ class _Bands:
         self.rows = rows = -(-h // bands)
         self.x = torch.empty(rows + 6, w + 6)
         self.wide = torch.empty(rows + 6, w)
-        self.mu, self.difference, self.variance, self.room = torch.empty(4, rows, w)
+        self.mu, self.variance, self.room = torch.empty(3, rows, w)
         self.across, self.down = nss.taps(self.x, 1), nss.taps(self.wide, 0)
-        self.m = torch.zeros(rows + 1, w + 1, dtype=torch.float64)
-        self.power = torch.empty_like(self.m).view(-1)
-        own = self.power[w + 1 :]
-        self.pairs = [(own, torch.ones_like(own)), (own[:-1], own[1:])]
-        self.pairs += [(self.power[:-way], self.power[way:]) for way in (w + 1, w + 2, w)]
+        self.m = torch.zeros(rows + 1, w + 1)
+        self.sign = torch.empty(self.m.numel())
+        self.power = self.sign.double()
+        self.of_sign, self.of_power = self._pairs(self.sign), self._pairs(self.power)
+
+    def _pairs(self, power: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return what is multiplied for the sum over the map itself and over each product with a neighbour."""
+        w = self.m.shape[1] - 1
+        own = power[w + 1 :]
+        pairs = [(own, own.new_ones(len(own))), (own[:-1], own[1:])]
+        return pairs + [(power[:-way], power[way:]) for way in (w + 1, w + 2, w)]
 
     def sums(self, padded: torch.Tensor) -> torch.Tensor:
         """Return float64 (5, 5): sums of powers of the map of a picture, and of those of its four products.
@@ -209,7 +216,7 @@ class _Bands:
         """Return the 25 sums over the rows that the map has now."""
         import torch
 
-        return [torch.dot(a, b).item() for _ in self._powers() for a, b in self.pairs]
+        return [torch.dot(a, b).item() for pairs in self._powers() for a, b in pairs]
 
     def _normalise(self, padded: torch.Tensor, loose: Sequence[torch.Tensor]) -> None:
         """Make the map of some rows; `loose` are the last columns of their mean and of their mean square."""
@@ -220,14 +227,14 @@ class _Bands:
         n = len(padded) - 6
         self.x[: n + 6] = padded
         self.m[0] = self.m[-1]
+        m = self.m[1:, :-1]
         self._blur(self.mu, *loose[:1])
-        torch.sub(self.x[3:-3, 3:-3], self.mu, out=self.difference)
+        torch.sub(self.x[3:-3, 3:-3], self.mu, out=m)
         self.x.square_()
         self._blur(self.variance, *loose[1:])
         # what is divided by infinity drops out; a square root in two steps, as MKL's own is slow where it finds 0
         variance = torch.threshold_(self.variance.sub_(self.mu.square_()), -1e-30, math.inf)
-        self.difference.div_(variance.rsqrt_().reciprocal_().add_(nss.number(1 / 255)))
-        self.m[1:, :-1] = self.difference
+        m.div_(variance.rsqrt_().reciprocal_().add_(nss.number(1 / 255)))
         self.m[n + 1 :] = 0
 
     def _blur(self, out: torch.Tensor, loose: torch.Tensor | None = None) -> None:
@@ -238,16 +245,21 @@ class _Bands:
         if loose is not None:
             out[: len(loose), -loose.shape[1] :] = loose
 
-    def _powers(self) -> Iterator[torch.Tensor]:
-        """Put into `power` one after another the sign of the map, 1 where it counts, |m|, m |m|, m^2."""
+    def _powers(self) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+        """Give the pairs one after another of the sign of the map, 1 where it counts, |m|, m |m|, m^2."""
         import torch
 
-        m, power = self.m.view(-1), self.power
-        yield torch.sign(m, out=power)
-        yield power.abs_()
-        yield torch.abs(m, out=power)
-        yield power.mul_(m)
-        yield torch.mul(m, m, out=power)
+        m, sign, power = self.m.view(-1), self.sign, self.power
+        torch.sign(m, out=sign)
+        yield self.of_sign
+        sign.abs_()
+        yield self.of_sign
+        power.copy_(m).abs_()
+        yield self.of_power
+        power.mul_(m)
+        yield self.of_power
+        power.abs_()
+        yield self.of_power
 
 
 # -- model -------------------------------------------------------------------------------------------------------------
