@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -21,6 +21,9 @@ from esbench.cli.output import json_option, print_json
 from esbench.cli.progress import LINE_EVERY
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
 from esbench.restoration.denoise import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Denoised, Denoising, Options, Position
+
+if TYPE_CHECKING:
+    from esbench.report.denoise_page import Section
 
 #: Steps of an optimisation that do not count for its speed: the first ones are slow.
 SLOW = 3
@@ -101,7 +104,7 @@ class Job:
     pixel_steps: int = 0
     reason: str = ""
     denoised: Denoised | None = None
-    section: str = ""
+    section: Section | None = None
 
     def look(self, options: Options) -> None:
         """Find out before any work what would stop it.
@@ -243,7 +246,7 @@ def _work(jobs: Sequence[Job], options: Options, display: Display, report: Path 
 def _write_report(report: Path, jobs: Sequence[Job]) -> None:
     from esbench.report import denoise_page
 
-    sections = [job.section for job in jobs if job.section]
+    sections = [job.section for job in jobs if job.section is not None]
     if sections:
         report.write_text(denoise_page.page(sections), encoding="utf-8")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 #: What LaTeX takes for more than a character.
 LATEX = {
@@ -97,17 +100,23 @@ class Table:
         begin, end = f"\\begin{{tabular}}{{{columns}}}", "\\end{tabular}"
         return "\n".join([begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end])
 
-    def html(self) -> str:
-        """Return a `<table>`; a row is named by its first cell, cells of columns of numbers have the class `number`."""
-        kinds = [' class="number"' if right else "" for right in self._right()]
-        names = [f'<th scope="col"{k}>{html.escape(name)}</th>' for k, name in zip(kinds, self.head, strict=True)]
-        head = f"<tr>{''.join(names)}</tr>"
-        tags = ['th scope="row"', *("td" for _ in kinds[1:])]
+    def html(self, caption: str = "", keys: Mapping[str, str] = MappingProxyType({})) -> Markup:
+        """Return a `<table>`; a row is named by its first cell, cells of columns of numbers have the class `number`.
+
+        What follows the mean in a cell, as in `27.34 ± 2.10 (22/24)`, is small: a narrow page has it below the mean.
+
+        Args:
+            caption: above the table.
+            keys: markup that stands before the name of a row, by that name.
+        """
+        from esbench.report.templating import render
+
+        right = self._right()
         rows = [
-            f"<tr>{''.join(f'<{t}{k}>{c}</{t[:2]}>' for t, k, c in zip(tags, kinds, row, strict=True))}</tr>"
-            for row in self._marked([[html.escape(cell) for cell in row] for row in self._cells()], "<b>{}</b>")
+            [(*_parts(cell, right[i]), (r, i) in self.bold) for i, cell in enumerate(row)]
+            for r, row in enumerate(self._cells())
         ]
-        return "\n".join(["<table>", "<thead>", head, "</thead>", "<tbody>", *rows, "</tbody>", "</table>"])
+        return render("table.html", head=self.head, right=right, rows=rows, caption=caption, keys=keys)
 
     def csv(self) -> str:
         """Return comma-separated values; numbers with all their digits, None as nothing."""
@@ -129,6 +138,16 @@ class Table:
         ]
 
 
+def markdown(tables: Iterable[tuple[str, Table]]) -> str:
+    """Return tables for Markdown, each under its title."""
+    return "\n\n".join(f"**{_markdown(title)}**\n\n{table.markdown()}" for title, table in tables)
+
+
+def latex(tables: Iterable[tuple[str, Table]]) -> str:
+    """Return tables for LaTeX, each under its title in a comment."""
+    return "\n\n".join(f"% {' '.join(title.split())}\n{table.latex()}" for title, table in tables)
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
@@ -143,6 +162,12 @@ def _number(cell: str) -> float | None:
     """Return the number that a cell begins with: 27.0 of `27.00 ± 0.82`."""
     found = re.match(r"[-+]?\d+(\.\d*)?(e[-+]?\d+)?", cell)
     return float(found[0]) if found else None
+
+
+def _parts(cell: str, right: bool) -> tuple[str, str]:
+    """Return the mean of a cell of numbers, and what follows it."""
+    mean, space, rest = cell.partition(" ")
+    return (mean, space + rest) if right and rest[:1] in ("±", "(") else (cell, "")
 
 
 def _markdown(cell: str) -> str:

@@ -121,7 +121,7 @@ def test_whatever_the_cells_hold_they_stay_in_their_places(rows):
     assert list(csv.reader(io.StringIO(table.csv(), newline=""))) == [["a|b", "<i>"], *map(list, rows)]
     assert all(len(re.findall(r"(?<!\\)&", line)) == 1 for line in table.latex().splitlines()[4:-2])
     page = Cells()
-    page.feed(table.html())
+    page.feed(str(table.html()))
     assert page.rows == [["a|b", "<i>"], *map(list, rows)]
     assert page.tags == {"table", "thead", "tbody", "tr", "th"} | ({"td"} if rows else set())
 
