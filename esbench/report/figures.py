@@ -243,7 +243,8 @@ def element(figure: Figure, name: str, label: str) -> Markup:
         part.tag = _local(part.tag)
         part.attrib = {_local(key): value.replace("#000000", "currentColor") for key, value in part.attrib.items()}
         if part.tag == "text":
-            part.set("style", re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", part.get("style", "")))
+            size = re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", part.get("style", ""))
+            part.set("style", re.sub(r"font-family: [^;]*;? ?", "", size))
         for key, value in part.attrib.items():
             if key == "id":
                 part.set(key, f"{name}-{value}")

@@ -17,7 +17,13 @@ DONE = {f"u{i}": result(a="foo", b="bar", wmv="esbench") for i in range(4)}
 
 
 def test_failures_are_grouped_by_criterion_and_reason():
-    failed = [("u0", "a", "too slow"), ("u1", "b", "hung"), ("u2", "a", "too slow"), ("u3", "a", "died"), ("x", "", "?")]
+    failed = [
+        ("u0", "a", "too slow"),
+        ("u1", "b", "hung"),
+        ("u2", "a", "too slow"),
+        ("u3", "a", "died"),
+        ("x", "", "?"),
+    ]
     whole, slow, hung, died = grouped(failed, DONE)
     assert (whole.criterion, whole.maker, whole.units) == ("", "", ("x",))
     assert (slow.criterion, slow.maker, slow.reason) == ("a", "foo 1.2 (version 3)", "too slow")
@@ -27,7 +33,11 @@ def test_failures_are_grouped_by_criterion_and_reason():
 
 def test_the_alarm_counts_plugins_and_columns():
     assert alarm([], DONE, 4) == ""
-    assert alarm([("u0", "a", "x"), ("u1", "b", "y"), ("u2", "b", "y")], DONE, 4) == "2 plugins failed on 3 of 12 columns."
+    assert (
+        alarm([("u0", "a", "x"), ("u1", "b", "y"), ("u2", "b", "y")], DONE, 4) == "2 plugins failed on 3 of 12 columns."
+    )
     assert alarm([("u0", "a", "x")], DONE, 4) == "1 plugin failed on 1 of 12 columns."
     assert alarm([("u0", "wmv", "x")], DONE, 4) == "1 criterion failed on 1 of 12 columns."
-    assert alarm([("v", "", "x"), ("u0", "a", "x")], DONE, 5) == "1 of 5 units failed; 1 plugin failed on 1 of 12 columns."
+    assert (
+        alarm([("v", "", "x"), ("u0", "a", "x")], DONE, 5) == "1 of 5 units failed; 1 plugin failed on 1 of 12 columns."
+    )

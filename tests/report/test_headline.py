@@ -25,8 +25,8 @@ B = [row("b", f"p{i}", gap) for i, gap in enumerate((1.5, 2.5, 3.5, 2.5))]
 
 def test_the_best_is_named_with_n_and_the_paired_difference_to_the_next_one():
     assert headline(A + B) == (
-        "a stops closest to the peak: 2.00 dB below it on average over 4 units, 0.50 dB more for b (95 % interval of the "
-        "paired difference +0.50 to +0.50 dB). Without early stopping 6.00 dB are lost."
+        "a stops closest to the peak: 2.00 dB below it on average over 4 units, 0.50 dB more for b "
+        "(95 % interval of the paired difference +0.50 to +0.50 dB). Without early stopping 6.00 dB are lost."
     )
 
 

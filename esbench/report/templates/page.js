@@ -64,12 +64,13 @@ function choose(changes) {
 
 // -- the map ----------------------------------------------------------------------------------------------------------
 
-const form = document.querySelector(".filters"), body = document.querySelector(".map tbody");
+const filters = document.querySelector(".filters"), filter = (name) => filters.querySelector(`[name="${name}"]`);
+const body = document.querySelector(".map tbody");
 const lines = [...body.rows], sorters = [...document.querySelectorAll(".map button")];
 
 function drawMap() {
-  for (const name of ["noise", "picture"]) form.elements[name].value = state[name];
-  form.elements.failed.checked = state.failed === "1";
+  for (const name of ["noise", "picture"]) filter(name).value = state[name];
+  filter("failed").checked = state.failed === "1";
   const wanted = state.picture.toLowerCase();
   let shown = 0;
   for (const line of lines) {
@@ -78,7 +79,7 @@ function drawMap() {
     shown += !line.hidden;
     line.toggleAttribute("aria-current", line.dataset.unit === unit?.id);
   }
-  form.querySelector("output").textContent = shown === lines.length ? `${shown} units` : `${shown} of ${lines.length} units`;
+  filters.querySelector("output").textContent = shown === lines.length ? `${shown} units` : `${shown} of ${lines.length} units`;
   const down = state.sort.startsWith("-"), column = state.sort.slice(down ? 1 : 0);
   const place = sorters.findIndex((button) => button.dataset.sort === column);
   sorters.forEach((button, i) => {
@@ -317,12 +318,10 @@ if (select) {
     document.getElementById("unit-view").scrollIntoView();
   });
 }
-form.addEventListener("input", () => {
-  const { noise, picture, failed } = form.elements;
-  choose({ noise: noise.value, picture: picture.value, failed: failed.checked ? "1" : "" });
+filters.addEventListener("input", () => {
+  choose({ noise: filter("noise").value, picture: filter("picture").value, failed: filter("failed").checked ? "1" : "" });
   drawMap();
 });
-form.addEventListener("submit", (event) => event.preventDefault());
 for (const button of sorters) {
   button.addEventListener("click", () => {
     const column = button.dataset.sort;
