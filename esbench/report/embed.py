@@ -55,8 +55,14 @@ class Embedded:
     side: int | None
 
 
-def embedded(run: Run, rows: Rows) -> Embedded:
-    """Return as many units as there is room for, those of each noise level in turn."""
+def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) -> Embedded:
+    """Return as many units as there is room for, those of each noise level in turn.
+
+    Args:
+        run: the run.
+        rows: its results table.
+        failed: unit, criterion and reason of what failed.
+    """
     by_unit, found = units_of(rows), dict[str, dict[str, Any]]()
     ids = in_turn(rows)[:UNITS]
     lines = sum(2 + len(by_unit[id]) for id in ids)
@@ -64,6 +70,7 @@ def embedded(run: Run, rows: Rows) -> Embedded:
     room = CURVES
     for id in ids:
         data = curves(run.unit(id), by_unit[id], stretches)
+        data["failed"] = [(criterion, reason) for unit, criterion, reason in failed if unit == id]
         room -= len(script(data))
         if room < 0 and found:
             break

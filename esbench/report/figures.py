@@ -125,7 +125,7 @@ def _label_ends(axes: Axes, ends: dict[str, tuple[float, float]], x: float, top:
         style: dict[str, Any] = {"color": colour, "clip_on": False}
         axes.plot([ends[name][0], x - 0.04], [ends[name][1], place], lw=0.5, alpha=0.6, label="_end", **style)
         axes.plot(x, place, marker=mark, ms=5, ls="", label="_key", **style)
-        text = axes.annotate(_text(name, 30), (x, place), (7, 0), textcoords="offset points", va="center", fontsize=8.5)
+        text = axes.annotate(_text(name, 30), (x, place), (7, 0), textcoords="offset points", va="center", fontsize=9.5)
         text.set_annotation_clip(False)  # it lies outside the axes
 
 

@@ -50,6 +50,10 @@ def headline(rows: Rows) -> str:
         return "The gap to the peak is not known on any unit, so no criterion can be said to be the best."
     means, left_out = contest(rows)
     sentences = [_best(rows, means, len(once)) if means else "No criterion can be said to be the best."]
+    never = {name: [row["fallback"] for row in rows if row["criterion"] == name] for name in list(means)[:2]}
+    if any(map(any, never.values())):
+        often = " and ".join(f"{name} on {sum(them)}/{len(them)} units" for name, them in never.items() if any(them))
+        sentences.append(f"With the last step, as it never stopped there: {often}.")
     lost = [row["peak_db"] - row["last_db"] for row in once.values() if row["last_db"] is not None]
     if lost:
         sentences.append(f"Without early stopping {statistics.fmean(lost):.2f} dB are lost.")

@@ -43,7 +43,8 @@ def page(results: Results, rows: Rows, folder: Path) -> str:
         folder: where the page will be, from which it points to the pictures of the run.
     """
     failed, done, record = results.failures(), results.done(), results.run.record()
-    held = embed.embedded(results.run, rows)
+    units = _map(results, rows, done, failed)
+    held = embed.embedded(results.run, rows, failed)
     return whole(
         "page.html",
         ("zoom.js", "page.js"),
@@ -55,13 +56,13 @@ def page(results: Results, rows: Rows, folder: Path) -> str:
         views=[(view.title, _tables(comparison(rows, view), rows)) for view in VIEWS] if rows else [],
         figures=_figures(rows),
         criteria=_criteria(rows, done),
-        map=_map(results, rows, done, failed),
+        map=units,
         held=held,
         unit_names={id: _unit_name(group[0]) for id, group in embed.units_of(rows).items()},
         data=embed.script(
             {
                 "units": f"./{os.path.relpath(results.run.path / 'units', folder)}/",
-                "looks": {name: [look(name).colour, PATHS[look(name).mark]] for name in criteria(rows)},
+                "looks": {name: [look(name).colour, PATHS[look(name).mark]] for name, _ in units["names"]},
             }
         ),
         stamp={k: v for k, v in record["stamp"].items() if not isinstance(v, dict | list)},

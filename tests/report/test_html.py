@@ -190,6 +190,7 @@ def test_the_page_holds_every_unit_that_can_be_chosen(page, results):
     ]
     assert [a["data-unit"] for a in page.all("script") if "data-unit" in a] == ["u0", "u1", "u2"]
     assert [unit["id"] for unit in data] == ["u0", "u1", "u2"]
+    assert all(unit["failed"] == [["roughness[strength=2]", "esbench-foo: no < or > here"]] for unit in data)
     assert [option["value"] for option in page.all("option") if option.get("value")] == ["0", "1", "2"]
     assert page.text["option"][-3:] == [
         "kodim01, gaussian 25, seed 0",

@@ -240,8 +240,11 @@ function drawStops() {
     button.addEventListener("click", () => solo(r.criterion));
     return made("tr", {}, made("th", { scope: "row" }, button), ...cells.map((text) => made("td", { className: "number" }, String(text))));
   });
+  const failed = unit.failed.map(([name, reason]) =>
+    made("tr", {}, made("th", { scope: "row" }, key(name), name), made("td", { colSpan: head.length - 1, className: "failed" }, `failed: ${reason}`)),
+  );
   const titles = head.map((text, i) => made("th", { scope: "col", className: i ? "number" : "" }, text));
-  const table = made("table", {}, made("thead", {}, made("tr", {}, ...titles)), made("tbody", {}, ...body));
+  const table = made("table", {}, made("thead", {}, made("tr", {}, ...titles)), made("tbody", {}, ...body, ...failed));
   document.getElementById("stops").replaceChildren(table);
 }
 
@@ -337,6 +340,14 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   for (const details of folded) details.open = false;
 });
+// a section of the page is gone to without the address losing what was chosen
+for (const link of document.querySelectorAll("nav a, .alarm a")) {
+  link.addEventListener("click", (event) => {
+    if (!location.hash.includes("=")) return;
+    event.preventDefault();
+    document.querySelector(link.hash).scrollIntoView();
+  });
+}
 addEventListener("hashchange", follow);
 if (!readAddress()) state.unit = "";
 if (select) show(places.get(state.unit) ?? 0);
