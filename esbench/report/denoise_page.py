@@ -24,7 +24,7 @@ SIDE = 1024
 PART = 512
 
 #: The drawing of a curve.
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 250, 62, 10, 40, 42
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 250, 56, 10, 40, 42
 
 #: By how much what was removed may be amplified.
 FACTORS = (1, 2, 4, 8, 16, 32)

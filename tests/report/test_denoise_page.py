@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esbench.report.denoise_page import amplified, curve, page, section
+from esbench.report.denoise_page import HEIGHT, WIDTH, amplified, curve, page, section
 from esbench.restoration.denoise import Denoised, Optimised, Options
 
 GREY = np.zeros((4, 4, 1), np.uint8)
@@ -55,7 +55,7 @@ def test_a_curve_of_any_kind_stays_on_the_page(values):
     drawn = points(figure)
     assert len(drawn) == np.isfinite(values).sum()
     assert (drawn >= 0).all()
-    assert (drawn <= (720, 220)).all()
+    assert (drawn <= (WIDTH, HEIGHT)).all()
 
 
 def test_a_criterion_without_a_value_has_no_curve_but_its_reason():
