@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from esbench.report.tables import Table
 
 Rows = Sequence[dict[str, Any]]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,26 @@ def is_reference(criterion: str) -> bool:
 
 
 def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
-    """Return a title and a table for each data set, or for each five of its noise levels.
+    """Return a title and a table for each data set, or for up to five of its noise levels.
 
     A cell is mean ± standard deviation over the units of its column, the best of a column in bold. A criterion that
     has no number for some units says for how many it has one, and is never the best: the others were measured on more.
-    Nor is a reference, or one that never stopped.
+    Nor is a reference, or one that never stopped, which has a dagger.
     """
     by_dataset: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
     for (dataset, noise), group in levels(rows).items():
         by_dataset.setdefault(dataset, []).append((noise, group))
     return [
-        (dataset, _part(groups[i : i + COLUMNS], criteria(rows), view))
+        (dataset, _part(part, criteria(rows), view))
         for dataset, groups in by_dataset.items()
-        for i in range(0, len(groups), COLUMNS)
+        for part in _parts(groups, COLUMNS)
     ]
+
+
+def _parts(groups: Sequence[_T], most: int) -> list[Sequence[_T]]:
+    """Return groups in parts of at most so many, as even as can be."""
+    size = -(-len(groups) // -(-len(groups) // most))
+    return [groups[i : i + size] for i in range(0, len(groups), size)]
 
 
 def _part(groups: Sequence[tuple[str, Rows]], names: Sequence[str], view: View) -> Table:
@@ -114,12 +121,17 @@ def _part(groups: Sequence[tuple[str, Rows]], names: Sequence[str], view: View) 
     columns, bold = [], set()
     for i, (_, group) in enumerate(groups, 1):
         n, known = len(units(group)), _known(group, names, view)
-        columns.append([_cell(values, n) for _, values in known])
-        stopped = {row["criterion"] for row in group if not row["fallback"] and not is_reference(row["criterion"])}
+        stopped = {row["criterion"] for row in group if not row["fallback"]}
+        cells = [_cell(values, n) for _, values in known]
+        for j, name in enumerate(names):
+            if cells[j] is not None and name not in stopped:
+                cells[j] = f"{cells[j]}†"
+        columns.append(cells)
         whole = [j for j, name in enumerate(names) if len(known[j][1]) == n and name in stopped]
+        whole = [j for j in whole if not is_reference(names[j])]
         means = {j: round(statistics.fmean(known[j][1]), 2) for j in whole}
         bold |= {(j, i) for j, mean in means.items() if len(means) > 1 and mean == view.best(means.values())}
-    head = ("criterion", *(f"{noise} (n={len(units(group))})" for noise, group in groups))
+    head = ("criterion", *(f"{noise}\n(n={len(units(group))})" for noise, group in groups))
     return Table(head, list(zip([*names, *view.beside], *columns, strict=True)), bold)
 
 

@@ -100,11 +100,16 @@ def _criteria(rows: Sequence[dict[str, Any]]) -> Table:
     n = len({row["unit"] for row in rows})
     head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", "steps saved", "ms a step")
     table = Table(head, [(name, *_line(group, n)) for name, group in by_criterion.items()])
-    # who lacks units is compared with nobody, and nor is a reference
-    whole = [i for i, (name, group) in enumerate(by_criterion.items()) if len(group) == n and not is_reference(name)]
+    whole = [i for i, (name, group) in enumerate(by_criterion.items()) if _compared(name, group, n)]
     if len(whole) < 2:  # the best of one is none
         return table
     return table.best("PSNR at stop (dB)", max, whole).best("gap to peak (dB)", min, whole)
+
+
+def _compared(name: str, rows: list[dict[str, Any]], of: int) -> bool:
+    """Whether a criterion can be the best: it has all the numbers, stopped somewhere, and is no reference."""
+    known = sum(row["psnr_db"] is not None for row in rows)
+    return known == of and not all(row["fallback"] for row in rows) and not is_reference(name)
 
 
 def _line(rows: list[dict[str, Any]], of: int) -> tuple[str, ...]:

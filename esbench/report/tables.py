@@ -33,6 +33,7 @@ LATEX = {
     "*": r"{*}",
     "±": r"$\pm$",
     "…": r"\ldots{}",
+    "†": r"$\dagger$",
     "λ": r"$\lambda$",
     "σ": r"$\sigma$",
 }
@@ -43,7 +44,7 @@ class Table:
     """Columns with a head, cells as they are shown or numbers.
 
     Attributes:
-        head: the names of the columns.
+        head: the names of the columns; in LaTeX one with a line break is broken there.
         rows: the cells; None is shown as a dash.
         bold: which of them, as (row, column), are in bold where that can be shown.
     """
@@ -91,11 +92,9 @@ class Table:
     def latex(self) -> str:
         r"""Return a `tabular`, for `\usepackage{booktabs}`."""
         right = self._right()
+        names = [_stacked(name, r) for name, r in zip(self.head, right, strict=True)]
         cells = [[_latex(cell, r) for cell, r in zip(row, right, strict=True)] for row in self._cells()]
-        head, *rows = (
-            f"{' & '.join(line)} \\\\"
-            for line in [[_latex(name) for name in self.head], *self._marked(cells, r"\textbf{{{}}}")]
-        )
+        head, *rows = (f"{' & '.join(line)} \\\\" for line in [names, *self._marked(cells, r"\textbf{{{}}}")])
         columns = "".join("r" if r else "l" for r in right)
         begin, end = f"\\begin{{tabular}}{{{columns}}}", "\\end{tabular}"
         return "\n".join([begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end])
@@ -172,6 +171,15 @@ def _parts(cell: str, right: bool) -> tuple[str, str]:
 
 def _markdown(cell: str) -> str:
     return re.sub(r"([\\|*_`<])", r"\\\1", " ".join(cell.split()))
+
+
+def _stacked(name: str, right: bool) -> str:
+    """Return a name in as many lines as it has."""
+    first, *others = (_latex(line) for line in name.split("\n"))
+    if not others:
+        return first
+    lines = r" \\ ".join([first, *others])
+    return rf"\shortstack[{'r' if right else 'l'}]{{{lines}}}"
 
 
 def _latex(cell: str, numeric: bool = False) -> str:

@@ -134,7 +134,7 @@ def test_the_page_says_what_was_found(page, results):
     assert "3 of 4 done, 0 failed" in text
     assert "2.00 ± 0.00" in text
     assert "lam = 25000 to 50000" in page.text["td"]
-    for name in ("wmv", "emv", "no early stopping", "peak", "gaussian 25 (n=2)", "gaussian 50 (n=1)"):
+    for name in ("wmv", "emv", "no early stopping", "peak", "gaussian 25\n(n=2)", "gaussian 50\n(n=1)"):
         assert name in page.text["th"]
 
 

@@ -78,8 +78,9 @@ def test_a_number_that_not_all_units_have_says_how_many_do():
 def test_the_best_of_several_criteria_is_marked_and_of_one_it_is_not():
     ((_, table),) = summary([row(), row(criterion="emv", psnr_db=27.0, gap_db=2.0)])
     assert table.bold == {(0, 2), (0, 3)}
-    reference = row(criterion="last", psnr_db=29.0, gap_db=0.0)
-    assert summary([row(), row(criterion="emv", psnr_db=27.0, gap_db=2.0), reference])[0][1].bold == {(0, 2), (0, 3)}
+    rows = [row(), row(criterion="emv", psnr_db=27.0, gap_db=2.0)]
+    rows += [row(criterion=name, psnr_db=29.0, gap_db=0.0, fallback=True) for name in ("last", "never")]
+    assert summary(rows)[0][1].bold == {(0, 2), (0, 3)}
     assert summary([row()])[0][1].bold == frozenset()
 
 

@@ -81,6 +81,12 @@ def test_what_latex_would_take_for_more_is_a_character():
     )
 
 
+def test_a_line_break_in_a_head_is_one_in_latex_and_a_space_elsewhere():
+    table = Table(("a", "gaussian 25\n(n=2)"), [("x", 1)])
+    assert table.latex().splitlines()[2] == r"a & \shortstack[r]{gaussian 25 \\ (n=2)} \\"
+    assert table.markdown().splitlines()[0] == "| a | gaussian 25 (n=2) |"
+
+
 def test_csv_has_all_digits_and_nothing_for_nothing():
     assert Table(("a", "b"), [(1 / 3, None), ('say "x, y"', 2)]).csv() == (
         'a,b\n0.3333333333333333,\n"say ""x, y""",2\n'
