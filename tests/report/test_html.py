@@ -164,7 +164,7 @@ def test_the_map_has_a_line_for_each_unit_and_a_cell_for_each_criterion(page):
         ("6", "--heat: 100%", "never stopped: step 11"),
         ("", None, "esbench-foo: no < or > here"),
     ]
-    assert page.text["td"].count("6.00†") == 3
+    assert len([a for a in page.all("td") if (a.get("title") or "").startswith("never stopped")]) == 3
     assert "missing" in page.text["td"]
     assert [a["data-sort"] for a in page.all("button") if "data-sort" in a] == [
         "picture",
