@@ -37,8 +37,8 @@ class View:
 #: Criteria that the others have to beat. They take part in no comparison.
 REFERENCES = ("loss", "fixed", "last")
 
-#: Columns of a table, so that it fits on a sheet of A4.
-COLUMNS = 5
+#: Noise levels of a table, so that it fits on a sheet of A4 with margins of 2.5 cm, also in LaTeX.
+COLUMNS = 4
 
 VIEWS = (
     View(
@@ -94,7 +94,7 @@ def is_reference(criterion: str) -> bool:
 
 
 def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
-    """Return a title and a table for each data set, or for up to five of its noise levels.
+    """Return a title and a table for each data set, or for up to four of its noise levels.
 
     A cell is mean ± standard deviation over the units of its column, the best of a column in bold. A criterion that
     has no number for some units says for how many it has one, and is never the best: the others were measured on more.

@@ -90,10 +90,10 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self) -> str:
-        r"""Return a `tabular`, for `\usepackage{booktabs}`."""
+        r"""Return a `tabular`, for `\usepackage{booktabs}`; what follows the mean in a cell is small."""
         right = self._right()
         names = [_stacked(name, r) for name, r in zip(self.head, right, strict=True)]
-        cells = [[_latex(cell, r) for cell, r in zip(row, right, strict=True)] for row in self._cells()]
+        cells = [[_shrunk(cell, r) for cell, r in zip(row, right, strict=True)] for row in self._cells()]
         head, *rows = (f"{' & '.join(line)} \\\\" for line in [names, *self._marked(cells, r"\textbf{{{}}}")])
         columns = "".join("r" if r else "l" for r in right)
         begin, end = f"\\begin{{tabular}}{{{columns}}}", "\\end{tabular}"
@@ -180,6 +180,12 @@ def _stacked(name: str, right: bool) -> str:
         return first
     lines = r" \\ ".join([first, *others])
     return rf"\shortstack[{'r' if right else 'l'}]{{{lines}}}"
+
+
+def _shrunk(cell: str, numeric: bool) -> str:
+    """Return a cell with what follows the mean in small letters."""
+    mean, rest = _parts(cell, numeric)
+    return _latex(mean, numeric) + (rf" {{\scriptsize {_latex(rest)}}}" if rest else "")
 
 
 def _latex(cell: str, numeric: bool = False) -> str:

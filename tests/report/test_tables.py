@@ -66,9 +66,9 @@ def test_latex_is_a_tabular_of_booktabs_with_a_true_minus():
         "\\toprule\n"
         "criterion & PSNR $\\pm$ std & gap \\\\\n"
         "\\midrule\n"
-        "cifs-jpeg{[}lam=5] & 28.80 $\\pm$ 1.95 & \\textbf{$-$0.5} \\\\\n"
-        "a\\textbar{}b\\_c{*} & 28.80 $\\pm$ 2.10 & - \\\\\n"
-        "peak & 30.10 $\\pm$ 1.00 & 1.25 \\\\\n"
+        "cifs-jpeg{[}lam=5] & 28.80 {\\scriptsize $\\pm$ 1.95} & \\textbf{$-$0.5} \\\\\n"
+        "a\\textbar{}b\\_c{*} & 28.80 {\\scriptsize $\\pm$ 2.10} & - \\\\\n"
+        "peak & 30.10 {\\scriptsize $\\pm$ 1.00} & 1.25 \\\\\n"
         "\\bottomrule\n"
         "\\end{tabular}"
     )
