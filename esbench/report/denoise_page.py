@@ -50,7 +50,7 @@ def page(sections: Sequence[Section]) -> str:
         title = sections[0].title
     else:
         stopped = sum(section.stopped for section in sections)
-        title = f"{len(sections)} pictures, {stopped} stopped by {'itself' if stopped == 1 else 'themselves'}"
+        title = f"{len(sections)} pictures, {stopped or 'none'} stopped by {'itself' if stopped < 2 else 'themselves'}"
     return whole("denoise.html", ("zoom.js", "denoise.js"), title=title, sections=sections)
 
 
@@ -78,6 +78,7 @@ def section(name: str, noisy: Any, denoised: Denoised, options: Options) -> Sect
         "denoise_section.html",
         title=title,
         summary=_summary(denoised, stopped),
+        stopped=stopped,
         reason=denoised.reason,
         views=[(says, _png(before[part]), _png(after[part]), _png(removed[part])) for says, part in views],
         factor=factor,

@@ -114,6 +114,8 @@ def test_the_title_of_several_pictures_counts_those_that_stopped():
     text = page(sections)
     assert "<h1>3 pictures, 2 stopped by themselves</h1>" in text
     assert re.findall("<h2>(.*?)</h2>", text) == [each.title for each in sections]
+    assert "<h1>2 pictures, 1 stopped by itself</h1>" in page(sections[:2])
+    assert "<h1>2 pictures, none stopped by itself</h1>" in page([sections[0]] * 2)
 
 
 def test_what_was_removed_is_amplified_around_a_middle_grey():
