@@ -251,6 +251,7 @@ def test_results_and_reports_do_not_import_torch_at_all():
         (("pyarrow",), ("bench.files", "bench.results")),
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),
+        (("jinja2", "markupsafe"), ("report",)),
         (("rich",), ("cli", "report")),
         (("dask", "distributed"), ("executors",)),
         (("pooch", "requests"), ("cache",)),

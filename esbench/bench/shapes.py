@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from esbench.errors import DataError, UsageError
+from esbench import disk
+from esbench.errors import DataError, Missing, UsageError
 from esbench.params import split
 
 #: Of run.json; raised when older versions can no longer read a run.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -23,6 +23,9 @@ from esbench.errors import DataError, Unavailable, UnitError, UsageError
 from esbench.events import Event, Notice, Progress
 from esbench.restoration.options import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Options
 from esbench.restoration.restore import Restoration, Restored, most
+
+if TYPE_CHECKING:
+    from esbench.report.denoise_page import Section
 
 #: Steps of an optimisation that do not count for its speed: the first ones are slow.
 SLOW = 3
@@ -109,7 +112,7 @@ class Order:
     pixel_steps: int = 0
     reason: str = ""
     restored: Restored | None = None
-    section: str = ""
+    section: Section | None = None
 
     def look(self, options: Options) -> None:
         """Find out before any work what would stop it.
@@ -330,7 +333,7 @@ def _write_report(report: Path, jobs: Sequence[Order]) -> bool:
     """Write the report, if there is something to report, and return whether it could be written."""
     from esbench.report import denoise_page
 
-    sections = [job.section for job in jobs if job.section]
+    sections = [job.section for job in jobs if job.section is not None]
     if sections:
         try:
             disk.write(report, denoise_page.page(sections).encode("utf-8", "replace"))

@@ -178,7 +178,6 @@ def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], tell: Any) -> 
     """Draw the pictures and the curves of the first unit."""
     from esbench.errors import DataError
     from esbench.report.figures import curves, save
-    from esbench.report.levels import criteria
     from esbench.report.sheet import contact_sheet
 
     mine = [row for row in rows if row["unit"] == rows[0]["unit"]]
@@ -186,7 +185,7 @@ def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], tell: Any) -> 
     try:
         report.mkdir(exist_ok=True)
         contact_sheet(unit, mine, report / "pictures.png")
-        save(curves(unit, mine, criteria(rows)), report / "curves.png")
+        save(curves(unit, mine), report / "curves.png")
     except (OSError, DataError) as error:  # the table is there; a full disk costs no more than the pictures
         say(f"No pictures could be written: {error}", err=True)
         return

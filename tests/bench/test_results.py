@@ -227,5 +227,5 @@ def test_it_shows_itself_by_its_folder_and_in_a_notebook_by_its_tables(tmp_path)
     assert repr(results) == f"Results({str(tmp_path)!r})"
     page = results._repr_html_()
     assert "<p>d, gaussian noise of sigma 25, 1 unit: peak 20.00 dB at step 2, last step 15.00 dB</p>" in page
-    assert '<tr><th scope="row">wmv</th><td>2</td><td class="number"><b>20.00</b></td>' in page
+    assert '<tr><th scope="row">wmv</th><td>2</td><td class="number">20.00</td>' in page
     assert "<td>5 (never stopped)</td>" in page

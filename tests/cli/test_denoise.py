@@ -388,7 +388,7 @@ def test_the_report_is_one_page_with_the_curve_the_pictures_and_the_settings(esb
     assert esbench(*arguments).code == 0
     page = (place / "why.html").read_text(encoding="utf-8")
     assert page.count("<section>") == 2
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 6
     assert page.count("<polyline") == 2
     assert "&lt;b&gt;&amp;.png" in page
     assert "<b>&.png" not in page
