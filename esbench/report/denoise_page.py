@@ -152,6 +152,10 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 def _summary(denoised: Restored, stopped: bool) -> str:
     """Return what somebody wants to know who has a picture and no interest in curves."""
+    if denoised.sigma_estimate is None:
+        if stopped:
+            return "The picture is restored. The work stopped by itself when going on would have made it worse."
+        return "The work did not stop by itself, so this is the best picture so far; more steps may do better."
     if stopped:
         return (
             f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. The work stopped by itself "
@@ -166,18 +170,20 @@ def _summary(denoised: Restored, stopped: bool) -> str:
 def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
     facts = {
         "size": f"{noisy.shape[1]} x {noisy.shape[0]}, {'grey' if noisy.shape[2] == 1 else 'colour'}",
-        "noise, estimated": f"sigma {denoised.sigma_estimate:.1f} of 255",
+        "task": denoised.task,
         "criterion": denoised.criterion,
         "stop step": "none" if denoised.stop_step is None else denoised.stop_step,
         "steps run": denoised.steps_run,
         "seconds": f"{denoised.seconds:.0f}",
         "quality": options.quality,
-        "network": options.network,
+        "network": options.made_by,
         "most steps": max((options.steps(o.tile[2] * o.tile[3]) for o in denoised.optimised), default="none"),
         "patience": options.patience,
         "seed": options.seed,
         "device": options.device,
     }
+    if denoised.sigma_estimate is not None:
+        facts["noise, estimated"] = f"sigma {denoised.sigma_estimate:.1f} of 255"
     if options.sigma is not None:
         facts["noise, as told"] = f"sigma {options.sigma:g} of 255"
     return facts

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from esbench.bench.config import Config
-from esbench.bench.grid import unit_id
 from esbench.bench.results import COLUMNS, TYPES, Results
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Run, Unit
 from esbench.errors import Missing
 

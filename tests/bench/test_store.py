@@ -9,8 +9,7 @@ import pytest
 
 from esbench.bench import store
 from esbench.bench.config import Config
-from esbench.bench.grid import unit_id
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Run, Unit, slug
 from esbench.errors import ConfigError, DataError, Missing, Unavailable, UsageError
 from esbench.images import read

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from esbench.bench.config import Config
-from esbench.bench.grid import unit_id
 from esbench.bench.replay import found
 from esbench.bench.results import Results
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Run
 from esbench.stopping.rule import first_stop
 
