@@ -29,8 +29,8 @@ def steps(frame):
 
 #: What a plugin does at import -> how `esbench plugins` has it, and the reason.
 FAULTS = {
-    "interrupt of its own": ("raise KeyboardInterrupt", "broken", "could not be loaded: KeyboardInterrupt: "),
-    "generator exit": ("raise GeneratorExit", "broken", "could not be loaded: GeneratorExit: "),
+    "interrupt of its own": ("raise KeyboardInterrupt", "broken", "could not be loaded: KeyboardInterrupt:"),
+    "generator exit": ("raise GeneratorExit", "broken", "could not be loaded: GeneratorExit:"),
     "text that raises": (
         "class Bad(Exception):\n    def __str__(self): raise RuntimeError('no text')\nraise Bad",
         "broken",

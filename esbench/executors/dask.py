@@ -205,7 +205,7 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
     if address:
         try:
             client = distributed.Client(address, timeout=CONNECT)
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, TimeoutError, ValueError, TypeError) as error:  # the last: tls without certificates
             raise Unavailable(f"No Dask scheduler answers at {address!r}: {error}.") from error
         with client:
             yield client
