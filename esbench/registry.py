@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from esbench import __version__, executors, params
-from esbench.builtin import inputs, losses, networks, tasks
+from esbench import __version__, params
+from esbench.builtin import executors, inputs, losses, networks, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable
 from esbench.params import Param
 from esbench.plugins import HOOKS, Plugin, PluginHost

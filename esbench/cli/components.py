@@ -10,7 +10,7 @@ import click
 from esbench import params
 from esbench.cli.output import json_option, print_json, print_table
 from esbench.errors import EsbenchError, did_you_mean
-from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, NetworkInfo
+from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, LossInfo, NetworkInfo, TaskInfo
 from esbench.registry import PLURAL, Record, parameters, registry
 
 
@@ -22,11 +22,15 @@ def list_criteria_command(as_json: bool) -> None:
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(list(PLURAL.values())))
+@click.argument("kind", type=click.Choice([*PLURAL.values(), *PLURAL]), metavar="KIND")
 @json_option
 def list_command(kind: str, as_json: bool) -> None:
-    """List the components of a kind, with their owners."""
-    _list(next(singular for singular, plural in PLURAL.items() if plural == kind), as_json)
+    """List the components of a kind, with their owners.
+
+    KIND is criteria, codecs, datasets, degradations, tasks, losses, networks, inputs or executors; the singular will
+    do.
+    """
+    _list(next(singular for singular, plural in PLURAL.items() if kind in (singular, plural)), as_json)
 
 
 @click.command("show")
@@ -55,6 +59,14 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     if isinstance(info, CriterionInfo):
         facts["needs"] = ", ".join(info.needs) or "the output alone"
         facts["memory"] = "yes" if isinstance(_target(record), type) else "no: its value depends on one output"
+    if isinstance(info, LossInfo):
+        facts["needs"] = ", ".join(info.needs) or "the output and the observation alone"
+    if isinstance(info, TaskInfo):
+        own = {
+            name: getattr(info, name)
+            for name in ("noise", "criterion", "loss", "input", "learning_rate", "perturbation")
+        }
+        facts |= {name.replace("_", " "): value for name, value in own.items() if value is not None}
     if isinstance(info, CodecInfo):
         facts["lossless"] = "yes" if info.lossless else "no"
     if isinstance(info, DatasetInfo):
