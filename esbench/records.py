@@ -182,12 +182,35 @@ class TaskInfo(Info):
 class LossInfo(Info):
     """A loss: the target is `(step, *, param=default) -> Terms`, a `kinds.Loss`.
 
+    The settings are what it is meant for: they go before those of the task and the network, and after the user's.
+
     Attributes:
-        needs: what it cannot do without: "sigma", the noise level of the observation.
+        needs: what it cannot do without: "observation", a network that is given the observation itself, which is the
+            picture and noise alone; "sigma", the level of Gaussian noise, or "gain", that of shot noise, both estimated
+            if they are not told.
         captured: whether its step may be captured as a graph on a GPU: it draws nothing and needs no second order.
+        network: the network by default; None for the task's own.
+        input: what the network is given by default; None for the task's or network's own.
+        learning_rate: by default; None for the task's or network's own.
+        perturbation: by default; None for the task's or network's own.
     """
 
-    needs: tuple[Literal["sigma"], ...] = ()
+    needs: tuple[Literal["observation", "sigma", "gain"], ...] = ()
+    captured: bool = False
+    network: str | None = None
+    input: str | None = None
+    learning_rate: float | None = None
+    perturbation: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegulariserInfo(Info):
+    """A regulariser: the target is `(step, *, param=default) -> tensor`, a `kinds.Regulariser`.
+
+    Attributes:
+        captured: as for a loss.
+    """
+
     captured: bool = False
 
 

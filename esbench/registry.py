@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from esbench import __version__, params
-from esbench.builtin import executors, inputs, losses, networks, tasks
+from esbench.builtin import executors, inputs, losses, networks, regularisers, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable, described, shown
 from esbench.params import Param
 from esbench.plugins import HOOKS, Interrupted, Plugin, PluginHost, theirs
@@ -26,6 +26,7 @@ PLURAL = {
     "degradation": "degradations",
     "task": "tasks",
     "loss": "losses",
+    "regulariser": "regularisers",
     "network": "networks",
     "input": "inputs",
     "executor": "executors",
@@ -35,6 +36,7 @@ PLURAL = {
 INTERNAL: dict[str, Iterable[Info]] = {
     "task": tasks.INFOS,
     "loss": losses.INFOS,
+    "regulariser": regularisers.INFOS,
     "network": networks.INFOS,
     "input": inputs.INFOS,
     "executor": executors.INFOS,
@@ -49,6 +51,7 @@ LEADING = {
     "degradation": 2,
     "task": 0,
     "loss": 1,
+    "regulariser": 1,
     "network": 2,
     "input": 0,
     "executor": 3,

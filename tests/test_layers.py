@@ -14,7 +14,17 @@ import esbench
 ROOT = Path(esbench.__file__).parent
 KINDS = tuple(
     f"builtin.{kind}"
-    for kind in ("criteria", "codecs", "datasets", "degradations", "tasks", "losses", "networks", "inputs")
+    for kind in (
+        "criteria",
+        "codecs",
+        "datasets",
+        "degradations",
+        "tasks",
+        "losses",
+        "regularisers",
+        "networks",
+        "inputs",
+    )
 )
 
 
@@ -170,7 +180,7 @@ FLOORS = (
     ("disk", "loading"),
     ("records", "noise", "images", "device", "cache", "average"),
     ("observation", "params", "hookspecs", "models"),
-    ("frames", "kinds"),
+    ("frames", "kinds", "divergence"),
     ("builtin",),
     ("plugins", "registry"),
     ("stopping",),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--sigma", type=float, multiple=True, help="Noise level on the 0-255 scale; repeatable. [25]")
 @click.option("--task", help="What was observed. [denoise]")
 @click.option("--loss", help="What is minimised. [the task's own: mse]")
+@click.option("--regulariser", help="What is added to the loss. [nothing]")
 @click.option("--network", help="What parametrises the picture. [skip]")
 @click.option("--input", help="What the network is given. [the task's or network's own: noise]")
 @click.option("--input-scale", type=float, help="Noise as input is uniform in [0, this]. [0.1]")
