@@ -124,6 +124,10 @@ class Task:
         """Return what a user is given for an output: known pixels put back, for instance."""
         return x
 
+    def upright(self, picture: Floats, observation: Observation) -> Floats:
+        """Return a whole restored picture as it was handed in, if the task has turned it."""
+        return picture
+
 
 class Terms(NamedTuple):
     """What a loss gives.

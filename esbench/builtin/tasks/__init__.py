@@ -40,4 +40,10 @@ INFOS = [
         learning_rate=0.1,
         perturbation=0.0,
     ),
+    TaskInfo(
+        name="jpeg",
+        summary="a JPEG, whose colours and blocks are to be restored",
+        target="esbench.builtin.tasks.jpeg:Jpeg",
+        reference="ITU-T T.81; Barrack, A deep learning approach to JPEG colour restoration without ground truth",
+    ),
 ]
