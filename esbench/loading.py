@@ -17,8 +17,6 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
-import subprocess
 import sys
 import threading
 import time
@@ -169,12 +167,14 @@ def trail() -> Trail:
     """Return the notes of this environment on this machine."""
     if os.environ.get("ESBENCH_TRIAL"):  # a suspect, tried: whoever tries it sees what becomes of it
         return Trail(None)
-    where = f"{sys.prefix}\n{platform.node()}"
+    where = f"{sys.prefix}\n{os.uname().nodename}"
     return Trail(cache("loading", hashlib.sha256(where.encode()).hexdigest()[:16]))
 
 
 def trial(distribution: str) -> str:
     """Run a command with one plugin in a process of its own; return how that died, or an empty text."""
+    import subprocess
+
     process = subprocess.Popen(  # noqa: S603
         python("esbench", "list-criteria"),
         env=environ() | {"ESBENCH_PLUGINS": distribution, "ESBENCH_TRIAL": "1", "ESBENCH_STRICT_PLUGINS": ""},

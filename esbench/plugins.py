@@ -91,7 +91,7 @@ class PluginHost:
         self.plugins = [self._load(*door) for door in _built_in()]
         self.trail = loading.trail()
         allowed = _allowed(environ.get("ESBENCH_PLUGINS", ""))
-        with self.trail:
+        with self.trail, theirs():
             for name, distribution, version, load in _installed():
                 named = allowed is not None and bool({_normal(name), _normal(distribution)} & allowed)
                 if allowed is not None and not named:
@@ -326,13 +326,23 @@ def theirs() -> Iterator[None]:
     Raises:
         Interrupted: somebody pressed Ctrl-C.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if threading.current_thread() is threading.main_thread() and ours:
-            signal.signal(signal.SIGINT, _interrupt)
-            stack.callback(signal.signal, signal.SIGINT, signal.default_int_handler)
-        yield
+    global _watches
+    with contextlib.redirect_stdout(sys.stderr):
+        main = threading.current_thread() is threading.main_thread()
+        if _watches or not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        _watches = True
+        signal.signal(signal.SIGINT, _interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _watches = False
+
+
+#: Whether Ctrl-C is looked after: two hundred calls while plugins are loaded need not each ask the system.
+_watches = False
 
 
 def _interrupt(*_: object) -> None:

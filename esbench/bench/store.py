@@ -74,7 +74,7 @@ class Run:
                     raise
                 return config.grown(before)
             # left by a command that was killed before its first unit
-            ours = re.compile(r"lock(-\d+-of-\d+)?|run\.lock|run\.json|\..*")
+            ours = re.compile(r"lock(-\d+-of-\d+)?|run\.lock|run\.json|\..*" + "|units|report" * config.retry_failed)
             if self.path.exists() and not all(ours.fullmatch(p.name) for p in self.path.iterdir()):
                 raise UsageError(f"{str(self.path)!r} is there already and holds no run: choose another --out.")
         return config
@@ -88,13 +88,14 @@ class Run:
             Unavailable: the folder cannot be written.
         """
         with _writing(self.path), _held(self.path / "run.lock"):  # shards begin at the same time
-            begun, retry = (self.path / "run.toml").exists(), config.retry_failed
+            retry = config.retry_failed
+            begun = (self.path / "run.toml").exists() or (self.path / "units").exists()
             config = self.grown(config)
             record: dict[str, Any] = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
             if begun:
                 try:
                     record = self.record()
-                except Damaged:
+                except (Damaged, Missing):
                     if not retry:
                         raise
                     no_folder(self.path / "run.json")
@@ -102,6 +103,8 @@ class Run:
             record["plan"] = list(dict.fromkeys([*record["plan"], *plan]))
             record["commands"].append(dict(entry))
             disk.write(self.path / "run.json", _json(record))
+            if retry:
+                no_folder(self.path / "run.toml")
             disk.write(self.path / "run.toml", config.to_toml().encode())
 
     @contextlib.contextmanager

@@ -337,6 +337,19 @@ def test_a_configuration_that_is_not_whole_is_refused_and_mended_on_demand(copy,
     assert rows(out) == rows(made[1])
 
 
+@pytest.mark.parametrize("file", ["run.json", "run.toml"])
+@pytest.mark.parametrize("how", ["gone", "a folder"])
+def test_a_run_without_its_own_files_is_mended_on_demand(copy, made, file, how):
+    config, out = copy
+    (out / file).unlink()
+    if how == "a folder":
+        (out / file / "mine").mkdir(parents=True)
+    with pytest.raises(EsbenchError):
+        run(config, out)
+    assert run(config, out, retry_failed=True)[0] == 0
+    assert rows(out) == rows(made[1])
+
+
 @pytest.mark.parametrize("file", [*FILES, "images/clean.png", "error.txt", "checkpoint.pt", "lock"])
 def test_a_folder_in_the_place_of_a_file_is_moved_aside_on_demand(copy, made, file):
     config, out = copy
