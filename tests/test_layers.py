@@ -177,8 +177,8 @@ def test_nothing_below_the_command_line_knows_it(name):
 #: inside of functions count as well.
 FLOORS = (
     ("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable"),
-    ("disk", "loading"),
-    ("records", "noise", "images", "device", "cache", "average"),
+    ("disk", "templating", "tables"),
+    ("records", "noise", "images", "device", "cache", "loading", "average"),
     ("observation", "params", "hookspecs", "models"),
     ("frames", "kinds", "divergence"),
     ("builtin",),
@@ -237,8 +237,9 @@ def test_rooms_go_round_in_no_circle():
         if is_in(
             n,
             *ours("stopping.rule", "records", "errors", "params", "hookspecs", "plugins", "registry", "cli", "report"),
+            *ours("tables", "templating"),
         )
-        or is_in(n, *ours("stopping.criterion", "bench.results", "bench.config", "bench.grid"))
+        or is_in(n, *ours("stopping.criterion", "bench.results", "bench.summary", "bench.config", "bench.grid"))
         or n in {"esbench", *ours(*KINDS, "builtin.executors")}
     ],
 )
@@ -249,7 +250,7 @@ def test_what_lists_and_what_reads_results_imports_no_torch_and_no_codec_not_eve
 
 def test_results_and_reports_do_not_import_torch_at_all():
     assert [n for n in who_imports("torch") if is_in(n, *ours("stopping.rule", "params", "plugins", "registry"))] == []
-    assert [n for n in who_imports("torch") if is_in(n, *ours("bench.results", "report"))] == []
+    assert [n for n in who_imports("torch") if is_in(n, *ours("bench.results", "bench.summary", "report"))] == []
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,8 @@ def test_results_and_reports_do_not_import_torch_at_all():
         (("pyarrow",), ("bench.files", "bench.results")),
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),
-        (("jinja2", "markupsafe"), ("report",)),
+        (("jinja2",), ("templating",)),
+        (("markupsafe",), ("templating", "report.figures")),
         (("rich",), ("cli", "report")),
         (("dask", "distributed"), ("executors",)),
         (("pooch", "requests"), ("cache",)),

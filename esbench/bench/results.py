@@ -93,7 +93,7 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Return the tables that `esbench run` prints, for a notebook."""
-        from esbench.report.summary import notebook
+        from esbench.bench.summary import notebook
 
         return notebook(str(self.run.path), self.table())
 

@@ -53,7 +53,7 @@ def print_json(value: Any) -> None:
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print aligned columns; numbers to the right, the last column as it is."""
-    from esbench.report.tables import Table
+    from esbench.tables import Table
 
     say(*Table(tuple(head), [tuple(row) for row in rows]).text().split("\n"))
 

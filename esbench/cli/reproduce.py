@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from esbench.bench.config import Config
     from esbench.bench.spec import UnitSpec
     from esbench.paper.passes import Passes
-    from esbench.report.tables import Table
+    from esbench.tables import Table
 
 Row = dict[str, Any]
 

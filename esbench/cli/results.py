@@ -36,7 +36,7 @@ def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, m
     every.
     """
     from esbench.bench.results import Results
-    from esbench.report.summary import summary
+    from esbench.bench.summary import summary
 
     results = Results(run)
     rows = results.replay(patience=patience, min_delta=min_delta, criteria=criterion or None)
@@ -63,7 +63,7 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
     stay together. Without -c all criteria are compared that both runs measured.
     """
     from esbench.bench.results import Results
-    from esbench.report.summary import differences
+    from esbench.bench.summary import differences
 
     if len(runs) > 2:
         raise click.UsageError(f"One run or two are compared, got {len(runs)}.")

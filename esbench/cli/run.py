@@ -151,7 +151,7 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
 def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
     """Print the rows that were asked for, and return how many units and columns failed that were not said before."""
     from esbench.bench.results import Results
-    from esbench.report.summary import summary
+    from esbench.bench.summary import summary
 
     results = Results(folder)
     rows = results.table(units=planned.units, criteria=planned.criteria)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from esbench.pictures import Bytes
-from esbench.report.templating import page as whole
-from esbench.report.templating import render
+from esbench.templating import page as whole
+from esbench.templating import render
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from esbench import disk, images
+from esbench.bench.levels import level, levels
 from esbench.bench.store import Run, Unit
 from esbench.report.figures import psnr_range, value_range
-from esbench.report.levels import level, levels
 
 Rows = Sequence[dict[str, Any]]
 

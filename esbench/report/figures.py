@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from esbench.bench.compare import difference
+from esbench.bench.levels import criteria, is_reference, level, levels, units
 from esbench.bench.store import Unit
 from esbench.disk import write
 from esbench.report.headline import contest
-from esbench.report.levels import criteria, is_reference, level, levels, units
 from esbench.report.looks import look
 
 if TYPE_CHECKING:

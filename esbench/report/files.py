@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from esbench.bench.levels import VIEWS, comparison, numbers
 from esbench.bench.results import Results
 from esbench.disk import write
 from esbench.report import embed, figures, html
-from esbench.report.levels import VIEWS, comparison, numbers
-from esbench.report.tables import latex, markdown
+from esbench.tables import latex, markdown
 
 #: In a run of more units than this only the first has its curves in files of their own; the page has those of many.
 FEW = 4

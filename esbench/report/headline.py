@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from esbench.bench.compare import difference
-from esbench.report.levels import criteria, is_reference, units
+from esbench.bench.levels import criteria, is_reference, units
 
 Rows = Sequence[dict[str, Any]]
 

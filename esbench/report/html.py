@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from esbench.bench.levels import VIEWS, comparison, counted, criteria, level, levels, spread
 from esbench.bench.results import Results
 from esbench.bench.store import status
 from esbench.report import embed, figures
 from esbench.report.failures import alarm, grouped, maker
 from esbench.report.headline import headline
-from esbench.report.levels import VIEWS, comparison, counted, criteria, level, levels, spread
 from esbench.report.looks import PATHS, look
-from esbench.report.tables import Table
-from esbench.report.templating import page as whole
-from esbench.report.templating import render
+from esbench.tables import Table
+from esbench.templating import page as whole
+from esbench.templating import render
 
 if TYPE_CHECKING:
     from markupsafe import Markup

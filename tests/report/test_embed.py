@@ -47,7 +47,7 @@ def test_the_two_values_of_a_stretch_come_in_their_order():
 def test_a_unit_is_its_curves_its_stops_and_its_peak(tmp_path, write_run):
     results = write_run(tmp_path / "RUN")
     rows = results.table()
-    data = embed.curves(results.run.unit("u0"), rows)
+    data = embed.curves(results.run.units()[0], rows)
     assert (data["steps"], data["stretch"], data["peak"]) == (12, 1, [5, 23.0])
     assert [panel["name"] for panel in data["panels"]] == ["PSNR (dB)", "wmv", "emv"]
     assert [line["name"] for line in data["panels"][0]["lines"]] == ["averaged output", "output"]
@@ -64,9 +64,10 @@ def test_the_pictures_are_those_of_the_unit_and_of_the_stops_that_there_were(tmp
     results = write_run(tmp_path / "RUN")
     rows = results.table()
     held = embed.embedded(results.run, rows)
-    data = json.loads(held.units["u0"])
+    (text,) = held.units.values()
+    data = json.loads(text)
     assert (held.pictured, held.side) == (1, None)
-    assert all(results.run.unit("u0").path.joinpath("images", each["file"]).exists() for each in data["pictures"])
+    assert all(results.run.units()[0].path.joinpath("images", each["file"]).exists() for each in data["pictures"])
     titles = [(picture["title"], picture["note"]) for picture in data["pictures"]]
     assert titles == [
         ("noisy", "gaussian 25"),
@@ -107,7 +108,7 @@ def test_units_ended_early_have_neither_peak_nor_last(tmp_path, write_run):
 
 def test_where_whole_pictures_are_too_much_they_are_reduced(tmp_path, write_run, monkeypatch):
     results = write_run(tmp_path / "RUN", [("a", 25.0), ("b", 25.0)], size=(300, 200, 3))
-    path = results.run.unit("u0").image_path("noisy")
+    path = results.run.units()[0].image_path("noisy")
     with Image.open(path) as image:
         assert (pixels(embed.picture(path, None)) == np.asarray(image)).all()
     monkeypatch.setattr(embed, "PICTURES", 100_000)
@@ -122,7 +123,7 @@ def test_where_whole_pictures_are_too_much_they_are_reduced(tmp_path, write_run,
 @pytest.mark.parametrize(("size", "shown"), [((300, 200, 3), (96, 64)), ((40, 90, 1), (40, 90))])
 def test_a_reduced_picture_is_no_larger_than_it_may_be_and_none_is_enlarged(tmp_path, write_run, size, shown):
     results = write_run(tmp_path / "RUN", size=size)
-    source = embed.picture(results.run.unit("u0").image_path("noisy"), 96)
+    source = embed.picture(results.run.units()[0].image_path("noisy"), 96)
     with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
         assert (image.format, image.size[::-1]) == ("WEBP", shown)
 
@@ -134,12 +135,12 @@ def test_what_has_no_room_is_left_out_and_each_noise_level_comes_in_turn(tmp_pat
     ids = [unit.id for unit in results.run.units()]
     assert embed.in_turn(rows) == [ids[i] for i in (0, 3, 1, 4, 2)]
     held = embed.embedded(results.run, rows)
-    assert (list(held.units), held.pictured, held.side) == (["u0", "u1", "u2", "u3", "u4"], 5, None)
-    size = len(embed.script(embed.curves(results.run.unit("u0"), rows[:2])))
+    assert (list(held.units), held.pictured, held.side) == (ids, 5, None)
+    size = len(embed.script(embed.curves(results.run.units()[0], rows[:2])))
     monkeypatch.setattr(embed, "CURVES", 3 * size + 100)
     monkeypatch.setattr(embed, "PICTURES", 100)
     held = embed.embedded(results.run, rows)
-    assert (list(held.units), held.pictured, held.side) == (["u0", "u1", "u3"], 1, embed.SIDES[-1])
+    assert (list(held.units), held.pictured, held.side) == ([ids[0], ids[1], ids[3]], 1, embed.SIDES[-1])
     assert ["pictures" in json.loads(text) for text in held.units.values()] == [True, False, False]
 
 

@@ -17,6 +17,7 @@ from esbench.report.files import report
 VOID = {"meta", "input", "br"}
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>&amp;$title https://example.org'
+SHORT = '"><img src=x onerror=x></script><script>&amp;$title'  # picture, data set and noise name one folder
 
 
 class Page(HTMLParser):
@@ -75,6 +76,12 @@ def results(tmp_path_factory, write_run):
 
 
 @pytest.fixture(scope="module")
+def ids(results) -> list[str]:
+    """Return the ids of the three units that are done."""
+    return [unit.id for unit in results.run.units()][:3]
+
+
+@pytest.fixture(scope="module")
 def page(results) -> Page:
     return page_of(results)
 
@@ -93,15 +100,15 @@ def test_the_page_names_no_address_but_those_of_data(page):
     assert re.findall(r"url\((?!#)", text) == []
 
 
-def test_what_is_pointed_at_is_there_once(page):
-    ids = page.values("id")
-    assert len(ids) == len(set(ids))
+def test_what_is_pointed_at_is_there_once(page, ids):
+    there = page.values("id")
+    assert len(there) == len(set(there))
     pointers = [value for name in ("href", "aria-labelledby", "for") for value in page.values(name)]
     used = {value.removeprefix("#") for value in pointers}
     units = {value for value in used if value.startswith("unit=")}
-    assert units == {"unit=u0", "unit=u1", "unit=u2"}
+    assert units == {f"unit={id}" for id in ids}
     assert used - units
-    assert used - units <= set(ids)
+    assert used - units <= set(there)
 
 
 def test_nothing_runs_but_the_script_of_the_page(page):
@@ -139,23 +146,23 @@ def test_the_page_says_what_was_found(page, results):
         assert name in page.text["th"]
 
 
-def test_the_page_begins_with_what_failed_by_criterion_and_reason(page):
+def test_the_page_begins_with_what_failed_by_criterion_and_reason(page, ids):
     assert "1 plugin failed on 3 of 9 columns." in page.text["header"]
     (summary,) = ["".join(page.text["summary"])]
     assert summary == "roughness[strength=2] ×3 esbench-foo 1.2 (version 3) esbench-foo: no < or > here"
     assert [a for a in page.all("details") if "open" in a] == []  # they are folded
-    assert [text for text in page.text["li"] if text.strip()] == ["u0", "u1", "u2"]
+    assert [text for text in page.text["li"] if text.strip()] == ids
     sections = [a["id"] for a in page.all("section")]
     assert sections[0] == "failures"
     assert '<section id="failures"' not in str(sections[1:])
 
 
-def test_the_map_has_a_line_for_each_unit_and_a_cell_for_each_criterion(page):
+def test_the_map_has_a_line_for_each_unit_and_a_cell_for_each_criterion(page, ids):
     lines = [a for a in page.all("tr") if "data-unit" in a]
     assert [(a["data-unit"], a["data-picture"], a["data-noise"]) for a in lines] == [
-        ("u0", "kodim01", "gaussian 25"),
-        ("u1", "kodim02", "gaussian 25"),
-        ("u2", "kodim01", "gaussian 50"),
+        (ids[0], "kodim01", "gaussian 25"),
+        (ids[1], "kodim02", "gaussian 25"),
+        (ids[2], "kodim01", "gaussian 50"),
         ("not-begun", "not-begun", ""),
     ]
     assert ["data-failed" in a for a in lines] == [True, True, True, False]
@@ -183,14 +190,14 @@ def test_the_page_says_where_it_comes_from(page):
     assert 'criterion = ["cifs-jpeg", "wmv"]\n' in "".join(page.text["pre"])
 
 
-def test_the_page_holds_every_unit_that_can_be_chosen(page, results):
+def test_the_page_holds_every_unit_that_can_be_chosen(page, ids):
     data = [
         json.loads(text)
         for text, attributes in zip(page.text["script"], page.all("script"), strict=True)
         if (attributes.get("id") or "").startswith("unit-")
     ]
-    assert [a["data-unit"] for a in page.all("script") if "data-unit" in a] == ["u0", "u1", "u2"]
-    assert [unit["id"] for unit in data] == ["u0", "u1", "u2"]
+    assert [a["data-unit"] for a in page.all("script") if "data-unit" in a] == ids
+    assert [unit["id"] for unit in data] == ids
     assert all(unit["failed"] == [["roughness[strength=2]", "esbench-foo: no < or > here"]] for unit in data)
     assert [option["value"] for option in page.all("option") if option.get("value")] == ["0", "1", "2"]
     assert page.text["option"][-3:] == [
@@ -216,8 +223,8 @@ def test_hostile_names_are_only_ever_text(tmp_path, write_run):
         tmp_path / 'R"<b>&',
         [(HOSTILE, 25.0)],
         curves={"wmv": range(12)},
-        dataset=HOSTILE[:32],  # the three of them are the name of a folder
-        noise=HOSTILE[32:80],
+        dataset=SHORT,
+        noise=SHORT,
         failed={name: HOSTILE},
     )
     page = page_of(results)
@@ -225,9 +232,9 @@ def test_hostile_names_are_only_ever_text(tmp_path, write_run):
     assert len(page.all("script")) == 3
     assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
     assert page.text["h1"] == ['R"<b>&']
-    assert page.text["option"][-2:] == [f"{HOSTILE} 25", f"{HOSTILE}, {HOSTILE} 25, seed 0"]
+    assert page.text["option"][-2:] == [f"{SHORT} 25", f"{HOSTILE}, {SHORT} 25, seed 0"]
     assert HOSTILE in page.text["summary"]
-    assert HOSTILE in page.text["caption"]
+    assert SHORT in page.text["caption"]
     (line,) = [attributes for attributes in page.all("tr") if "data-unit" in attributes]
     assert line["data-picture"] == HOSTILE
     assert [a["data-sort"] for a in page.all("button") if "data-sort" in a][-1] == name
@@ -259,17 +266,18 @@ def test_a_run_of_which_nothing_is_done_is_reported_as_far_as_it_is(tmp_path, wr
 
 def test_a_unit_that_is_damaged_is_a_failure_and_the_others_are_reported(tmp_path, write_run):
     results = write_run(tmp_path / "RUN", [("a", 25.0), ("b", 25.0)])
-    path = results.run.units()[0].path / "trace.parquet"
+    unit = results.run.units()[0]
+    path = unit.path / "trace.parquet"
     path.write_bytes(path.read_bytes()[:100])
     page = page_of(results)
     assert page.text["option"][-1] == "b, gaussian 25, seed 0"
     assert "1 of 2 done, 1 failed" in page.seen()
-    assert "u0" in page.text["li"]
-    assert [a["data-unit"] for a in page.all("tr") if "data-failed" in a] == ["u0"]
+    assert unit.id in page.text["li"]
+    assert [a["data-unit"] for a in page.all("tr") if "data-failed" in a] == [unit.id]
 
 
-def test_a_criterion_that_lacks_units_says_so_in_every_table(results):
-    rows = [row for row in results.table() if row["criterion"] == "emv" or row["unit"] != "u1"]
+def test_a_criterion_that_lacks_units_says_so_in_every_table(results, ids):
+    rows = [row for row in results.table() if row["criterion"] == "emv" or row["unit"] != ids[1]]
     page = Page(html.page(results, rows, results.run.path / "report"))
     assert page.text["small"].count(" (1/2)") == 3  # of each view
     assert page.text["small"].count(" ± 0.00 (2/3)") == 1  # the gap over all units
@@ -277,10 +285,10 @@ def test_a_criterion_that_lacks_units_says_so_in_every_table(results):
     assert "wmv (a gap on 2/3 units)" in page.seen()
 
 
-def test_of_very_many_units_the_map_says_how_many_it_leaves_out(results, monkeypatch):
+def test_of_very_many_units_the_map_says_how_many_it_leaves_out(results, ids, monkeypatch):
     monkeypatch.setattr(html, "LINES", 1)
     page = page_of(results)
-    assert [a["data-unit"] for a in page.all("tr") if "data-unit" in a] == ["u0"]
+    assert [a["data-unit"] for a in page.all("tr") if "data-unit" in a] == ids[:1]
     assert "3 more units of the plan are left out here." in page.seen()
 
 

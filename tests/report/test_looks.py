@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from esbench.report.looks import BUILT_IN, COLOURS, MARKS, PATHS, look
-from esbench.report.templating import source
+from esbench.templating import source
 
 
 def luminance(colour: str) -> float:

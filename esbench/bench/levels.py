@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from esbench.report.tables import Table
+from esbench.tables import Table
 
 Rows = Sequence[dict[str, Any]]
 _T = TypeVar("_T")

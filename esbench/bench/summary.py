@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from esbench.report.levels import counted, is_reference, spread
-from esbench.report.tables import Table
+from esbench.bench.levels import counted, is_reference, spread
+from esbench.tables import Table
 
 #: Of the tables in a notebook.
 STYLE = (
@@ -26,7 +26,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Table]]:
 
 def notebook(name: str, rows: Sequence[dict[str, Any]]) -> str:
     """Return the same tables as a piece of HTML that needs nothing else, for a notebook."""
-    from esbench.report.templating import render
+    from esbench.templating import render
 
     return str(render("notebook.html", name=name, style=STYLE, tables=summary(rows)))
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from esbench.report.levels import COLUMNS, VIEWS, comparison, numbers
+from esbench.bench.levels import COLUMNS, VIEWS, comparison, numbers
 
 PSNR, GAP, AVERAGE = VIEWS
 

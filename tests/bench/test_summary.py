@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from esbench.report.summary import notebook, summary
+from esbench.bench.summary import notebook, summary
 
 
 def row(**change) -> dict:

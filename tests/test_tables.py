@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esbench.report.tables import Table
+from esbench.tables import Table
 
 TABLE = Table(
     ("criterion", "PSNR ± std", "gap"),

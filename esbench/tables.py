@@ -112,7 +112,7 @@ class Table:
             caption: above the table.
             keys: markup that stands before the name of a row, by that name.
         """
-        from esbench.report.templating import render
+        from esbench.templating import render
 
         right = self._right()
         rows = [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def render(name: str, /, **values: Any) -> Markup:
-    """Return a template of this package, filled in."""
+    """Return a template of `pages`, filled in."""
     from markupsafe import Markup
 
     return Markup(_environment().get_template(name).render(values))  # noqa: S704 - a template escapes by itself
@@ -33,13 +33,13 @@ def page(name: str, scripts: Sequence[str], /, **values: Any) -> str:
 
     code = "".join(map(source, scripts))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    script, style = Markup(code), Markup(source("page.css"))  # noqa: S704 - files of this package
+    script, style = Markup(code), Markup(source("page.css"))  # noqa: S704 - files of esbench
     return str(render(name, script=script, digest=digest, style=style, **values))
 
 
 def source(name: str) -> str:
     """Return a file of the templates as it is."""
-    return resources.files("esbench.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+    return resources.files("esbench").joinpath(f"pages/{name}").read_text(encoding="utf-8")
 
 
 @functools.cache
