@@ -11,6 +11,7 @@ import pytest
 
 import esbench
 from esbench.bench import driver
+from esbench.bench.build import scene
 from esbench.bench.config import Config, resolve
 from esbench.bench.results import Results
 from esbench.bench.store import Run
@@ -198,6 +199,30 @@ def test_a_picture_is_denoised_with_a_loss(loss):
     denoised = esbench.denoise(noisy.clip(0, 1), loss=loss, **small)
     assert denoised.image.shape == clean.shape
     assert np.mean((denoised.image - clean) ** 2) < np.mean((noisy - clean) ** 2)
+
+
+@pytest.mark.parametrize("criterion", ["sure", "pure-zero"])
+def test_no_picture_is_denoised_by_a_criterion_that_would_have_no_value(criterion):
+    with pytest.raises(UsageError, match=f"'{criterion}' needs a network that is given the observation itself: choose"):
+        esbench.denoise(np.zeros((40, 40, 3)), criterion)
+    noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((40, 40, 3))
+    small = {"network": "skip[channels=4,scales=2]", "device": "cpu", "iterations": 6, "patience": 2}
+    assert np.isfinite(esbench.denoise(noisy, criterion, loss="sure", **small).values).all()
+
+
+@pytest.mark.parametrize("loss", ["mse", "sure"])
+def test_a_network_that_is_given_the_observation_does_not_see_what_is_held_out(config, tmp_path, loss):
+    own = {} if loss == "sure" else {"input": "observation", "perturbation": 0.0}
+    task = "denoise[holdout=0.1]"
+    config = dataclasses.replace(config, task=task, loss=loss, criterion=("sure", "holdout"), iterations=3, **own)
+    run(config, tmp_path / "r")
+    (unit,) = Run(tmp_path / "r").units()
+    assert np.isfinite(unit.criterion("sure")[0]["value"]).all()
+    with_job = driver.plan(dataclasses.replace(config, iterations=4), tmp_path / "q").jobs[0]
+    what = scene(with_job.spec, config.dataset)
+    z = what.trajectory("cpu").z[0].numpy()
+    assert (z[:, what.observation.holdout] == 0).all()
+    assert (z[:, ~what.observation.holdout] > 0).mean() > 0.9
 
 
 def test_a_task_whose_observation_is_not_the_picture_is_refused():
