@@ -30,36 +30,64 @@ class Task:
     Args:
         holdout: share of the observation's pixels, all their channels, that the loss does not see, so that criteria
             may.
+
+    Attributes:
+        grid: tiles of an observation begin at multiples of so many pixels.
     """
+
+    grid = 1
 
     def __init__(self, *, holdout: Annotated[float, Range(0, 0.5)] = 0.0) -> None:
         self.holdout = holdout
 
-    def degrade(self, clean: Floats, rng: np.random.Generator, noise: Callable[[Floats], Floats]) -> Observation:
+    def degrade(
+        self,
+        clean: Floats,
+        rng: np.random.Generator,
+        noise: Callable[[Floats], Floats],
+        companions: Mapping[str, Floats] | None = None,
+    ) -> Observation:
         """Return what is observed of a clean picture (H, W, C) in [0, 1]; the benchmark alone calls it.
 
         Args:
             clean: the picture.
             rng: for what the task itself draws.
             noise: adds the noise of the unit to a picture of any size.
+            companions: what the data set has beside the picture: `mask`, `guide`; None if it has nothing.
+
+        Raises:
+            UsageError: the task needs a companion that the data set does not have.
         """
         return Observation(noise(clean))
 
-    def observe(self, y: Floats, *, mask: Any = None, guide: Any = None) -> Observation:
+    def observe(self, y: Floats, *, mask: Any = None, guide: Any = None, file: bytes | None = None) -> Observation:
         """Return what a user has observed.
 
         Args:
             y: the picture that was handed in, (H, W, C) in [0, 1].
             mask: of the missing pixels, as it was handed in; None without one.
             guide: the picture that guides, as it was handed in; None without one.
+            file: the content of the file that the picture was read from; None if it was an array.
 
         Raises:
             UsageError: one of them does not fit the task.
         """
-        for name, value in (("mask", mask), ("guide", guide)):
+        self.takes_no(mask=mask, guide=guide)
+        return Observation(y)
+
+    def takes_no(self, **given: Any) -> None:
+        """Make sure that nothing was handed in that the task has no use for.
+
+        Raises:
+            UsageError: something was.
+        """
+        for name, value in given.items():
             if value is not None:
                 raise UsageError(f"The task {type(self).__name__.lower()!r} takes no {name}.")
-        return Observation(y)
+
+    def window(self, observation: Observation, rows: slice, columns: slice) -> Observation:
+        """Return a part of an observation that begins at multiples of `grid`."""
+        return observation.window(rows, columns)
 
     def shape(self, observation: Observation) -> tuple[int, int, int]:
         """Return height, width and channels of the unknown picture."""
@@ -95,6 +123,10 @@ class Task:
     def finish(self, x: Floats, observation: Observation) -> Floats:
         """Return what a user is given for an output: known pixels put back, for instance."""
         return x
+
+    def upright(self, picture: Floats, observation: Observation) -> Floats:
+        """Return a whole restored picture as it was handed in, if the task has turned it."""
+        return picture
 
 
 class Terms(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from esbench.pictures import Bytes
 
@@ -126,6 +126,17 @@ class Dataset(Protocol):
 
     def load(self, id: str) -> Bytes:
         """Return one picture as uint8 (H, W, 3) RGB or (H, W, 1) grey."""
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """A data set that has more than the pictures: the masks of those that are to be inpainted, flash pictures."""
+
+    def companions(self, id: str) -> Mapping[str, Bytes]:
+        """Return what belongs to one picture, each of its size.
+
+        `mask`: (H, W, 1), above half where pixels are missing; `guide`: the picture that guides.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

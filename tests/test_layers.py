@@ -176,7 +176,8 @@ def test_nothing_below_the_command_line_knows_it(name):
 #: The floors of the house, from the ground up: a room knows those of its own floor and of the floors below. Imports
 #: inside of functions count as well.
 FLOORS = (
-    ("errors", "seeds", "pictures", "metrics", "events", "torch_state"),
+    ("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable"),
+    ("disk", "loading"),
     ("records", "noise", "images", "device", "cache", "average"),
     ("observation", "params", "hookspecs", "models"),
     ("frames", "kinds", "divergence"),
@@ -257,9 +258,10 @@ def test_results_and_reports_do_not_import_torch_at_all():
         (("cv2", "imagecodecs"), ("builtin.codecs", "images")),
         (("pluggy",), ("plugins", "hookspecs")),
         (("matplotlib",), ("report", "paper.figures", "builtin.datasets.samples")),
-        (("pyarrow",), ("bench.store", "bench.results")),
+        (("pyarrow",), ("bench.files", "bench.results")),
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),
+        (("jinja2", "markupsafe"), ("report",)),
         (("rich",), ("cli", "report")),
         (("dask", "distributed"), ("executors",)),
         (("pooch", "requests"), ("cache",)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,19 +123,20 @@ def scene(spec: UnitSpec, dataset: str) -> Scene:
         spec: the unit.
         dataset: how the data set is opened: a name, or an absolute path.
     """
-    clean = images.unit(grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop))
-    return observed(spec, clean)
+    opened = grid.open_dataset(dataset)[1]
+    clean = images.unit(grid.picture(opened, spec.image, spec.crop))
+    return observed(spec, clean, grid.companions(opened, spec.image, spec.crop))
 
 
-def observed(spec: UnitSpec, clean: Floats) -> Scene:
-    """Return what a unit is about with a clean picture (H, W, C) in [0, 1]."""
+def observed(spec: UnitSpec, clean: Floats, companions: Mapping[str, Floats] | None = None) -> Scene:
+    """Return what a unit is about with a clean picture (H, W, C) in [0, 1], and what belongs to it."""
     task, component = build.task(spec.task), grid.degradation(spec.noise, spec.sigma)
     assert isinstance(component.info, DegradationInfo)
     names = spec.dataset, spec.image
     level = "" if spec.sigma is None else plain(spec.sigma)
     rng = np.random.default_rng(seeds.derive(spec.seed, "noise", *names, spec.noise, level))
     own = np.random.default_rng(seeds.derive(spec.seed, "task", *names, spec.task))
-    observation = task.degrade(clean, own, functools.partial(_noisy, component, rng))
+    observation = task.degrade(clean, own, functools.partial(_noisy, component, rng), companions)
     observation = dataclasses.replace(observation, noise=_told(component, spec.sigma))
     return Scene(spec, clean, task, observation.holding_out(task.holdout))
 

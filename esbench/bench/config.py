@@ -31,6 +31,12 @@ OPTIONAL: dict[str, type] = {"images": int, "crop": int, "image": str, "budget":
 OPTIONAL |= {"loss": str, "regulariser": str, "input": str, "learning_rate": float, "perturbation": float}
 AUTO = ("loss", "input", "learning_rate", "depth", "perturbation")
 
+#: What every run has written down since the first version: all that its units depend on and that is never None.
+ALWAYS = (
+    *("criterion", "dataset", "noise", "sigma", "task", "network", "input_scale", "iterations", "patience", "seed"),
+    *("device", "precision", "executor", "live"),
+)
+
 #: Seconds in the units of a length of time.
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -205,12 +211,19 @@ def _meant_for(values: Mapping[str, Any]) -> dict[str, str]:
     return own | ({"network": network} if network else {})
 
 
-def read(file: Path) -> Config:
+def read(file: Path, whole: bool = False) -> Config:
     """Return the configuration that a file holds.
+
+    Args:
+        file: the file.
+        whole: whether it must have all that `to_toml` writes, as the file of a run has: one that was cut off between
+            two lines would be read as another configuration.
 
     Raises:
         ConfigError: it is no such file.
     """
+    if whole and (lacking := [name for name in ALWAYS if name not in _parsed(file)]):
+        raise ConfigError(f"{str(file)!r} is not the whole configuration of a run: {lacking[0]} is not there.")
     return resolve({}, file=file)
 
 
@@ -225,7 +238,7 @@ def _parsed(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"There is no configuration {str(file)!r}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise ConfigError(f"{str(file)!r} is not a TOML file that can be read: {error}.") from None
 
 

@@ -13,8 +13,8 @@ from esbench.device import named
 from esbench.engine import build
 from esbench.errors import NameUnknown, UsageError
 from esbench.params import plain
-from esbench.pictures import Bytes
-from esbench.records import Dataset, DegradationInfo
+from esbench.pictures import Bytes, Floats
+from esbench.records import Accompanied, Dataset, DegradationInfo
 from esbench.registry import Component, registry
 
 #: Raised by hand when the numbers of an optimisation change, so that old and new are not taken for the same unit.
@@ -107,6 +107,14 @@ def picture(dataset: Dataset, image: str, crop: int | None) -> Bytes:
     """Return a clean picture as the unit has it."""
     whole = dataset.load(image)
     return whole if crop is None else images.centre_crop(whole, crop)
+
+
+def companions(dataset: Dataset, image: str, crop: int | None) -> dict[str, Floats] | None:
+    """Return what belongs to a picture, cut like the picture; None if the data set has only pictures."""
+    if not isinstance(dataset, Accompanied):
+        return None
+    whole = dataset.companions(image)
+    return {name: images.unit(a if crop is None else images.centre_crop(a, crop)) for name, a in whole.items()}
 
 
 def degradation(noise: str, sigma: float | None) -> Component:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from esbench.bench.replay import Wanted, found, stop_of, wanted
 from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Look, Run, Unit
-from esbench.errors import UsageError
+from esbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -323,8 +323,10 @@ def _stop(
     """Return what a row says of the stop: as it was written down with the result, or decided from the curves."""
     if source == criterion.text and "steps_run" in entry and rule == Rule(entry["patience"]):
         return entry
-    stop = stop_of(criterion.column(unit, source, trace), rule.patience, rule.min_delta)
-    score = trace("psnr_db", "average_psnr_db")
+    curve, score = criterion.column(unit, source, trace), trace("psnr_db", "average_psnr_db")
+    if len(curve) != len(score["psnr_db"]):
+        raise DataError(f"{str(unit.path)!r} cannot be read: {source!r} and the trace have different lengths.")
+    stop = stop_of(curve, rule.patience, rule.min_delta)
     return found(stop, score["psnr_db"], score["average_psnr_db"], criterion.ms(unit, source, entry))
 
 

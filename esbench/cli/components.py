@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from esbench import params
-from esbench.cli.output import json_option, print_json, print_table
+from esbench.cli.output import json_option, print_json, print_table, say
 from esbench.errors import EsbenchError, did_you_mean
 from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, LossInfo, NetworkInfo, TaskInfo
 from esbench.registry import PLURAL, Record, parameters, registry
@@ -49,7 +49,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         print_json(_row(record))
         return
     info = record.info
-    click.echo(f"{info.name}: {info.summary}\n")
+    say(f"{info.name}: {info.summary}", "")
     facts: dict[str, Any] = {
         "kind": record.kind,
         "owner": f"{record.distribution} {record.distribution_version}",
@@ -77,9 +77,9 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         facts |= {"perturbation": f"{info.perturbation:.3g}", "learning rate": params.plain(info.learning_rate)}
     width = max(10, *map(len, facts))
     for key, value in facts.items():
-        click.echo(f"  {key:{width}} {value}")
+        say(f"  {key:{width}} {value}")
     known = parameters(record)
-    click.echo("\nParameters:" if known else "\nNo parameters.")
+    say("", "Parameters:" if known else "No parameters.")
     rows = [
         (
             p.name,
@@ -102,7 +102,8 @@ def plugins_command(of: str | None, as_json: bool) -> None:
         matching = [p for p in plugins if of in (p.name, p.distribution)]
         if not matching:
             raise click.UsageError(f"No plugin {of!r}. {did_you_mean(of, [p.name for p in plugins])}".strip())
-        click.echo("\n".join(p.traceback or f"{p.name}: no failure" for p in matching))
+        for p in matching:
+            say(*(p.traceback or f"{p.name}: no failure").split("\n"))
         return
     if as_json:
         print_json(

@@ -141,8 +141,9 @@ class Piece:
 
     @property
     def _sees_itself(self) -> bool:
-        """Whether what was observed is the picture itself, and noise."""
-        return type(self._task).forward is Task.forward
+        """Whether what was observed is the whole picture itself, and noise."""
+        noisy = self._whole.noise.kind != "none"
+        return noisy and self._whole.known is None and type(self._task).forward is Task.forward
 
     def _averaged_output(self) -> Floats:
         h, w, _ = self._shape

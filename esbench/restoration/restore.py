@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,8 +115,7 @@ def denoise(
         print(denoised.image.shape, denoised.reason)
         ```
     """
-    return restore(
-        noisy,
+    options = Options(
         criterion=criterion,
         sigma=sigma,
         quality=quality,
@@ -124,8 +125,8 @@ def denoise(
         seed=seed,
         iterations=iterations,
         patience=patience,
-        what="noisy",
     )
+    return _to_the_end(Restoration(noisy, options, name="noisy"))
 
 
 def restore(
@@ -149,12 +150,12 @@ def restore(
     seed: int = 0,
     iterations: int | None = None,
     patience: int = PATIENCE,
-    what: str = "observation",
 ) -> Restored:
     """Restore a picture from what was observed of it, with a Deep Image Prior that stops by itself.
 
     Args:
-        observation: what was observed; of the kinds that `denoise` takes.
+        observation: what was observed; of the kinds that `denoise` takes, or the path of a PNG, JPEG, TIFF or WebP
+            file, which `jpeg` needs.
         task: what was observed, as `esbench list tasks` shows: `name` or `name[key=value]`.
         mask: for a task that takes one: (H, W), above half where a pixel is missing.
         guide: for a task that takes one: the picture that guides it, of the same kinds.
@@ -173,7 +174,6 @@ def restore(
         seed: of the network's weights, its input and the perturbations.
         iterations: T, the most steps of an optimisation; None for 1800, and more if it has over 128 x 128 pixels.
         patience: S, the steps that must pass without a better value.
-        what: the name of the observation in a message.
 
     Returns:
         The picture as `image`, of the kind that was handed in, and why it is this one.
@@ -181,6 +181,10 @@ def restore(
     Raises:
         UsageError: the observation does not fit the task, or a name or a number does not fit.
     """
+    file = None
+    if isinstance(observation, str | os.PathLike):
+        path = Path(observation)
+        observation, file = images.read_photo(path).pixels, path.read_bytes()
     options = Options(
         task=task,
         criterion=criterion,
@@ -199,7 +203,10 @@ def restore(
         iterations=iterations,
         patience=patience,
     )
-    at_work = Restoration(observation, options, mask=mask, guide=guide, name=what)
+    return _to_the_end(Restoration(observation, options, mask=mask, guide=guide, file=file))
+
+
+def _to_the_end(at_work: Restoration) -> Restored:
     for _ in at_work:
         pass
     return at_work.result()
@@ -219,6 +226,7 @@ class Restoration:
         options: how it is restored.
         mask: as for `restore`.
         guide: as for `restore`.
+        file: the file that the observation was read from; None if it is an array.
         name: of the picture, in messages and events.
         emit: called with every event.
 
@@ -237,16 +245,19 @@ class Restoration:
         *,
         mask: Any = None,
         guide: Any = None,
+        file: bytes | None = None,
         name: str = "observation",
         emit: Callable[[Event], None] = warn,
     ) -> None:
         y, self._back = images.unpacked(observation, name)
         self.options, self.name, self._emit = options, name, emit
         self.task = build.task(options.task)
-        observed = self.task.observe(y, mask=mask, guide=guide)
+        observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self.observation = dataclasses.replace(observed, noise=self._model())
-        self._tiles, self._factor = cut(self.observation.y.shape[:2], self.task.shape(self.observation)[:2])
+        self._tiles, self._factor = cut(
+            self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
+        )
         self.pieces = len(self._tiles) * options.restarts
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
@@ -269,7 +280,7 @@ class Restoration:
                 self.piece = Piece(
                     self._unit(),
                     self.task,
-                    self.observation.window(tile.rows.slice, tile.columns.slice),
+                    self.task.window(self.observation, tile.rows.slice, tile.columns.slice),
                     self.options,
                     seeds.derive(self.options.seed, "denoise", t, restart),
                     self._told,
@@ -299,7 +310,7 @@ class Restoration:
             picture = picture.copy()
             self._lay(picture, outputs)
         return Restored(
-            image=self._back(picture.clip(0, 1)),
+            image=self._back(self.task.upright(picture, self.observation).clip(0, 1)),
             task=registry().get("task", self.options.task).text,
             criterion=registry().get("criterion", self.options.stops_by).text,
             stop_step=statistics.median_low(each.stop_step for each in optimised) if optimised else None,
@@ -356,13 +367,18 @@ def most(options: Options, h: int, w: int) -> int:
     return sum(n * options.steps(n) for n in pixels) * options.restarts
 
 
-def cut(observed: tuple[int, ...], restored: tuple[int, ...]) -> tuple[list[Tile], int]:
+def cut(observed: tuple[int, ...], restored: tuple[int, ...], grid: int = 1) -> tuple[list[Tile], int]:
     """Return the tiles of an observation, the whole of it or many, and how many times larger the picture is.
 
     A picture that is not so many times larger than its observation is never cut.
+
+    Args:
+        observed: height and width of the observation.
+        restored: of the picture.
+        grid: tiles begin at multiples of so many pixels of the observation.
     """
     (h, w), (height, width) = observed, restored
     factor = height // h
     if height * width <= WHOLE or (height, width) != (h * factor, w * factor) or factor < 1:
         return tiles(h, w, max(h, w), OVERLAP), max(factor, 1)
-    return tiles(h, w, SIDE // factor, math.ceil(OVERLAP / factor)), factor
+    return tiles(h, w, SIDE // factor // grid * grid, math.ceil(OVERLAP / factor), grid), factor

@@ -59,30 +59,34 @@ class Tile:
         return picture[self.rows.slice, self.columns.slice]
 
 
-def tiles(height: int, width: int, side: int, overlap: int) -> list[Tile]:
+def tiles(height: int, width: int, side: int, overlap: int, grid: int = 1) -> list[Tile]:
     """Return tiles of at most side x side that cover a picture, row by row."""
-    return [Tile(rows, columns) for rows in spans(height, side, overlap) for columns in spans(width, side, overlap)]
+    across = spans(width, side, overlap, grid)
+    return [Tile(rows, columns) for rows in spans(height, side, overlap, grid) for columns in across]
 
 
-def spans(length: int, side: int, overlap: int) -> list[Span]:
-    """Return equal pieces of at most `side` that cover a length, whose windows sum to 1 at every place.
+def spans(length: int, side: int, overlap: int, grid: int = 1) -> list[Span]:
+    """Return pieces of at most `side` that cover a length, whose windows sum to 1 at every place.
 
     Args:
         length: what is covered.
-        side: the longest that a piece may be.
+        side: the longest that a piece may be; a multiple of `grid`, unless all is one piece.
         overlap: of neighbours, at least; less than `side`.
+        grid: pieces begin at its multiples and end there, or where the length does; if it is 1 they are equally long.
     """
     side = min(side, length)
-    n = 1 if side == length else math.ceil((length - overlap) / (side - overlap))
-    starts = np.linspace(0, length - side, n).round().astype(int)
+    whole = side == length
+    n = 1 if whole else math.ceil((length - overlap) / (side - overlap - (grid - 1)))
+    starts = (np.linspace(0, length - side, n).round().astype(int) + grid - 1) // grid * grid
     ramp = np.minimum(1, np.arange(1, side + 1) / (overlap + 1))
     windows = np.zeros((n, length))
     for window, start in zip(windows, starts, strict=True):
-        window[start : start + side] = 1
+        end = min(start + side, length)
+        window[start:end] = 1
         if start > 0:  # where the picture itself ends, nothing takes over
-            window[start : start + side] *= ramp
-        if start < length - side:
-            window[start : start + side] *= ramp[::-1]
+            window[start:end] *= ramp[: end - start]
+        if end < length:
+            window[start:end] *= ramp[::-1]
     windows /= windows.sum(0)
     return [
         Span(int(start), window[start : start + side].astype(np.float32))

@@ -96,6 +96,12 @@ def resolve(problem: Problem, *, c: float, slope: float, variance: float | str) 
                     "it from the noisy picture."
                 )
             variance = clipped_variance(problem.noisy.float, problem.sigma)
+        elif variance == "auto" and problem.known is not None:  # missing pixels are no noise
+            if problem.sigma is None:
+                raise ParamError(
+                    "discrepancy cannot estimate the noise of a picture with missing pixels: give its level as --sigma."
+                )
+            variance = (problem.sigma / 255) ** 2
         elif variance == "auto":
             assert problem.noise is not None
             variance = problem.noise.variance

@@ -53,4 +53,10 @@ INFOS = [
         needs=("gain",),
         captured=True,
     ),
+    LossInfo(
+        name="mse-kl",
+        summary="the same, and how far the channels' values are from a Gaussian with those of the observation",
+        target="esbench.builtin.losses.mse_kl:mse_kl",
+        reference="Barrack, A deep learning approach to JPEG colour restoration without ground truth",
+    ),
 ]

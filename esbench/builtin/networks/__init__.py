@@ -24,7 +24,8 @@ INFOS = [
         summary="encoder-decoder on the observation itself, smooth: for unbiased risk estimates",
         target="esbench.builtin.networks.s2s:s2s",
         reference="Jo, Chun and Choi, Rethinking Deep Image Prior for Denoising, ICCV 2021, s2s",
-        learning_rate=0.1,
+        # the authors' 0.1 is for RAdam: Adam begins with larger steps, and from 0.01 on they can saturate the sigmoid
+        learning_rate=0.003,
         perturbation=0,
         input="observation",
     ),

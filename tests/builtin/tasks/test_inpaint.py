@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import esbench
+from esbench.builtin.tasks.inpaint import Inpaint, marked, nearest
+from esbench.errors import ParamError, UsageError
+from esbench.pictures import Pictures
+
+TINY = {"network": "skip[channels=4,scales=1]", "device": "cpu", "iterations": 4, "patience": 1}
+
+
+def picture(h: int = 40, w: int = 36, c: int = 3) -> np.ndarray:
+    y, x = np.mgrid[:h, :w] / 8
+    return np.stack([0.5 + 0.3 * np.sin(x + i) * np.cos(y) for i in range(c)], -1).astype(np.float32)
+
+
+def degraded(task: Inpaint, clean: np.ndarray, seed: int = 0, **companions):
+    return task.degrade(clean, np.random.default_rng(seed), lambda a: a, companions or None)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("per", ["pixel", "channel"])
+def test_a_share_of_the_pixels_is_missing_and_what_is_known_is_the_picture(per, channels):
+    clean = picture(c=channels)
+    seen = degraded(Inpaint(missing=0.3, per=per), clean)
+    assert seen.known.shape == (clean.shape if per == "channel" else clean.shape[:2])
+    assert 0.25 < (~seen.known).mean() < 0.35
+    assert (seen.y[seen.known] == clean[seen.known]).all()
+    assert not seen.y[~seen.known].any()
+    assert (degraded(Inpaint(missing=0.3, per=per), clean).known == seen.known).all()
+    assert (degraded(Inpaint(missing=0.3, per=per), clean, seed=1).known != seen.known).any()
+
+
+@pytest.mark.parametrize("per", ["pixel", "channel"])
+def test_the_distance_and_its_gradient_look_at_known_pixels_alone(per):
+    task, clean = Inpaint(per=per), picture()
+    seen = degraded(task, clean)
+    x = Pictures(clean[None]).tensor.clone()
+    known = torch.from_numpy(seen.known if per == "channel" else np.repeat(seen.known[..., None], 3, 2))
+    known = known.permute(2, 0, 1)[None]
+    x[~known] = 0.7
+    x.requires_grad_()
+    assert task.distance(x, seen) == 0
+    with torch.no_grad():
+        x[known] += 0.1
+    loss = task.distance(x, seen)
+    assert loss.item() == pytest.approx(0.01, rel=1e-4)  # a mean over what is known
+    loss.backward()
+    assert bool((x.grad[known] > 0).all())
+    assert not bool(x.grad[~known].any())
+
+
+def test_the_score_is_the_psnr_of_missing_pixels():
+    task, clean = Inpaint(), picture()
+    seen = degraded(task, clean)
+    x = clean.copy()
+    x[seen.known] = 0
+    assert task.score(x, clean, seen) == math.inf
+    x = np.where(seen.known[..., None], clean, clean + np.float32(0.1))
+    assert task.score(x, clean, seen) == pytest.approx(20, abs=1e-3)
+
+
+@settings(deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_nearest_is_the_nearest_by_brute_force(known):
+    if not known.any():
+        known[0, -1] = True
+    row, column = nearest(known)
+    assert known[row, column].all()
+    y, x = np.mgrid[: known.shape[0], : known.shape[1]]
+    ys, xs = np.nonzero(known)
+    brute = ((y[..., None] - ys) ** 2 + (x[..., None] - xs) ** 2).min(2)
+    assert ((row - y) ** 2 + (column - x) ** 2 == brute).all()
+
+
+@pytest.mark.parametrize("per", ["pixel", "channel"])
+def test_the_baseline_fills_every_hole_and_leaves_the_rest(per):
+    task, clean = Inpaint(per=per), picture()
+    seen = degraded(task, clean)
+    found = task.baseline(seen)
+    assert found.shape == clean.shape
+    assert (found[seen.known] == clean[seen.known]).all()
+    assert 20 < task.score(found, clean, seen) < 60
+
+
+def test_a_mask_of_the_data_set_is_taken_or_asked_for():
+    clean, mask = picture(), np.zeros((40, 36, 1), np.float32)
+    mask[5:9, 3:20] = 1
+    seen = degraded(Inpaint(mask="dataset"), clean, mask=mask)
+    assert (seen.known == (mask[..., 0] == 0)).all()
+    with pytest.raises(UsageError, match="needs a data set with masks, as set11"):
+        degraded(Inpaint(mask="dataset"), clean)
+
+
+# -- a user's picture
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(40, 36), (9, 11)], ids=str)
+def test_known_pixels_come_out_as_they_went_in(kind, size):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, np.iinfo(kind).max, (*size, 3), dtype=kind)
+    mask = rng.random(size) < 0.5
+    restored = esbench.restore(y, "inpaint", mask=mask, **TINY).image
+    assert (restored[~mask] == y[~mask]).all()
+    assert (restored[mask] != 0).mean() > 0.9  # not the hole that was observed
+    other = esbench.restore(y, "inpaint[keep=false]", mask=mask, **TINY).image
+    assert (other[~mask] != y[~mask]).any()
+
+
+def test_what_is_under_the_mask_does_not_matter():
+    rng = np.random.default_rng(0)
+    y, mask = rng.random((24, 24, 1)), rng.random((24, 24)) < 0.5
+    y2 = np.where(mask[..., None], 0.9, y)
+    first, second = (esbench.restore(each, "inpaint", mask=mask, **TINY).image for each in (y, y2))
+    assert (first == second).all()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.array([[0, 127, 128, 255]], np.uint8),
+        np.array([[0, 0.4, 0.6, 1]]),
+        np.array([[False, False, True, True]]),
+        np.array([[0, 32767, 32768, 65535]], np.uint16),
+        torch.tensor([[0, 0.4, 0.6, 1]]),
+        np.repeat(np.array([[0, 127, 128, 255]], np.uint8)[..., None], 3, 2),
+    ],
+    ids=["uint8", "float", "bool", "uint16", "torch", "rgb"],
+)
+def test_above_half_is_missing(mask):
+    assert marked(mask).tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (None, "needs a mask: white, or above half, where pixels are missing; none was given"),
+        (np.ones((20, 24)), "must have the size of the picture, 36 x 40, got 24 x 20"),
+        (np.zeros((40, 36)), "must mark some pixels as missing, by values above half, and it marks no pixel"),
+        (np.ones((40, 36)), "and it marks every pixel"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_one_sentence(mask, message):
+    with pytest.raises(UsageError, match=message) as error:
+        esbench.restore(picture(), "inpaint", mask=mask, **TINY)
+    assert str(error.value).count("\n") == 0
+
+
+def test_the_noise_of_a_picture_with_holes_is_not_estimated_from_the_holes():
+    rng = np.random.default_rng(0)
+    y, mask = rng.random((24, 24, 1)), rng.random((24, 24)) < 0.5
+    task = Inpaint(keep=False)
+    from esbench.builtin.criteria.discrepancy import resolve
+    from esbench.engine import build
+
+    unknown = build.problem("inpaint", task, task.observe(y.astype(np.float32), mask=mask))
+    assert unknown.sigma is None
+    with pytest.raises(ParamError, match="missing pixels: give its level as --sigma"):
+        resolve(unknown, c=1, slope=0.3, variance="auto")
+    restored = esbench.restore(y, "inpaint[keep=false]", mask=mask, criterion="discrepancy", sigma=20, **TINY)
+    assert restored.sigma_estimate is None
