@@ -41,10 +41,9 @@ def given_itself(step: Step) -> bool:
     """Whether the network is given the observation as it is, which is the picture and noise alone."""
     if type(step.task).forward is not Task.forward or type(step.task).distance is not Task.distance:
         return False
-    y, known = step.observation.tensor("y", step.z), step.observation.known
-    if known is not None:
-        seen = torch.from_numpy(known).to(y)
-        y = y * (seen if seen.ndim == 2 else seen.permute(2, 0, 1))
+    y, weight = step.observation.tensor("y", step.z), step.observation.weight(step.z)
+    if weight is not None:
+        y = y * (weight > 0)
     return step.z.shape == y.shape and torch.equal(step.z, y)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-Need: TypeAlias = Literal["loss", "noisy", "sigma", "network", "holdout"]
+Need: TypeAlias = Literal["loss", "noisy", "sigma", "network", "holdout", "observation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,8 @@ class CriterionInfo(Info):
     `load_state_dict(state)`.
 
     Attributes:
-        needs: what it cannot do without: of loss, noisy, sigma, network, holdout.
+        needs: what it cannot do without: of loss, noisy, sigma, network, holdout, observation; the last is a network
+            that is given the observation itself.
         every: the default of the parameter `every` that each criterion has: measured on steps 0, every, 2 every, ...
         measures: the default of the parameter `on` that each criterion has: the output itself or its running average.
         batch: for a function, optionally the same over a whole block: `(frames, *, param=default) -> one result a

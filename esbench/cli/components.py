@@ -27,8 +27,8 @@ def list_criteria_command(as_json: bool) -> None:
 def list_command(kind: str, as_json: bool) -> None:
     """List the components of a kind, with their owners.
 
-    KIND is criteria, codecs, datasets, degradations, tasks, losses, networks, inputs or executors; the singular will
-    do.
+    KIND is criteria, codecs, datasets, degradations, tasks, losses, regularisers, networks, inputs or executors; the
+    singular will do.
     """
     _list(next(singular for singular, plural in PLURAL.items() if kind in (singular, plural)), as_json)
 
@@ -61,11 +61,9 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         facts["memory"] = "yes" if isinstance(_target(record), type) else "no: its value depends on one output"
     if isinstance(info, LossInfo):
         facts["needs"] = ", ".join(info.needs) or "the output and the observation alone"
-    if isinstance(info, TaskInfo):
-        own = {
-            name: getattr(info, name)
-            for name in ("noise", "criterion", "loss", "input", "learning_rate", "perturbation")
-        }
+    if isinstance(info, TaskInfo | LossInfo):
+        settings = ("noise", "criterion", "loss", "network", "input", "learning_rate", "perturbation")
+        own = {name: getattr(info, name, None) for name in settings}
         facts |= {name.replace("_", " "): value for name, value in own.items() if value is not None}
     if isinstance(info, CodecInfo):
         facts["lossless"] = "yes" if info.lossless else "no"

@@ -74,7 +74,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             recompute="esbench.builtin.criteria.risk:recompute_sure",
             free=("sigma",),
             reference="Stein, Estimation of the mean of a multivariate normal distribution, Annals of Statistics 1981",
-            needs=("noisy",),
+            needs=("noisy", "observation"),
         ),
         CriterionInfo(
             name="sure-zero",
@@ -83,7 +83,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             resolve="esbench.builtin.criteria.risk:resolve_sigma",
             probe="esbench.builtin.criteria.risk:probe_sure",
             reference=crossing,
-            needs=("noisy",),
+            needs=("noisy", "observation"),
         ),
         CriterionInfo(
             name="pure",
@@ -94,7 +94,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             recompute="esbench.builtin.criteria.risk:recompute_pure",
             free=("gain",),
             reference="Luisier, Blu and Unser, Image denoising in mixed Poisson-Gaussian noise, IEEE TIP 2011",
-            needs=("noisy",),
+            needs=("noisy", "observation"),
         ),
         CriterionInfo(
             name="pure-zero",
@@ -103,7 +103,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             resolve="esbench.builtin.criteria.risk:resolve_gain",
             probe="esbench.builtin.criteria.risk:probe_pure",
             reference=crossing,
-            needs=("noisy",),
+            needs=("noisy", "observation"),
         ),
         CriterionInfo(
             name="brisque",

@@ -32,9 +32,12 @@ def df_ste(
     sigma = step.observation.sigma / 255
     share = RHO[step.z.shape[1]] if rho == "auto" else float(rho)
     tau = share * sigma * torch.rand((), generator=step.generator, device=step.z.device)
-    xi = gaussian(step) if ste else step.memory.get("xi")
-    if xi is None:
-        xi = step.memory["xi"] = gaussian(step)
+    if ste:
+        xi = gaussian(step)
+    else:
+        if "xi" not in step.memory:
+            step.memory["xi"] = gaussian(step)
+        xi = step.memory["xi"].to(step.z)  # a checkpoint is read into main memory
     step.z = (step.z + tau * xi).requires_grad_()
     div = divergence(step, gaussian(step))
     return Terms(step.data + 2 * sigma**2 * div - sigma**2, {"divergence": div})

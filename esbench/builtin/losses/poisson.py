@@ -9,7 +9,7 @@ import torch
 from esbench.kinds import Step, Terms
 from esbench.records import Range
 
-#: The least brightness that is told from none.
+#: The least brightness, and the least gain, that are told from none.
 LEAST = 1e-6
 
 
@@ -19,7 +19,7 @@ def poisson(step: Step, *, gain: Annotated[float | Literal["auto"], Range(0)] = 
     It is the negative log-likelihood without its constant, so that it is 0 at x = y, and about a half at the clean
     picture. The gain scales it.
     """
-    s = step.observation.gain if gain == "auto" else float(gain)
+    s = max(LEAST, step.observation.gain if gain == "auto" else float(gain))
     x, y = step.observed(step.x).clamp(min=LEAST), step.y
     likelihood = (x - y - torch.xlogy(y, x) + torch.xlogy(y, y)) / s
     kept = step.observation.weight(x)
