@@ -176,7 +176,7 @@ def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
     return len(failures)
 
 
-def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], say: Any) -> None:
+def _draw(folder: Path, results: Any, rows: list[Any], say: Any) -> None:
     """Draw the pictures and the curves of the first unit."""
     from esbench.report.figures import curves, save
     from esbench.report.levels import criteria

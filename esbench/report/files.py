@@ -22,7 +22,7 @@ def report(results: Results, folder: Path) -> list[Path]:
         results: the run.
         folder: where to; it is there.
     """
-    rows: list[dict[str, Any]] = results.table()
+    rows: list[Any] = [*results.table()]
     paths = [folder / "index.html"]
     write(paths[0], html.page(results, rows).encode("utf-8", "replace"))
     if rows:
