@@ -127,7 +127,10 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
 def _facts(noisy: Any, denoised: Restored, options: Options) -> Html:
     facts = {
         "size": f"{noisy.shape[1]} x {noisy.shape[0]}, {'grey' if noisy.shape[2] == 1 else 'colour'}",
-        "noise, estimated": f"sigma {denoised.sigma_estimate:.1f} of 255",
+        "task": denoised.task,
+        "noise, estimated": "none"
+        if denoised.sigma_estimate is None
+        else f"sigma {denoised.sigma_estimate:.1f} of 255",
         "criterion": denoised.criterion,
         "stop step": "none" if denoised.stop_step is None else denoised.stop_step,
         "steps run": denoised.steps_run,
@@ -152,7 +155,7 @@ def _pair(title: str, before: Bytes, after: Bytes) -> Html:
             element("div", element("img", src=_png(picture), alt=f"{title}, {says}"), class_="window", tabindex=0),
             element("figcaption", says),
         )
-        for picture, says in ((before, "noisy"), (after, "denoised"))
+        for picture, says in ((before, "before"), (after, "after"))
     )
     buttons = (
         element("button", "−", type="button", value="0.5", aria_label="Zoom out"),
