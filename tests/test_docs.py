@@ -107,7 +107,7 @@ def test_every_command_has_a_heading_and_every_option_its_line(name, command):
     lines = [cells[0] for cells in rows(text)]
     options = [p for p in command.params if isinstance(p, click.Option)]
     for option in options:
-        (line,) = [line for line in lines if re.search(rf"`{option.opts[-1]}\b", line)] or [""]
+        (line,) = [line for line in lines if re.search(rf"`{option.opts[-1]}(?![\w-])", line)] or [""]
         assert all(f"`{flag}" in line for flag in option.opts), f"{name} {'/'.join(option.opts)} has no line"
         if isinstance(option.type, click.Choice):
             assert all(f"`{choice}`" in text for choice in option.type.choices), (name, option.name)
