@@ -124,6 +124,10 @@ class Task:
         """Return what a user is given for an output: known pixels put back, for instance."""
         return x
 
+    def idle(self, observation: Observation) -> bool:
+        """Whether a part of an observation is left as `baseline` has it: there is nothing to restore it from, or to."""
+        return False
+
     def upright(self, picture: Floats, observation: Observation) -> Floats:
         """Return a whole restored picture as it was handed in, if the task has turned it."""
         return picture

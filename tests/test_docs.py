@@ -20,7 +20,7 @@ import pytest
 import esbench
 from esbench import errors, hookspecs, models, params
 from esbench.bench.config import PRESETS, Config
-from esbench.bench.results import COLUMNS
+from esbench.bench.rows import COLUMNS
 from esbench.bench.spec import UnitSpec
 from esbench.builtin import networks
 from esbench.builtin.criteria.cifs import table

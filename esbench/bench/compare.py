@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from esbench.bench.rows import Row
 from esbench.errors import UsageError
 
 if TYPE_CHECKING:
     from esbench.bench.results import Results
 
-Row: TypeAlias = dict[str, Any]
-Pair: TypeAlias = tuple[Row, Row]
+Pair: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+Measure: TypeAlias = Literal["psnr_db", "gap_db", "average_psnr_db", "stop_step", "score_db", "score_gap_db"]
 
 #: measure -> 1 where more of it is better, -1 where less is, 0 where neither is.
-MEASURES = {"psnr_db": 1, "gap_db": -1, "average_psnr_db": 1, "stop_step": 0}
+MEASURES: dict[Measure, int] = {
+    "psnr_db": 1,
+    "gap_db": -1,
+    "average_psnr_db": 1,
+    "stop_step": 0,
+}
+
+#: The same of tasks with a score of their own.
+SCORES: dict[Measure, int] = {"score_db": 1, "score_gap_db": -1}
 
 #: Of the bootstrap: how often the pictures are drawn anew, and in how many goes, so that memory stays small.
 RESAMPLES, GOES = 10_000, 10
@@ -34,7 +44,7 @@ def compare(first: Results, second: Results | None, criteria: Sequence[str]) -> 
     records = []
     for rows, others in _sides(first, second, criteria):
         if second is None:
-            records += _records(*({row["unit"]: row for row in side} for side in (rows, others)))
+            records += _records(_by_unit(rows), _by_unit(others))
         else:
             records += _records(_by_picture(first, rows), _by_picture(second, others))
     if not records:
@@ -81,15 +91,22 @@ def _by_criterion(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return groups
 
 
+def _by_unit(rows: Iterable[Row]) -> dict[Hashable, Row]:
+    return {row["unit"]: row for row in rows}
+
+
 def _by_picture(results: Results, rows: Iterable[Row]) -> dict[Hashable, Row]:
     """Return rows by what makes a pair across runs: all that the noisy picture depends on, and the task."""
-    names = ("dataset", "image", "task", "noise", "sigma", "seed")
-    return {(*(row[name] for name in names), results.run.unit(row["unit"]).spec().pixels): row for row in rows}
+    return {(*_paired_by(row), results.run.unit(row["unit"]).spec().pixels): row for row in rows}
+
+
+def _paired_by(row: Row) -> tuple[Hashable, ...]:
+    return row["dataset"], row["image"], row["task"], row["noise"], row["sigma"], row["seed"]
 
 
 def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[dict[str, Any]]:
     """Return the records of two criteria: over all pairs and, where these have several noise levels, over each."""
-    pairs = [(row, second[key]) for key, row in first.items() if key in second]
+    pairs: list[Pair] = [(row, second[key]) for key, row in first.items() if key in second]
     if not pairs:
         return []
     levels: dict[float | None, list[Pair]] = {}
@@ -104,21 +121,24 @@ def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[di
         "dataset": row["dataset"],
         "noise": row["noise"],
     }
-    groups = [(None, pairs), *levels.items()] if len(levels) > 1 else levels.items()
-    return [said | {"sigma": sigma} | difference(group, measure) for sigma, group in groups for measure in MEASURES]
+    scored = any(row["score_db"] != row["psnr_db"] for pair in pairs for row in pair)
+    measures = [*MEASURES, *(SCORES if scored else ())]
+    groups = [(None, pairs), *levels.items()] if len(levels) > 1 else list(levels.items())
+    return [said | {"sigma": sigma} | difference(group, measure) for sigma, group in groups for measure in measures]
 
 
-def difference(pairs: Iterable[Pair], measure: str) -> dict[str, Any]:
+def difference(pairs: Iterable[Pair], measure: Measure) -> dict[str, Any]:
     """Return the means of a measure, their difference with its interval, and how often the second is the better one.
 
     Args:
         pairs: rows of the results table; those where a side has no number are left out.
-        measure: a key of MEASURES.
+        measure: a key of MEASURES or SCORES.
     """
     known = [pair for pair in pairs if None not in (pair[0][measure], pair[1][measure])]
     images = [(row["dataset"], row["image"]) for row, _ in known]
     first, second = (np.array([pair[side][measure] for pair in known], float) for side in (0, 1))
-    better = MEASURES[measure] * (second - first)
+    sign = (MEASURES | SCORES)[measure]
+    better = sign * (second - first)
     low, high = interval(second - first, images)
     return {
         "measure": measure,
@@ -130,8 +150,8 @@ def difference(pairs: Iterable[Pair], measure: str) -> dict[str, Any]:
         "difference": float((second - first).mean()) if known else None,
         "low": low,
         "high": high,
-        "wins": int((better > 0).sum()) if MEASURES[measure] else None,
-        "losses": int((better < 0).sum()) if MEASURES[measure] else None,
+        "wins": int((better > 0).sum()) if sign else None,
+        "losses": int((better < 0).sum()) if sign else None,
         "ties": int((second == first).sum()),
     }
 

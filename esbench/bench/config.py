@@ -17,7 +17,10 @@ from esbench.errors import ConfigError, did_you_mean
 from esbench.records import LossInfo, TaskInfo
 from esbench.registry import registry
 
-PRESETS = ("paper", "quick")
+PRESETS = (
+    *("paper", "quick", "dip-denoise", "dip-superres4", "dip-superres8", "dip-inpaint-text", "dip-inpaint-region"),
+    *("dip-inpaint-half", "dip-flash", "dip-jpeg"),
+)
 
 #: What may grow, or differ, from one command to the next on the same folder. All else is what the run is.
 GROWS = ("criterion", "image", "images", "sigma", "seed")

@@ -13,43 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from esbench.bench.replay import Wanted, found, stop_of, wanted
+from esbench.bench.rows import COLUMNS, TYPES, Row
 from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Look, Run, Unit
 from esbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: The columns of the results table, the same in CSV, JSON and Parquet, with the types of their values.
-TYPES: dict[str, type] = {
-    "dataset": str,
-    "image": str,
-    "task": str,
-    "noise": str,
-    "sigma": float,
-    "seed": int,
-    "network": str,
-    "iterations": int,
-    "criterion": str,
-    "patience": int,
-    "min_delta": float,
-    "stop_step": int,
-    "fallback": bool,
-    "steps_run": int,
-    "psnr_db": float,
-    "ssim": float,
-    "peak_step": int,
-    "peak_db": float,
-    "gap_db": float,
-    "last_db": float,
-    "average_psnr_db": float,
-    "average_peak_db": float,
-    "average_gap_db": float,
-    "ms_per_step": float,
-    "criterion_ms_per_step": float,
-    "unit": str,
-}
-COLUMNS = tuple(TYPES)
 
 
 @dataclass(frozen=True)
@@ -97,9 +67,7 @@ class Results:
 
         return notebook(str(self.run.path), self.table())
 
-    def table(
-        self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None
-    ) -> list[dict[str, Any]]:
+    def table(self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None) -> list[Row]:
         """Return one row for each unit that is done and each criterion.
 
         Args:
@@ -111,7 +79,7 @@ class Results:
 
     def replay(
         self, *, patience: int | None = None, min_delta: float = 0.0, criteria: Sequence[str] | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[Row]:
         """Return the rows of `table` as another rule, or other parameters of the criteria, would have had them.
 
         Nothing is optimised again: the stops are decided from the traces. What can be had from them is every criterion
@@ -259,7 +227,7 @@ class Results:
 
     def _rows(
         self, done: Iterable[tuple[Unit, dict[str, Any], UnitSpec]], asked: Sequence[Wanted] | None, rule: Rule
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Row]:
         for unit, result, spec in done:
             measured = _measured(result)
             ssim = {entry["stop_step"]: entry["ssim"] for entry in measured.values()}
@@ -268,38 +236,46 @@ class Results:
                 source = criterion.source(measured)
                 if source is None:
                     continue
-                stop = _stop(unit, criterion, source, measured[source], rule, trace)
+                stop = _stop(unit, criterion, source, measured[source], rule, trace, scored="score_peak_db" in result)
                 if stop["fallback"] and not result["complete"]:
                     continue  # it ended before the rule did
-                row = {
-                    "dataset": spec.dataset,
-                    "image": spec.image,
-                    "task": spec.task,
-                    "noise": spec.noise,
-                    "sigma": spec.sigma,
-                    "seed": spec.seed,
-                    "network": spec.network,
-                    "iterations": spec.iterations,
-                    "criterion": criterion.text,
-                    "patience": rule.patience,
-                    "min_delta": rule.min_delta,
-                    "stop_step": stop["stop_step"],
-                    "fallback": stop["fallback"],
-                    "steps_run": stop["steps_run"],
-                    "psnr_db": stop["psnr_db"],
-                    "ssim": ssim.get(stop["stop_step"]),
-                    "peak_step": result["peak_step"],
-                    "peak_db": result["peak_db"],
-                    "gap_db": _gap(result["peak_db"], stop["psnr_db"]),
-                    "last_db": result["last_db"],
-                    "average_psnr_db": stop["average_psnr_db"],
-                    "average_peak_db": result["average_peak_db"],
-                    "average_gap_db": _gap(result["average_peak_db"], stop["average_psnr_db"]),
-                    "ms_per_step": 1000 * result["seconds"] / result["steps"],
-                    "criterion_ms_per_step": stop["criterion_ms_per_step"],
-                    "unit": unit.id,
-                }
-                yield row
+                score_peak, score_last = (result.get(f"score_{name}", result[name]) for name in ("peak_db", "last_db"))
+                score = stop.get("score_db", stop["psnr_db"])
+                yield Row(
+                    dataset=spec.dataset,
+                    image=spec.image,
+                    task=spec.task,
+                    noise=spec.noise,
+                    sigma=spec.sigma,
+                    seed=spec.seed,
+                    network=spec.network,
+                    iterations=spec.iterations,
+                    criterion=criterion.text,
+                    patience=rule.patience,
+                    min_delta=rule.min_delta,
+                    stop_step=stop["stop_step"],
+                    fallback=stop["fallback"],
+                    steps_run=stop["steps_run"],
+                    psnr_db=stop["psnr_db"],
+                    ssim=ssim.get(stop["stop_step"]),
+                    peak_step=result["peak_step"],
+                    peak_db=result["peak_db"],
+                    gap_db=_gap(result["peak_db"], stop["psnr_db"]),
+                    last_db=result["last_db"],
+                    average_psnr_db=stop["average_psnr_db"],
+                    average_peak_db=result["average_peak_db"],
+                    average_gap_db=_gap(result["average_peak_db"], stop["average_psnr_db"]),
+                    ms_per_step=1000 * result["seconds"] / result["steps"],
+                    criterion_ms_per_step=stop["criterion_ms_per_step"],
+                    loss=spec.loss,
+                    input=spec.input,
+                    score_db=score,
+                    score_peak_db=score_peak,
+                    score_gap_db=_gap(score_peak, score),
+                    score_last_db=score_last,
+                    baseline_db=result.get("baseline_db"),
+                    unit=unit.id,
+                )
 
 
 def _measured(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -319,15 +295,21 @@ def _stop(
     entry: dict[str, Any],
     rule: Rule,
     trace: Callable[..., dict[str, Any]],
+    *,
+    scored: bool,
 ) -> dict[str, Any]:
-    """Return what a row says of the stop: as it was written down with the result, or decided from the curves."""
+    """Return what a row says of the stop: as it was written down with the result, or decided from the curves.
+
+    `scored` says whether the task has a score of its own.
+    """
     if source == criterion.text and "steps_run" in entry and rule == Rule(entry["patience"]):
         return entry
-    curve, score = criterion.column(unit, source, trace), trace("psnr_db", "average_psnr_db")
-    if len(curve) != len(score["psnr_db"]):
+    curve, psnr = criterion.column(unit, source, trace), trace("psnr_db", "average_psnr_db")
+    if len(curve) != len(psnr["psnr_db"]):
         raise DataError(f"{str(unit.path)!r} cannot be read: {source!r} and the trace have different lengths.")
     stop = stop_of(curve, rule.patience, rule.min_delta)
-    return found(stop, score["psnr_db"], score["average_psnr_db"], criterion.ms(unit, source, entry))
+    score = trace("score_db")["score_db"] if scored else ()
+    return found(stop, psnr["psnr_db"], psnr["average_psnr_db"], criterion.ms(unit, source, entry), score)
 
 
 def _gap(peak: float | None, value: float | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esbench.bench.levels import counted, is_reference, spread
@@ -16,15 +16,15 @@ STYLE = (
 )
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Table]]:
+def summary(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
     """Return a heading and a table for each data set and noise level: a line a criterion, over all its units."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["noise"], row["sigma"]), []).append(row)
     return [(_heading(group), _criteria(group)) for group in groups.values()]
 
 
-def notebook(name: str, rows: Sequence[dict[str, Any]]) -> str:
+def notebook(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the same tables as a piece of HTML that needs nothing else, for a notebook."""
     from esbench.templating import render
 
@@ -37,6 +37,8 @@ LINES = {
     "gap_db": ("gap to peak (dB)", ".2f"),
     "average_psnr_db": ("average PSNR (dB)", ".2f"),
     "stop_step": ("stop step", ".0f"),
+    "score_db": ("score (dB)", ".2f"),
+    "score_gap_db": ("score gap (dB)", ".2f"),
 }
 
 
@@ -78,41 +80,58 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def _heading(rows: Sequence[dict[str, Any]]) -> str:
+def _heading(rows: Sequence[Mapping[str, Any]]) -> str:
     first, units = rows[0], {row["unit"]: row for row in rows}
-    what = f"{first['dataset']}, {_noise(first)}, {_count(len(units), 'unit')}"
+    task = "" if first["task"].startswith("denoise") else f"{first['task']}, "
+    what = f"{first['dataset']}, {task}{_noise(first)}, {_count(len(units), 'unit')}"
     if any(row["peak_step"] is None for row in units.values()):
         return f"{what}, ended early (--live): peak, last and gap are not known"
     peak = _mean([row["peak_db"] for row in units.values()], len(units))
     last = _mean([row["last_db"] for row in units.values()], len(units))
     where = f" at step {first['peak_step']}" if len(units) == 1 else ""
-    return f"{what}: peak {peak} dB{where}, last step {last} dB"
+    text = f"{what}: peak {peak} dB{where}, last step {last} dB"
+    if _scored(rows):
+        score, baseline = (
+            _mean([row[key] for row in units.values()], len(units)) for key in ("score_peak_db", "baseline_db")
+        )
+        text += f"; score: peak {score} dB, without optimisation {baseline} dB"
+    return text
 
 
-def _noise(row: dict[str, Any]) -> str:
+def _scored(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the task has a score of its own, which is not the PSNR."""
+    return any(row["score_db"] != row["psnr_db"] for row in rows)
+
+
+def _noise(row: Mapping[str, Any]) -> str:
+    if row["noise"] == "none":
+        return "no noise"
     return str(row["noise"]) if row["sigma"] is None else f"{row['noise']} noise of sigma {row['sigma']:g}"
 
 
-def _criteria(rows: Sequence[dict[str, Any]]) -> Table:
-    by_criterion: dict[str, list[dict[str, Any]]] = {}
+def _criteria(rows: Sequence[Mapping[str, Any]]) -> Table:
+    by_criterion: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_criterion.setdefault(row["criterion"], []).append(row)
-    n = len({row["unit"] for row in rows})
-    head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", "steps saved", "ms a step")
-    table = Table(head, [(name, *_line(group, n)) for name, group in by_criterion.items()])
+    n, scored = len({row["unit"] for row in rows}), _scored(rows)
+    scores = ("score at stop (dB)", "score gap (dB)") if scored else ()
+    head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", *scores, "steps saved", "ms a step")
+    table = Table(head, [(name, *_line(group, n, scored)) for name, group in by_criterion.items()])
     whole = [i for i, (name, group) in enumerate(by_criterion.items()) if _compared(name, group, n)]
     if len(whole) < 2:  # the best of one is none
         return table
-    return table.best("PSNR at stop (dB)", max, whole).best("gap to peak (dB)", min, whole)
+    for name, best in (("PSNR at stop (dB)", max), ("gap to peak (dB)", min), *zip(scores, (max, min), strict=False)):
+        table = table.best(name, best, whole)
+    return table
 
 
-def _compared(name: str, rows: list[dict[str, Any]], of: int) -> bool:
+def _compared(name: str, rows: Sequence[Mapping[str, Any]], of: int) -> bool:
     """Whether a criterion can be the best: it has all the numbers, stopped somewhere, and is no reference."""
     known = sum(row["psnr_db"] is not None for row in rows)
     return known == of and not all(row["fallback"] for row in rows) and not is_reference(name)
 
 
-def _line(rows: list[dict[str, Any]], of: int) -> tuple[str, ...]:
+def _line(rows: Sequence[Mapping[str, Any]], of: int, scored: bool) -> tuple[str, ...]:
     """Return the cells of a criterion; one that lacks units says so at each number."""
     n = len(rows)
     never = sum(row["fallback"] for row in rows)
@@ -124,6 +143,7 @@ def _line(rows: list[dict[str, Any]], of: int) -> tuple[str, ...]:
         stop if n == of else f"{stop} ({n}/{of})",
         _mean([row["psnr_db"] for row in rows], of),
         _mean([row["gap_db"] for row in rows], of),
+        *(_mean([row[key] for row in rows], of) for key in ("score_db", "score_gap_db") if scored),
         f"{100 * saved:.0f} %",
         f"{statistics.mean(row['criterion_ms_per_step'] for row in rows):.2f}",
     )

@@ -30,6 +30,7 @@ SYSTEM = {
 COMMANDS = {
     "run": ("run", "Compare criteria on the same optimisations: DIP on every unit, one table at the end."),
     "denoise": ("denoise", "Denoise pictures of one's own; it stops by itself."),
+    "restore": ("restore", "Restore pictures of one's own: enlarge, inpaint, guide by flash, undo JPEG."),
     "list-criteria": ("components", "The criteria that are installed."),
     "list": ("components", "The components of a kind: codecs, datasets, degradations, ..."),
     "show": ("components", "One component: its parameters, reference, owner and needs."),

@@ -76,6 +76,13 @@ def denoise_command(
     """
     options = Options(**{key: value for key, value in flags.items() if value is not None})
     jobs = [Order(name, file, max_pixels) for name, file in zip(pictures, targets(pictures, output), strict=True)]
+    ctx.exit(carried_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
+
+
+def carried_out(
+    jobs: Sequence[Order], options: Options, report: Path | None, *, force: bool, as_json: bool, quiet: bool
+) -> int:
+    """Restore pictures, write and print what became of them, and return the exit code."""
     _keep_apart(jobs, report)
     with _writable([job.file for job in jobs] + ([] if report is None else [report]), force):
         for job in jobs:
@@ -89,7 +96,7 @@ def denoise_command(
         for job in jobs:
             if job.restored is not None:
                 say(f"{job.file}: {job.summary()}")
-    ctx.exit(130 if interrupted else 0 if reported and all(job.restored is not None for job in jobs) else 1)
+    return 130 if interrupted else 0 if reported and all(job.restored is not None for job in jobs) else 1
 
 
 @dataclass
@@ -140,25 +147,38 @@ class Order:
         self.reason = reason
         say(f"esbench: {reason}", err=True)
 
+    def begin(self, photo: images.Photo, options: Options, emit: Listen) -> Restoration:
+        """Return the picture at work."""
+        return Restoration(photo.pixels, options, name=self.name, emit=emit)
+
+    def delivered(self, photo: images.Photo, image: Any) -> images.Photo:
+        """Return what is written."""
+        return replace(photo, pixels=image)
+
+    def before(self, photo: images.Photo, at_work: Restoration) -> Any:
+        """Return what the report shows beside the result, of its size."""
+        return photo.pixels
+
     def finish(self, photo: images.Photo, at_work: Restoration, interrupted: bool, report: bool) -> None:
         """Write what there is of the picture, and its part of the report."""
         from esbench.report import denoise_page
 
         done = at_work.result(interrupted)
         try:
-            images.write_photo(self.file, replace(photo, pixels=done.image))
+            images.write_photo(self.file, self.delivered(photo, done.image))
         except OSError as error:
             self.fail(f"{str(self.file)!r} cannot be written: {error.strerror or error}.")
             return
         if report:
-            self.section = denoise_page.section(self.name, photo.pixels, done, at_work.options)
+            self.section = denoise_page.section(self.name, self.before(photo, at_work), done, at_work.options)
         self.reason, self.restored = done.reason, replace(done, image=None)
 
     def summary(self) -> str:
         """Return in a line what became of it."""
         assert self.restored is not None
         done = self.restored
-        return f"{done.reason}; noise of sigma {done.sigma_estimate:.1f}, {duration(done.seconds)}"
+        noise = "" if done.sigma_estimate is None else f"noise of sigma {done.sigma_estimate:.1f}, "
+        return f"{done.reason}; {noise}{duration(done.seconds)}"
 
     def row(self, options: Options) -> dict[str, Any]:
         """Return what is printed as JSON."""
@@ -258,7 +278,7 @@ def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: bool)
         if photo is None:
             continue
         warned.later = sum(each.pixel_steps for each in jobs[i + 1 :]) / job.pixel_steps
-        at_work = Restoration(photo.pixels, options, name=job.name, emit=warned)
+        at_work = job.begin(photo, options, warned)
         _introduce(job, photo, at_work, listen)
         try:
             for _ in at_work:

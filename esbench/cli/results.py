@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -103,7 +103,7 @@ def export_command(run: str, kind: str, output: str | None) -> None:
         raise Unavailable(f"{output!r} cannot be written: {error.strerror}.") from error
 
 
-def _left_out(results: Results, rows: Sequence[dict[str, Any]]) -> list[str]:
+def _left_out(results: Results, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return sentences about what has no rows: what failed, and criteria with fewer rows than there are units."""
     failures = results.failures()
     said = [f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}" for unit, criterion, reason in failures]

@@ -50,7 +50,11 @@ if TYPE_CHECKING:
 @click.option("--live", is_flag=True, default=None, help="End a unit as soon as all its criteria have stopped.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="The folder of the run.")
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Options from a TOML file.")
-@click.option("--preset", type=click.Choice(configuration.PRESETS), help="paper: to the letter; quick: a first look.")
+@click.option(
+    "--preset",
+    type=click.Choice(configuration.PRESETS),
+    help="paper: to the letter; quick: a first look; dip-*: as in its notebooks.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes, and do nothing.")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -175,7 +179,7 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
     return len(failures)
 
 
-def _draw(folder: Path, results: Any, rows: list[dict[str, Any]], tell: Any) -> None:
+def _draw(folder: Path, results: Any, rows: list[Any], tell: Any) -> None:
     """Draw the pictures and the curves of the first unit."""
     from esbench.errors import DataError
     from esbench.report.figures import curves, save

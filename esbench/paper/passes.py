@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from esbench.bench.results import TYPES, Results
+from esbench.bench.results import Results
+from esbench.bench.rows import TYPES
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Unit
 from esbench.builtin.criteria import cifs
@@ -41,6 +42,9 @@ Row = dict[str, Any]
 #: version of the criterion, and lam / (H W) for CIFS.
 COLUMNS: dict[str, type] = TYPES | {"crop": int, "input_scale": float, "device": str, "version": int, "mu": float}
 
+#: Those that a rows.csv of before may not have.
+LATER = ("loss", "input", "score_db", "score_peak_db", "score_gap_db", "score_last_db", "baseline_db")
+
 SIZES: dict[str, type] = {"dataset": str, "image": str, "crop": int, "sigma": float, "pixels": int, "bytes": int}
 
 #: How many steps of a curve are kept.
@@ -56,7 +60,7 @@ class Passes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        rows = _read(path / "rows.csv", COLUMNS)
+        rows = map(_completed, _read(path / "rows.csv", COLUMNS))
         self._rows = {(row["unit"], row["criterion"], row["patience"]): row for row in rows}
 
     def rows(self, spec: UnitSpec, criteria: Sequence[str], patience: int) -> list[Row]:
@@ -88,8 +92,8 @@ class Passes:
                     stops = _stops(calibrate.curve_of(unit, text), patience)
                     self._write(self._lam(unit.id, patience), stops)
             self._write(self._curve(unit.id), _thinned(unit, [row["criterion"] for row in rows]))
-        rows = sorted(self._rows.values(), key=lambda row: (row["unit"], row["criterion"], row["patience"]))
-        self._write(self.path / "rows.csv", _text(rows, COLUMNS))
+        kept = sorted(self._rows.values(), key=lambda row: (row["unit"], row["criterion"], row["patience"]))
+        self._write(self.path / "rows.csv", _text(kept, COLUMNS))
 
     def curve(self, unit: str) -> dict[str, Array]:
         """Return the kept steps of a unit, by column: step, loss, psnr_db, average_psnr_db, and the criteria.
@@ -122,6 +126,8 @@ class Passes:
             "steps_run": row["iterations"] if fallback else step + row["patience"] + 1,
             "psnr_db": psnr_db,
             "gap_db": row["peak_db"] - psnr_db,
+            "score_db": psnr_db,
+            "score_gap_db": row["peak_db"] - psnr_db,
             "ssim": None,
             "average_psnr_db": None,
             "average_gap_db": None,
@@ -272,10 +278,18 @@ def _read(path: Path, columns: Mapping[str, type]) -> list[Row]:
         with open(path, encoding="utf-8", newline="") as file:
             return [
                 {name: kinds.get(kind, kind)(row[name]) if row[name] else None for name, kind in columns.items()}
-                for row in csv.DictReader(file)
+                for row in (dict.fromkeys(LATER, "") | row for row in csv.DictReader(file))
             ]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
+
+
+def _completed(row: Row) -> Row:
+    """Return a row with the columns that came later, if it was written before them."""
+    if row["loss"] is not None:
+        return row
+    known = {"loss": "mse", "input": "noise", "score_db": row["psnr_db"], "score_last_db": row["last_db"]}
+    return row | known | {"score_peak_db": row["peak_db"], "score_gap_db": row["gap_db"]}
 
 
 def _columns(path: Path) -> dict[str, Array]:

@@ -20,7 +20,7 @@ from esbench.bench.levels import level, levels
 from esbench.bench.store import Run, Unit
 from esbench.report.figures import psnr_range, value_range
 
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 
 #: Characters that curves and pictures may take, so that a page stays under 15 MB.
 CURVES, PICTURES = 5_000_000, 7_500_000
@@ -92,9 +92,9 @@ def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) 
     return Embedded({id: script(found[id]) for id in by_unit if id in found}, stretches, pictured, side)
 
 
-def units_of(rows: Rows) -> dict[str, list[dict[str, Any]]]:
+def units_of(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
     """Return the rows of each unit."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["unit"], []).append(row)
     return groups

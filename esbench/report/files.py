@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def report(results: Results, folder: Path) -> list[Path]:
         results: the run.
         folder: where to; it is there.
     """
-    rows: list[dict[str, Any]] = results.table()
+    rows: list[Any] = [*results.table()]
     paths = [folder / "index.html"]
     write(paths[0], html.page(results, rows, folder).encode("utf-8", "replace"))
     if rows:
@@ -31,7 +31,7 @@ def report(results: Results, folder: Path) -> list[Path]:
     return paths
 
 
-def _figures(results: Results, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+def _figures(results: Results, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     known = [row for row in rows if row["gap_db"] is not None]
     drawn = {"gap": figures.gap(known), "cost": figures.cost(known)} if known else {}
     by_unit = embed.units_of(rows)
@@ -42,7 +42,7 @@ def _figures(results: Results, rows: Sequence[dict[str, Any]], folder: Path) -> 
     ]
 
 
-def _tables(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+def _tables(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     paths = []
     for view in VIEWS:
         tables = comparison(rows, view)

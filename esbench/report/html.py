@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from esbench.templating import render
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 Done = dict[str, dict[str, Any]]  # the results of the units that are done, by their ids
 Failed = Sequence[tuple[str, str, str]]
 
@@ -188,7 +188,7 @@ def _map(results: Results, rows: Rows, done: Done, failed: Failed) -> dict[str, 
     }
 
 
-def _cell(row: dict[str, Any] | None, reason: str | None, full: float) -> dict[str, Any]:
+def _cell(row: Mapping[str, Any] | None, reason: str | None, full: float) -> dict[str, Any]:
     """Return what the map shows of a criterion on a unit: how dark it is in percent, and a text."""
     if reason is not None:
         return {"text": "failed", "says": reason, "kind": "failed", "value": "", "heat": None}
@@ -201,7 +201,7 @@ def _cell(row: dict[str, Any] | None, reason: str | None, full: float) -> dict[s
     return {"text": text, "says": says, "kind": "", "value": f"{gap:.4g}", "heat": round(100 * min(1, gap / full))}
 
 
-def _unit_name(row: dict[str, Any]) -> str:
+def _unit_name(row: Mapping[str, Any]) -> str:
     return f"{row['image']}, {level(row)}, seed {row['seed']}"
 
 

@@ -25,7 +25,7 @@ from esbench import images, seeds
 from esbench.engine import build
 from esbench.events import Event, Notice, Progress, UnitFinished
 from esbench.noise import Noise, estimate
-from esbench.observation import NoiseModel
+from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Floats
 from esbench.registry import registry
 from esbench.restoration.options import PATIENCE, Options
@@ -258,6 +258,7 @@ class Restoration:
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
         )
+        self._tiles = [tile for tile in self._tiles if not self.task.idle(self._part(tile))]
         self.pieces = len(self._tiles) * options.restarts
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
@@ -280,7 +281,7 @@ class Restoration:
                 self.piece = Piece(
                     self._unit(),
                     self.task,
-                    self.task.window(self.observation, tile.rows.slice, tile.columns.slice),
+                    self._part(tile),
                     self.options,
                     seeds.derive(self.options.seed, "denoise", t, restart),
                     self._told,
@@ -322,6 +323,9 @@ class Restoration:
             optimised=tuple(optimised),
         )
 
+    def _part(self, tile: Tile) -> Observation:
+        return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
+
     def _model(self) -> NoiseModel:
         """Return what the optimisations are told of the noise: its level once, from the whole picture."""
         if self.options.sigma is not None:
@@ -361,9 +365,17 @@ class Restoration:
         return f"interrupted in optimisation {len(optimised)} of {n}: {text}" if interrupted else text
 
 
-def most(options: Options, h: int, w: int) -> int:
-    """Return the most that there can be to do for a picture of h x w, in pixels times steps."""
-    pixels = [tile.window.size for tile in cut((h, w), (h, w))[0]]
+def most(options: Options, h: int, w: int, factor: int = 1, grid: int = 1) -> int:
+    """Return the most that there can be to do for an observation of h x w, in pixels of the picture times steps.
+
+    Args:
+        options: of the restoration.
+        h: height of the observation.
+        w: width of the observation.
+        factor: how many times larger the picture is.
+        grid: tiles begin at multiples of so many pixels of the observation.
+    """
+    pixels = [tile.window.size * factor**2 for tile in cut((h, w), (h * factor, w * factor), grid)[0]]
     return sum(n * options.steps(n) for n in pixels) * options.restarts
 
 

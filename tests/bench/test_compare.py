@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from esbench.bench.compare import MEASURES, compare, difference, interval
+from esbench.bench.compare import MEASURES, SCORES, compare, difference, interval
 from esbench.bench.results import Results
 from esbench.cli import cli
 from esbench.errors import UsageError
@@ -223,3 +223,13 @@ def test_json_is_the_records_and_nothing_else(two, capsys):
 def test_three_runs_are_too_many(two):
     with pytest.raises(Exception, match="One run or two are compared, got 3"):
         cli.main(["compare", *[str(two[0].run.path)] * 3], standalone_mode=False)
+
+
+def test_scores_are_compared_where_a_task_has_one(write_run):
+    score = {"trace": {"score_db": [1.0, 2, 3, 4, 5, 6]}, "result": {"score_peak_db": 6.0, "score_last_db": 6.0}}
+    both = {"wmv": [9, 8, 1, 2, 2, 0], "loss": [9, 8, 7, 6, 5, 4]}
+    results = write_run({"task": "inpaint", "curves": both} | score)
+    records = results.compare(criteria=["wmv", "loss"])
+    by_measure = {record["measure"]: record["difference"] for record in records}
+    assert list(by_measure) == [*MEASURES, *SCORES]
+    assert (by_measure["score_db"], by_measure["score_gap_db"]) == (3.0, -3.0)

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esbench.bench import build, grid
 from esbench.bench import config as configuration
 from esbench.bench.config import FREE, GROWS, ONCE, PRESETS, Config, read, resolve
-from esbench.errors import ConfigError
+from esbench.cache import planning
+from esbench.errors import ConfigError, Missing
 
 configs = st.builds(
     Config,
@@ -53,6 +55,20 @@ def test_flags_go_before_the_file_the_file_before_the_preset_and_that_before_the
 def test_every_preset_is_a_configuration_and_has_a_summary(preset):
     assert isinstance(resolve({}, preset=preset), Config)
     assert configuration.preset_summary(preset)
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name.startswith("dip-")])
+def test_the_settings_of_the_notebooks_fit_their_pictures(preset):
+    config = resolve({"device": "cpu"}, preset=preset)
+    try:
+        with planning():
+            units = list(grid.units(config))
+    except Missing as missing:
+        pytest.skip(str(missing))
+    assert units
+    scene = build.scene(units[0], config.dataset)
+    scene.fits()
+    assert build.settings(units[0]).iterations == config.iterations
 
 
 def test_the_defaults_and_the_preset_are_those_of_the_paper():

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.replay import found, stop_of, wanted
-from esbench.bench.results import COLUMNS, TYPES, Results
+from esbench.bench.results import Results
+from esbench.bench.rows import COLUMNS, TYPES
 from esbench.cli import cli
 from esbench.errors import DataError, NameUnknown, UsageError
 from esbench.stopping.rule import Stop, first_stop

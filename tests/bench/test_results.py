@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from esbench.bench.config import Config
-from esbench.bench.results import COLUMNS, TYPES, Results
+from esbench.bench.results import Results
+from esbench.bench.rows import COLUMNS, TYPES
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Run, Unit
+from esbench.bench.summary import summary
 from esbench.errors import Missing
 
 CONFIG = Config(criterion=("wmv",), iterations=6, patience=2)
@@ -78,7 +80,8 @@ def test_the_columns_are_those_that_were_promised():
     assert ", ".join(COLUMNS) == (
         "dataset, image, task, noise, sigma, seed, network, iterations, criterion, patience, min_delta, stop_step, "
         "fallback, steps_run, psnr_db, ssim, peak_step, peak_db, gap_db, last_db, average_psnr_db, average_peak_db, "
-        "average_gap_db, ms_per_step, criterion_ms_per_step, unit"
+        "average_gap_db, ms_per_step, criterion_ms_per_step, loss, input, score_db, score_peak_db, score_gap_db, "
+        "score_last_db, baseline_db, unit"
     )
 
 
@@ -110,10 +113,17 @@ def test_a_row_holds_the_stop_and_what_it_cost(tmp_path):
         "average_gap_db": 6.0,
         "ms_per_step": 500.0,
         "criterion_ms_per_step": 0.5,
+        "loss": "mse",
+        "input": "noise",
+        "score_db": 20.0,
+        "score_peak_db": 20.0,
+        "score_gap_db": 0.0,
+        "score_last_db": 15.0,
+        "baseline_db": None,  # of a folder that was written before there was one
         "unit": U,
     }
     assert tuple(row) == COLUMNS
-    assert all(type(row[name]) is kind for name, kind in TYPES.items())
+    assert all(type(row[name]) is kind for name, kind in TYPES.items() if row[name] is not None)
 
 
 def test_a_curve_that_never_stops_falls_back_to_the_last_step_and_says_so(tmp_path):
@@ -141,7 +151,10 @@ def test_a_unit_that_ended_early_has_no_peak(tmp_path):
     assert row["stop_step"] == 2
     assert row["ms_per_step"] == 600.0
     unknown = [name for name, value in row.items() if value is None]
-    assert unknown == ["peak_step", "peak_db", "gap_db", "last_db", "average_peak_db", "average_gap_db"]
+    assert unknown == [
+        *("peak_step", "peak_db", "gap_db", "last_db", "average_peak_db", "average_gap_db"),
+        *("score_peak_db", "score_gap_db", "score_last_db", "baseline_db"),
+    ]
 
 
 def test_an_output_that_was_lost_has_no_psnr_and_the_row_is_still_json(tmp_path):
@@ -228,3 +241,29 @@ def test_it_shows_itself_by_its_folder_and_in_a_notebook_by_its_tables(tmp_path)
     assert "<p>d, gaussian noise of sigma 25, 1 unit: peak 20.00 dB at step 2, last step 15.00 dB</p>" in page
     assert '<tr><th scope="row">wmv</th><td>2</td><td class="number">20.00</td>' in page
     assert "<td>5 (never stopped)</td>" in page
+
+
+def test_a_task_with_a_score_of_its_own_is_scored_by_it_and_by_the_psnr(write_run):
+    score = [20.0, 24.0, 22.0, 30.0, 29.0, 28.0]
+    unit = {
+        "task": "inpaint",
+        "loss": "mse",
+        "curves": {"wmv": [9, 8, 1, 2, 2, 0], "loss": [9, 8, 7, 6, 5, 4]},
+        "trace": {"score_db": np.array(score)},
+        "result": {"score_peak_db": 30.0, "score_last_db": 28.0, "baseline_db": 18.5},
+    }
+    results = write_run(unit)
+    wmv, loss = results.replay(patience=2)
+    assert (wmv["stop_step"], wmv["score_db"], wmv["score_peak_db"], wmv["score_gap_db"]) == (2, 22.0, 30.0, 8.0)
+    assert (wmv["psnr_db"], wmv["gap_db"]) == (20.0, 0.0)
+    assert (loss["score_db"], loss["score_last_db"], loss["baseline_db"]) == (28.0, 28.0, 18.5)
+    text = "\n".join(f"{heading}\n{table.text()}" for heading, table in summary(results.table()))
+    assert "inpaint" in text
+    assert "score: peak 30.00 dB, without optimisation 18.50 dB" in text
+    assert "score at stop (dB)" in text
+
+
+def test_a_table_of_denoising_says_nothing_of_scores(write_run):
+    rows = write_run({"curves": {"wmv": [9, 8, 1, 2, 2, 0]}}).table()
+    ((heading, table),) = summary(rows)
+    assert "score" not in heading + table.text()

@@ -5,8 +5,9 @@ from esbench.bench.summary import notebook, summary
 
 def row(**change) -> dict:
     """Return a row of the results table, as far as a summary looks at it."""
-    return {
+    known = {
         "dataset": "kodak24",
+        "task": "denoise",
         "noise": "gaussian",
         "sigma": 25.0,
         "unit": "u",
@@ -22,6 +23,7 @@ def row(**change) -> dict:
         "last_db": 22.0,
         "criterion_ms_per_step": 0.25,
     } | change
+    return {"score_db": known["psnr_db"]} | known
 
 
 def test_one_unit_is_told_as_it_is():

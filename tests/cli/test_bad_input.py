@@ -109,7 +109,7 @@ CASES = {
     "no images": ((*GOOD, "--images", "0"), 2, "images must be at least 1, got 0."),
     "images and image": ((*GOOD, "--images", "1", "--image", "a"), 2, "Say either images (how many) or image (which)"),
     "input scale nan": ((*GOOD, "--input-scale", "nan"), 2, "input-scale must be at least 0, got nan."),
-    "no such preset": ((*GOOD, "--preset", "fast"), 2, "'fast' is not one of 'paper', 'quick'."),
+    "no such preset": ((*GOOD, "--preset", "fast"), 2, "'fast' is not one of 'paper', 'quick', 'dip-denoise'"),
     "no such configuration": ((*GOOD, "--config", "none.toml"), 2, "There is no configuration 'none.toml'."),
     "configuration that is no TOML": (
         (*GOOD, "--config", "bad.toml"),

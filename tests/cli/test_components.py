@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import esbench as package
+from esbench.builtin.datasets.remote import remotes
 from esbench.cli import COMMANDS
 from esbench.registry import PLURAL, registry
 
@@ -232,7 +233,7 @@ def test_data_list_says_where_each_data_set_is(esbench, data):
     answer = esbench("data", "list", "--json")
     assert (answer.code, answer.err) == (0, "")
     rows = {row["name"]: row for row in json.loads(answer.out)}
-    assert set(rows) == {"samples", "kodak24", "cbsd68", "bsd400", "set9"}
+    assert set(rows) == {"samples", *remotes()}
     assert all(list(row) == ["name", "images", "megabytes", "where", "licence", "summary"] for row in rows.values())
     assert rows["kodak24"]["where"] == str(data / "kodak24")
     assert rows["kodak24"]["images"] == 24

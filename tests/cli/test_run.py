@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from esbench.bench.results import COLUMNS, TYPES
+from esbench.bench.rows import COLUMNS, TYPES
 from esbench.bench.store import Run
 from esbench.engine.loop import Trajectory
 

@@ -21,6 +21,7 @@ from esbench import cache
 from esbench.builtin.datasets import named, remote
 from esbench.builtin.datasets.remote import WORKERS, File, Remote, checksums, fetch, remotes
 from esbench.errors import Checksum, DataError, Missing
+from esbench.records import Accompanied
 
 N = 6
 
@@ -357,8 +358,21 @@ def test_while_planning_nothing_is_fetched(server, set9):
 
 # -- the addresses
 
+#: The files of each data set.
+NUMBERS = [
+    ("kodak24", 24),
+    ("cbsd68", 68),
+    ("bsd400", 400),
+    ("set9", 9),
+    ("set5", 5),
+    ("set14", 14),
+    ("set11", 22),
+    ("dip-inpaint", 6),
+    ("dip-flash", 2),
+]
 
-@pytest.mark.parametrize(("name", "images"), [("kodak24", 24), ("cbsd68", 68), ("bsd400", 400), ("set9", 9)])
+
+@pytest.mark.parametrize(("name", "images"), NUMBERS)
 def test_every_published_picture_has_its_own_addresses(name, images):
     found = remotes()[name]
     stems = [file.name.rpartition(".")[0] for file in found.files]
@@ -370,7 +384,8 @@ def test_every_published_picture_has_its_own_addresses(name, images):
         assert len(file.sha256) == len(file.pixels) == 64
         for address in file.addresses:
             assert re.match(r"https://(r0k\.us/|raw\.githubusercontent\.com/[^/]+/[^/]+/[0-9a-f]{40}/)", address)
-            assert address.endswith(file.name[-6:])
+            if not name.startswith("set1") and name != "set5":  # whose names are numbers there
+                assert address.endswith(file.name[-6:])
     assert found.licence
     assert found.megabytes
 
@@ -384,8 +399,63 @@ def test_the_fitting_set_is_train_and_test_of_bsds500_and_the_test_set_is_from_i
 
 
 @pytest.mark.skipif("ESBENCH_DATA" not in os.environ, reason="ESBENCH_DATA is not set: there are no published files")
-@pytest.mark.parametrize("name", ["kodak24", "set9"])
+@pytest.mark.parametrize("name", ["kodak24", "set9", "set5", "set14", "set11", "dip-inpaint", "dip-flash"])
 def test_the_published_files_are_whole(name):
     found = named.find(name)
+    if found is None:
+        pytest.skip(f"{name} is not in ESBENCH_DATA")
     assert {state for _, state in named.verify(name, found.path)} == {"ok"}
     assert remotes()[name].missing(found.path) == []
+
+
+# -- pictures with something beside them
+
+
+def folder_of(tmp_path, **pixels) -> str:
+    for name, array in pixels.items():
+        Image.fromarray(array).save(tmp_path / f"{name}.png")
+    return str(tmp_path)
+
+
+def test_the_masks_of_set11_are_where_the_authors_observation_is_black(tmp_path):
+    clean = np.arange(20, 120, dtype=np.uint8).reshape(10, 10)
+    observed = np.where(np.eye(10, dtype=bool), 0, clean).astype(np.uint8)
+    found = named.Set11(folder_of(tmp_path, a_GT=clean, a_masked=observed))
+    assert list(found.ids()) == ["a"]
+    assert np.array_equal(found.load("a")[..., 0], clean)
+    assert np.array_equal(found.companions("a")["mask"][..., 0] > 127, np.eye(10, dtype=bool))
+
+
+def test_the_masks_of_deep_image_prior_are_white_where_it_is_known(tmp_path):
+    clean, known = np.full((6, 7, 3), 50, np.uint8), np.full((6, 7), 255, np.uint8)
+    known[2, 3] = 0
+    found = named.DipInpaint(folder_of(tmp_path, kate=clean, kate_mask=known))
+    assert list(found.ids()) == ["kate"]
+    assert np.argwhere(found.companions("kate")["mask"][..., 0] > 127).tolist() == [[2, 3]]
+
+
+def test_the_guide_is_the_picture_with_flash(tmp_path):
+    dark, bright = np.full((6, 7, 3), 50, np.uint8), np.full((6, 7, 3), 200, np.uint8)
+    found = named.DipFlash(folder_of(tmp_path, c_01_noflash=dark, c_00_flash=bright))
+    assert list(found.ids()) == ["c"]
+    assert found.load("c").mean() == 50
+    assert found.companions("c")["guide"].mean() == 200
+
+
+@pytest.mark.parametrize("name", ["set11", "dip-inpaint", "dip-flash"])
+def test_what_belongs_to_a_picture_has_its_size(name):
+    found = named.find(name)
+    if found is None:
+        pytest.skip(f"{name} is neither in ESBENCH_DATA nor in the cache")
+    assert isinstance(found, Accompanied)
+    for id in found.ids():
+        for companion in found.companions(id).values():
+            assert companion.shape[:2] == found.load(id).shape[:2]
+
+
+def test_half_of_the_pixels_of_set11_are_missing():
+    found = named.find("set11")
+    if found is None:
+        pytest.skip("set11 is neither in ESBENCH_DATA nor in the cache")
+    shares = [(found.companions(id)["mask"] > 127).mean() for id in found.ids()]
+    assert all(0.48 < share < 0.56 for share in shares)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from esbench import disk, images
@@ -46,6 +46,58 @@ class Folder:
         return images.read(self.files[id])
 
 
+class Set11(Folder):
+    """Pictures with the authors' own observation of half of their pixels: NAME_GT and NAME_masked."""
+
+    def ids(self) -> Sequence[str]:
+        """Return the names of the pictures, sorted."""
+        return [name.removesuffix("_GT") for name in self.files if name.endswith("_GT")]
+
+    def load(self, id: str) -> Bytes:
+        """Return one picture."""
+        return super().load(f"{id}_GT")
+
+    def companions(self, id: str) -> Mapping[str, Bytes]:
+        """Return the mask: missing where the observation is black; a known pixel that is black counts as missing."""
+        import numpy as np
+
+        observed = super().load(f"{id}_masked")
+        return {"mask": np.where(observed, np.uint8(0), np.uint8(255))}
+
+
+class DipInpaint(Folder):
+    """The pictures and masks of Deep Image Prior's inpainting: NAME and NAME_mask, where white is known."""
+
+    def ids(self) -> Sequence[str]:
+        """Return the names of the pictures, sorted."""
+        return [name for name in self.files if not name.endswith("_mask")]
+
+    def companions(self, id: str) -> Mapping[str, Bytes]:
+        """Return the mask."""
+        return {"mask": 255 - self.load(f"{id}_mask")[..., :1]}
+
+
+class DipFlash(Folder):
+    """Pairs of one scene: NAME_01_noflash, which is the picture, and NAME_00_flash, its guide."""
+
+    def ids(self) -> Sequence[str]:
+        """Return the names of the scenes, sorted."""
+        return [name.removesuffix("_01_noflash") for name in self.files if name.endswith("_01_noflash")]
+
+    def load(self, id: str) -> Bytes:
+        """Return the picture without flash."""
+        return super().load(f"{id}_01_noflash")
+
+    def companions(self, id: str) -> Mapping[str, Bytes]:
+        """Return the picture with flash."""
+        return {"guide": super().load(f"{id}_00_flash")}
+
+
+#: What a data set is, if it is more than a folder of pictures, and where it lies in ESBENCH_DATA if not by its name.
+KINDS: dict[str, type[Folder]] = {"set11": Set11, "dip-inpaint": DipInpaint, "dip-flash": DipFlash}
+PLACES = {"dip-inpaint": "dip/inpainting", "dip-flash": "dip/flash"}
+
+
 def find(name: str) -> Folder | None:
     """Return a public data set from where it lies, or None; nothing is fetched.
 
@@ -54,14 +106,14 @@ def find(name: str) -> Folder | None:
     Raises:
         Unavailable: the folder in ESBENCH_DATA cannot be read.
     """
-    data = os.environ.get("ESBENCH_DATA")
+    data, kind = os.environ.get("ESBENCH_DATA"), KINDS.get(name, Folder)
     try:
-        if data and lying(place := Path(data, name)):
-            return Folder(place)
+        if data and lying(place := Path(data, PLACES.get(name, name))):
+            return kind(place)
     except OSError as error:
         raise Unavailable(f"The folder in ESBENCH_DATA cannot be read: {disk.reason(error)}.") from error
     place = cache("data", name)
-    return None if remotes()[name].missing(place) else Folder(place)
+    return None if remotes()[name].missing(place) else kind(place)
 
 
 def named(name: str) -> Folder:
@@ -76,7 +128,7 @@ def named(name: str) -> Folder:
     if not fetches():
         raise absent(name)
     fetch(remote, place)
-    return Folder(place)
+    return KINDS.get(name, Folder)(place)
 
 
 def absent(name: str) -> Missing:
@@ -84,7 +136,7 @@ def absent(name: str) -> Missing:
     remote = remotes()[name]
     return Missing(
         f"Data set {name!r} is {remote.state(cache('data', name))}: 'esbench data fetch {name}' brings it "
-        f"({remote.megabytes} MB), or set ESBENCH_DATA to a folder that has {name}/ in it."
+        f"({remote.megabytes} MB), or set ESBENCH_DATA to a folder that has {PLACES.get(name, name)}/ in it."
     )
 
 
@@ -92,6 +144,11 @@ kodak24 = functools.partial(named, "kodak24")
 cbsd68 = functools.partial(named, "cbsd68")
 bsd400 = functools.partial(named, "bsd400")
 set9 = functools.partial(named, "set9")
+set5 = functools.partial(named, "set5")
+set14 = functools.partial(named, "set14")
+set11 = functools.partial(named, "set11")
+dip_inpaint = functools.partial(named, "dip-inpaint")
+dip_flash = functools.partial(named, "dip-flash")
 
 
 def verify(name: str, folder: Path) -> Iterator[tuple[str, str]]:

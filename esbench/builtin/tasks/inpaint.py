@@ -88,6 +88,11 @@ class Inpaint(Task):
         planes = (observation.y[..., i][nearest(known[..., i])] for i in range(known.shape[2]))
         return np.stack(list(planes), -1)
 
+    def idle(self, observation: Observation) -> bool:
+        """Whether nothing is known, or nothing is missing."""
+        known = _known(observation)
+        return not known.any() or (self.keep and bool(known.all()))
+
     def finish(self, x: Floats, observation: Observation) -> Floats:
         """Return the output with the known pixels put back."""
         if not self.keep:

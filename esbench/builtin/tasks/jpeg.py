@@ -47,13 +47,13 @@ PROJECTIONS = 10
 
 
 class Jpeg(Task):
-    """min over theta of the distance of x to the pictures that would have become this file.
+    """min over theta of the mean of (x - y)^2, or of the distance of x to the pictures that become the same file.
 
     Args:
         quality: of the benchmark's JPEG.
         subsampling: of its colours.
-        fit: `interval`, the distance of x to all pictures that are compressed to the same coefficients, or `pixels`,
-            the mean squared error to the decoded JPEG.
+        fit: `pixels`, the mean squared error to the decoded JPEG, or `interval`, the distance of x to all pictures that
+            are compressed to the same coefficients.
     """
 
     grid = 32  # whole blocks of colours that are reduced by up to four
@@ -63,7 +63,7 @@ class Jpeg(Task):
         *,
         quality: Annotated[int, Range(1, 100)] = 10,
         subsampling: Literal[420, 422, 444] = 420,
-        fit: Literal["interval", "pixels"] = "interval",
+        fit: Literal["pixels", "interval"] = "pixels",
     ) -> None:
         super().__init__()
         self.quality, self.subsampling, self.fit = quality, subsampling, fit

@@ -1,0 +1,58 @@
+"""The results table: one row for each unit and criterion, the same columns in CSV, JSON and Parquet."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any, TypedDict
+
+
+class Row(TypedDict):
+    """One row. The order of the columns is a promise; docs/results.md says what each means."""
+
+    dataset: str
+    image: str
+    task: str
+    noise: str
+    sigma: float | None
+    seed: int
+    network: str
+    iterations: int
+    criterion: str
+    patience: int
+    min_delta: float
+    stop_step: int
+    fallback: bool
+    steps_run: int
+    psnr_db: float | None
+    ssim: float | None
+    peak_step: int | None
+    peak_db: float | None
+    gap_db: float | None
+    last_db: float | None
+    average_psnr_db: float | None
+    average_peak_db: float | None
+    average_gap_db: float | None
+    ms_per_step: float
+    criterion_ms_per_step: float
+    loss: str
+    input: str
+    score_db: float | None
+    score_peak_db: float | None
+    score_gap_db: float | None
+    score_last_db: float | None
+    baseline_db: float | None
+    unit: str
+
+
+def _kind(annotation: Any) -> type:
+    """Return the type of a column's values that are not null."""
+    if isinstance(annotation, types.UnionType):
+        annotation = next(kind for kind in typing.get_args(annotation) if kind is not type(None))
+    kind: type = annotation
+    return kind
+
+
+#: The type of each column's values, in the order of the table.
+TYPES: dict[str, type] = {name: _kind(annotation) for name, annotation in typing.get_type_hints(Row).items()}
+COLUMNS = tuple(TYPES)

@@ -1,0 +1,250 @@
+"""Users' own pictures, by any task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from esbench import images, params
+from esbench.cli.denoise import Order, carried_out, targets
+from esbench.cli.options import max_pixels_option
+from esbench.cli.output import json_option
+from esbench.cli.progress import Listen
+from esbench.engine import build
+from esbench.errors import DataError, Missing, UsageError
+from esbench.observation import Observation
+from esbench.registry import registry
+from esbench.restoration.options import ITERATIONS, PATIENCE, RESTARTS, Options
+from esbench.restoration.restore import Restoration, most
+
+
+@click.command("restore")
+@click.argument("pictures", nargs=-1, required=True, metavar="IN...")
+@click.option("--task", required=True, help="What was observed: denoise, superres[factor=4], inpaint, flash, jpeg.")
+@click.option("-o", "--output", required=True, metavar="OUT", help="The picture to write; of several, their folder.")
+@click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="inpaint: white, or above half, where pixels are missing; a folder: the masks by name. [transparent pixels]",
+)
+@click.option(
+    "--mask-marks", type=click.Choice(["missing", "known"]), default="missing", help="What white marks. [missing]"
+)
+@click.option("--denoise-known", is_flag=True, help="inpaint: do not put the known pixels back.")
+@click.option(
+    "--guide",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="flash: the picture with flash, of the same size; a folder: the guides by name.",
+)
+@click.option("-c", "--criterion", help="What it stops by. [the task's own]")
+@click.option("--sigma", type=float, help="The noise level on the 0-255 scale, where it is known.")
+@click.option(
+    "--quality",
+    type=click.Choice(list(RESTARTS)),
+    help=f"best: the average of {RESTARTS['best']} optimisations, in {RESTARTS['best']} times the time. [fast]",
+)
+@click.option("--network", help="What parametrises the picture. [the task's own]")
+@click.option("--loss", help="What is minimised. [the task's own]")
+@click.option("--input", help="What the network is given. [the task's own]")
+@click.option(
+    "--iterations",
+    type=int,
+    metavar="T",
+    help=f"The most steps of an optimisation. [{ITERATIONS}, more for over 128 x 128 pixels]",
+)
+@click.option("--patience", type=int, metavar="S", help=f"Steps that must not undercut a stop. [{PATIENCE}]")
+@click.option("--seed", type=int, help="Of the network's weights and its input. [0]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="One page on why it stopped.")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@max_pixels_option
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def restore_command(
+    ctx: click.Context,
+    /,
+    pictures: tuple[str, ...],
+    task: str,
+    output: str,
+    mask: Path | None,
+    mask_marks: str,
+    denoise_known: bool,
+    guide: Path | None,
+    report: Path | None,
+    force: bool,
+    max_pixels: int,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
+    """Restore pictures of one's own, with a Deep Image Prior that stops by itself.
+
+    PNG, JPEG, TIFF and WebP; grey or colour, 8 or 16 bits; a folder stands for the pictures in it. Nothing is
+    degraded: IN is what was observed. Transparency, colour profile and EXIF data are kept, and a picture is turned as
+    its camera said. Ctrl-C writes the best so far.
+    """
+    task = without_keeping(task) if denoise_known else task
+    options = Options(task=task, **{key: value for key, value in flags.items() if value is not None})
+    names = expanded(pictures)
+    beside = Beside(mask, mask_marks == "known", guide)
+    files = targets(names, output)
+    jobs = [Picture(name, file, max_pixels, beside=beside) for name, file in zip(names, files, strict=True)]
+    ctx.exit(carried_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is handed in beside the pictures.
+
+    Attributes:
+        mask: a file, or a folder of files with the pictures' names.
+        marks_known: whether the mask is white where pixels are known.
+        guide: a file, or a folder of files with the pictures' names.
+    """
+
+    mask: Path | None
+    marks_known: bool
+    guide: Path | None
+
+    def mask_of(self, name: str, photo: images.Photo) -> Any:
+        """Return the mask of a picture, above half where pixels are missing; without a file its transparent pixels."""
+        if self.mask is None:
+            return None if photo.alpha is None else photo.alpha[..., 0] < np.iinfo(photo.alpha.dtype).max / 2
+        mask = images.read(_named(self.mask, name, "mask"))
+        return 255 - mask if self.marks_known else mask
+
+    def guide_of(self, name: str) -> Any:
+        """Return the guide of a picture, or None."""
+        return None if self.guide is None else images.read_photo(_named(self.guide, name, "guide")).pixels
+
+
+@dataclass
+class Picture(Order):
+    """One picture of the command, and what is beside it."""
+
+    beside: Beside = Beside(None, False, None)
+    filled: bool = False  # its transparent pixels are those that are restored
+
+    def look(self, options: Options) -> None:
+        """Find out before any work what would stop it.
+
+        Raises:
+            UsageError: it does not fit the task, or cannot be written in the format that was asked for.
+        """
+        photo = self.photo()
+        if photo is None:
+            return
+        task = build.task(options.task)
+        self.filled = _name(options.task) == "inpaint" and self.beside.mask is None
+        try:
+            y, _ = images.unpacked(photo.pixels, self.name)
+            observation: Observation = task.observe(y, **self.given(photo))
+        except DataError as error:
+            self.fail(f"{self.name}: {error}")
+            return
+        except UsageError as error:
+            raise UsageError(f"{self.name}: {error}") from error
+        h, w = y.shape[:2]
+        factor = task.shape(observation)[0] // observation.y.shape[0]
+        restored = np.broadcast_to(photo.pixels[:1, :1], (factor * h, factor * w, y.shape[2]))
+        if problem := images.unwritable(self.file, self.delivered(photo, restored)):
+            raise UsageError(f"{problem}.")
+        self.pixel_steps = most(options, h, w, factor, task.grid)
+
+    def begin(self, photo: images.Photo, options: Options, emit: Listen) -> Restoration:
+        """Return the picture at work."""
+        return Restoration(photo.pixels, options, **self.given(photo), name=self.name, emit=emit)
+
+    def given(self, photo: images.Photo) -> dict[str, Any]:
+        """Return what is handed in beside the pixels."""
+        return {
+            "mask": self.beside.mask_of(self.name, photo) if self.filled or self.beside.mask is not None else None,
+            "guide": self.beside.guide_of(self.name),
+            "file": Path(self.name).read_bytes(),
+        }
+
+    def delivered(self, photo: images.Photo, image: Any) -> images.Photo:
+        """Return what is written: transparency is enlarged with the picture, or gone if it was the mask."""
+        alpha = photo.alpha
+        if alpha is not None and self.filled:
+            alpha = None
+        elif alpha is not None and alpha.shape[:2] != image.shape[:2]:
+            alpha = enlarged(alpha, *image.shape[:2])
+        return replace(photo, pixels=image, alpha=alpha)
+
+    def before(self, photo: images.Photo, at_work: Restoration) -> Any:
+        """Return the picture, or what needs no optimisation if that has another size."""
+        h, w, _ = at_work.task.shape(at_work.observation)
+        if (h, w) == at_work.observation.y.shape[:2]:
+            return photo.pixels
+        top = np.iinfo(photo.pixels.dtype).max
+        return np.rint(at_work.task.baseline(at_work.observation) * top).astype(photo.pixels.dtype)
+
+    def row(self, options: Options) -> dict[str, Any]:
+        """Return what is printed as JSON."""
+        return super().row(options) | {"task": registry().get("task", options.task).text}
+
+
+def without_keeping(task: str) -> str:
+    """Return the text of inpainting that does not put the known pixels back.
+
+    Raises:
+        UsageError: it is another task.
+    """
+    name, given = params.split(task)
+    if name != "inpaint":
+        raise UsageError(f"--denoise-known belongs to --task inpaint, got --task {task}.")
+    return f"{name}[{','.join(f'{key}={value}' for key, value in (given | {'keep': 'false'}).items())}]"
+
+
+def expanded(pictures: Sequence[str]) -> list[str]:
+    """Return the pictures, those of a folder in its place.
+
+    Raises:
+        Missing: a folder has none.
+    """
+    found = []
+    for name in pictures:
+        if not Path(name).is_dir():
+            found.append(name)
+            continue
+        inside = [str(path) for path in images.files(Path(name)) if path.suffix.lower() in images.FORMATS]
+        if not inside:
+            raise Missing(f"The folder {name!r} has no picture in it (one of {', '.join(images.FORMATS)}).")
+        found += inside
+    return found
+
+
+def enlarged(alpha: Any, h: int, w: int) -> Any:
+    """Return transparency (H, W, 1) in another size, by Pillow's bicubic filter."""
+    from PIL import Image
+
+    top = np.iinfo(alpha.dtype).max
+    plane = Image.fromarray(alpha[..., 0].astype(np.float32)).resize((w, h), Image.Resampling.BICUBIC)
+    return np.rint(np.asarray(plane)).clip(0, top).astype(alpha.dtype)[..., None]
+
+
+def _named(place: Path, name: str, what: str) -> Path:
+    """Return a file, or the one of a folder that has the name of a picture, whatever its suffix.
+
+    Raises:
+        Missing: the folder has none.
+    """
+    if not place.is_dir():
+        return place
+    found = [path for path in images.files(place) if path.stem == Path(name).stem]
+    if not found:
+        raise Missing(f"The folder {str(place)!r} has no {what} of the name {Path(name).stem!r}.")
+    return found[0]
+
+
+def _name(task: str) -> str:
+    return params.split(task)[0]
