@@ -6,12 +6,12 @@ import contextlib
 import io
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from esbench import disk
 from esbench.errors import Checksum, DataError, Missing
 
 #: Seconds to wait for a connection, and for the next piece of an answer.
@@ -85,13 +85,11 @@ def download(
     for address in addresses:
         server = urlsplit(address).netloc
         try:
-            content = _content(address, server, heard)
-        except Missing as error:
+            _put(_content(address, server, heard), target, whole, server)
+        except (Missing, Checksum) as error:
             failures.append(error)
-            continue
-        if _put(content, target, whole):
+        else:
             return target
-        failures.append(Checksum(f"{server} gives other bytes than were published"))
     kinds = {type(error) for error in failures}
     kind = next((k for k in (Unreachable, Checksum) if k in kinds), Missing)
     raise kind("; ".join(map(str, failures)))
@@ -164,22 +162,20 @@ class _Ear:
         pass
 
 
-def _put(content: bytes, target: Path, whole: Callable[[Path], bool]) -> bool:
-    """Write a file under another name, look whether it is whole, and give it its name only then."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+def _put(content: bytes, target: Path, whole: Callable[[Path], bool], server: str) -> None:
+    """Write a file under another name, look whether it is whole, and give it its name only then.
+
+    Raises:
+        Checksum: it is not what was published.
+        DataError: it cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(part, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        with disk.replacing(target) as part:
+            part.write_bytes(content)
             if not whole(part):
-                return False
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+                raise Checksum(f"{server} gives other bytes than were published")
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{str(target)!r} cannot be written: {reason}. Set ESBENCH_CACHE to another folder.") from error
-    return True
+        raise DataError(
+            f"{str(target)!r} cannot be written: {disk.reason(error)}. Set ESBENCH_CACHE to another folder."
+        ) from error

@@ -97,6 +97,21 @@ class Busy(UnitError):
     """Another process is at work on a unit."""
 
 
+def described(error: BaseException) -> str:
+    """Return what somebody else's exception is and says, in a line that can be shown."""
+    try:
+        text = str(error)
+    except BaseException:  # its own text is code too
+        text = "(its text cannot be shown)"
+    return shown(f"{type(error).__name__}: {text}")
+
+
+def shown(text: str) -> str:
+    """Return a text of somebody else's as one line without what a terminal or JSON cannot take."""
+    line = " ".join(text[:2000].split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "Did you mean 'x'?" for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import os
 import struct
-import uuid
+import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esbench.errors import DataError, Missing, UsageError
+from esbench.disk import reason, regular, replacing
+from esbench.errors import DataError, EsbenchError, UsageError
 from esbench.pictures import Bytes, Floats, Pictures
 
 if TYPE_CHECKING:
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 
 #: What is looked for in a folder.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm")
+
+#: The formats that are looked for in a file, as Pillow names them. Of all that it knows, some start other programs
+#: (EPS: Ghostscript), and many are rare and seldom tested.
+READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
+
+#: The most pixels of a picture that is read where nothing else is said: cameras of 108 megapixels are below. A file of
+#: a kilobyte can claim any size, and each pixel of it takes up to 20 bytes of memory.
+MAX_PIXELS = 128_000_000
 
 #: The formats in which a photo is written, by suffix, and the longest side that each can hold.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
@@ -33,7 +43,8 @@ LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
 KEPT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 ORIENTATION = 0x0112
 
-#: How stored pixels are turned upright, by EXIF orientation.
+#: How stored pixels are turned upright, by EXIF orientation. Pillow's own way writes the EXIF data anew, which fails on
+#: what it does not expect there.
 UPRIGHT: dict[int, Callable[[Any], Any]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -45,38 +56,77 @@ UPRIGHT: dict[int, Callable[[Any], Any]] = {
 }
 
 
-def read(path: str | os.PathLike[str]) -> Bytes:
+def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Bytes:
     """Return a picture file as uint8, (H, W, 3) RGB or (H, W, 1) grey.
 
     Turned as its EXIF orientation says; transparency is dropped, 16 bits become 8.
+
+    Args:
+        path: PNG, JPEG, TIFF, WebP, BMP, PPM or GIF, by its content.
+        max_pixels: a picture of more is refused before it is decoded.
 
     Raises:
         Missing: there is no such file.
         DataError: it is not a picture that can be read.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    with _opened(path, max_pixels) as image:
+        image.load()
+        turned = UPRIGHT.get(image.getexif().get(ORIENTATION, 1), np.asarray)
+        if image.mode.startswith("I"):
+            # 16 bits, which Pillow keeps as integers: 65535 becomes 255
+            grey = np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255)
+            return np.ascontiguousarray(turned(grey.astype(np.uint8))[..., None])
+        if image.mode in ("1", "L", "LA"):
+            return np.ascontiguousarray(turned(np.asarray(image.convert("L")))[..., None])
+        if image.mode != "F":
+            return np.ascontiguousarray(turned(np.asarray(image.convert("RGB"))))
+    raise DataError(f"{os.fspath(path)!r} has floating-point pixels: save it with 8 or 16 bits.")
 
+
+def size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return height and width of a picture file as they are stored, without decoding it.
+
+    Raises:
+        Missing: there is no such file.
+        DataError: it is not a picture that can be read.
+    """
+    with _opened(path, MAX_PIXELS) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[ImageFile]:
+    """Open a picture file; whatever a decoder raises meanwhile becomes a sentence.
+
+    Raises:
+        Missing: there is no such file.
+        DataError: it is no picture, damaged, or too large.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    name = repr(os.fspath(path))
+    if os.path.isdir(path):
+        raise DataError(f"{name} is a folder: name the pictures in it.")
+    regular(path)
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is looked at below, and can be raised
     try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            image.load()
-    except FileNotFoundError:
-        raise Missing(f"There is no file {os.fspath(path)!r}.") from None
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=READ) as image:
+            if image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{name} claims {image.width} x {image.height} pixels, more than max-pixels ({max_pixels:,}): "
+                    "raise that if the picture really is so large."
+                )
+            yield image
+    except EsbenchError:
+        raise
     except UnidentifiedImageError:
-        raise DataError(
-            f"{os.fspath(path)!r} is not a picture that can be read (by its content, not its name)."
-        ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{os.fspath(path)!r} cannot be read as a picture: {error}.") from error
-    if image.mode == "F":
-        raise DataError(f"{os.fspath(path)!r} has floating-point pixels: save it with 8 or 16 bits.")
-    if image.mode.startswith("I"):
-        # 16 bits, which Pillow keeps as integers: 65535 becomes 255
-        grey = np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255)
-        return grey.astype(np.uint8)[..., None]
-    if image.mode in ("1", "L", "LA"):
-        return np.asarray(image.convert("L"))[..., None]
-    return np.asarray(image.convert("RGB"))
+        raise DataError(f"{name} is not a picture that can be read (by its content, not its name).") from None
+    except MemoryError as error:
+        raise DataError(f"{name} cannot be read as a picture: there is not enough memory for it.") from error
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise DataError(f"{name} cannot be read as a picture: {reason(error)}.") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def write(path: str | os.PathLike[str], image: Bytes) -> None:
@@ -106,30 +156,22 @@ class Photo:
     exif: Mapping[int, Any] = field(default_factory=dict)
 
 
-def read_photo(path: str | os.PathLike[str]) -> Photo:
+def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
     """Return a PNG, JPEG, TIFF or WebP file with all its bits, turned as its EXIF orientation says.
+
+    Args:
+        path: the file; its content says what it is, not its name.
+        max_pixels: a picture of more is refused before it is decoded.
 
     Raises:
         Missing: there is no such file.
         DataError: it is no such picture, or one of several pages, or of colours that are not grey or RGB.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    name = repr(os.fspath(path))
-    if os.path.isdir(path):
-        raise DataError(f"{name} is a folder: name the pictures in it.")
-    try:
-        with Image.open(path) as image:
-            problem = _unfit(image)
-            if not problem:
-                return _photo(image, Path(path))
-    except FileNotFoundError:
-        raise Missing(f"There is no file {name}.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{name} is not a picture that can be read (by its content, not its name).") from None
-    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be read as a picture: {str(error).rstrip('.')}.") from error
-    raise DataError(f"{name} {problem}.")
+    with _opened(path, max_pixels) as image:
+        problem = _unfit(image)
+        if not problem:
+            return _photo(image, Path(path))
+    raise DataError(f"{os.fspath(path)!r} {problem}.")
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
@@ -140,12 +182,8 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
     """
     path = Path(path)
     data = ENCODERS[FORMATS[path.suffix.lower()]](photo)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with replacing(path) as part:
         part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def unwritable(path: str | os.PathLike[str], photo: Photo) -> str:
@@ -186,21 +224,17 @@ def _deep(image: ImageFile) -> bool:
 
 def _photo(image: ImageFile, path: Path) -> Photo:
     """Return what an opened file holds."""
-    from PIL import ImageOps
-
     deep = _deep(image)
-    if image.format == "PNG":
-        image.load()  # its EXIF data may come last
-    exif, profile = image.getexif(), image.info.get("icc_profile") or b""
+    if image.format == "PNG" or not deep:
+        image.load()  # EXIF data may come last; Pillow turns a TIFF by itself here
+    exif, profile = image.getexif(), image.info.get("icc_profile")
+    profile = profile if isinstance(profile, bytes) else b""  # a damaged TIFF may have a number there
     if deep:
-        pixels = UPRIGHT.get(exif.get(ORIENTATION, 1), np.asarray)(_decoded(image, path))
+        pixels = _decoded(image, path)
     else:
-        upright = ImageOps.exif_transpose(image)
-        grey = upright.mode in ("1", "L", "LA")
-        mode = "LA" if grey else "RGBA"
-        if not upright.has_transparency_data:
-            mode = mode[:-1]
-        pixels = np.asarray(upright.convert(mode))
+        mode = "LA" if image.mode in ("1", "L", "LA") else "RGBA"
+        pixels = np.asarray(image.convert(mode if image.has_transparency_data else mode[:-1]))
+    pixels = UPRIGHT.get(exif.get(ORIENTATION, 1), np.asarray)(pixels)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     n = 1 if pixels.shape[2] < 3 else 3  # what comes after them is alpha
     alpha = pixels[..., n:] if pixels.shape[2] > n else None
@@ -212,11 +246,16 @@ def _decoded(image: ImageFile, path: Path) -> Any:
     import imagecodecs
 
     data = path.read_bytes()
+    # with `out` a damaged file cannot have another size here than it has for Pillow
     if image.format == "PNG":
-        return imagecodecs.png_decode(data)
+        channels = {0: 1, 2: 3, 4: 2, 6: 4}[data[25]] + ("transparency" in image.info)
+        shape = (image.height, image.width, channels)[: 2 + (channels > 1)]
+        return imagecodecs.png_decode(data, out=np.empty(shape, np.uint16))
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    pixels = np.squeeze(imagecodecs.tiff_decode(data))
-    if tags.get(284) == 2 and pixels.ndim == 3:  # a plane a channel
+    h, w, channels, planes = tags[257], tags[256], tags.get(277, 1), tags.get(284) == 2  # a plane a channel
+    shape = (h, w) if channels == 1 else (channels, h, w) if planes else (h, w, channels)
+    pixels = imagecodecs.tiff_decode(data, out=np.empty(shape, np.uint16))
+    if planes and channels > 1:
         pixels = np.moveaxis(pixels, 0, -1)
     return np.invert(pixels) if tags.get(262) == 0 else pixels  # 0: white is zero
 
@@ -229,10 +268,23 @@ def _kept(exif: Image.Exif) -> dict[int, Any]:
     kept: dict[int, Any] = {tag: str(exif[tag]).encode("latin-1", "replace") for tag in KEPT if tag in exif}
     sizes = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)  # of the pixels before they were turned
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        values = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in sizes}
+        values = {
+            tag: value
+            for tag, value in exif.get_ifd(directory).items()
+            if tag not in sizes and _can_be_kept(int(directory), tag, value)
+        }
         if values:
             kept[int(directory)] = values
     return kept
+
+
+def _can_be_kept(directory: int, tag: int, value: Any) -> bool:
+    """Whether an EXIF value can be written again; one of a damaged file must not cost the picture in the end."""
+    try:
+        _exif({directory: {tag: value}})
+    except Exception:  # a text in the place of a number, and whatever else the encoder does not expect
+        return False
+    return True
 
 
 def _channels(photo: Photo) -> Any:
@@ -246,16 +298,16 @@ def _profile(photo: Photo, channels: int) -> bytes:
     return photo.profile if photo.profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else b""
 
 
-def _exif(photo: Photo) -> bytes:
+def _exif(values: Mapping[int, Any]) -> bytes:
     from PIL import Image
 
     exif = Image.Exif()
-    for tag, value in photo.exif.items():
+    for tag, value in values.items():
         if isinstance(value, dict):
             exif.get_ifd(tag).update(value)
         else:
             exif[tag] = value
-    return exif.tobytes() if photo.exif else b""
+    return exif.tobytes() if values else b""
 
 
 def _eight_bits(photo: Photo) -> Any:
@@ -267,7 +319,7 @@ def _eight_bits(photo: Photo) -> Any:
 
 
 def _jpeg(photo: Photo) -> bytes:
-    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo)
+    file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo.exif)
     exif = exif if len(exif) < 65_500 else b""  # a segment of a JPEG holds no more
     _eight_bits(Photo(photo.pixels)).save(
         file, "JPEG", quality=95, subsampling=0, exif=exif, icc_profile=profile or None
@@ -278,7 +330,8 @@ def _jpeg(photo: Photo) -> bytes:
 def _webp(photo: Photo) -> bytes:
     """Return a WebP, which is always RGB; exact: with the colours under full transparency."""
     file, profile = io.BytesIO(), _profile(photo, 3)
-    _eight_bits(photo).save(file, "WEBP", lossless=True, exact=True, exif=_exif(photo), icc_profile=profile or None)
+    exif = _exif(photo.exif)
+    _eight_bits(photo).save(file, "WEBP", lossless=True, exact=True, exif=exif, icc_profile=profile or None)
     return file.getvalue()
 
 
@@ -290,7 +343,7 @@ def _png(photo: Photo) -> bytes:
     chunks = b""
     if profile := _profile(photo, photo.pixels.shape[2]):
         chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
-    if exif := _exif(photo):
+    if exif := _exif(photo.exif):
         chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     after_header = 33
     return data[:after_header] + chunks + data[after_header:]
@@ -335,6 +388,13 @@ ENCODERS: dict[str, Callable[[Photo], bytes]] = {"PNG": _png, "JPEG": _jpeg, "TI
 # -- arrays of others --------------------------------------------------------------------------------------------------
 
 
+#: The floating-point types of pictures, by name; others, such as float8, lack what is needed to look at their range.
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+#: What white is, of integers.
+TOPS = {"uint8": 255, "uint16": 65535}
+
+
 def pictures(image: Any, what: str = "image") -> Pictures:
     """Return somebody's picture as a batch of one.
 
@@ -346,12 +406,10 @@ def pictures(image: Any, what: str = "image") -> Pictures:
     Raises:
         UsageError: it is something else.
     """
-    tensor = hasattr(image, "detach")
-    array: Any = image.detach() if tensor else np.asarray(image)
-    shape = tuple(array.shape)
-    floating = array.is_floating_point() if tensor else array.dtype.kind == "f"
-    if not floating and not str(array.dtype).endswith("uint8"):
+    array, kind, tensor = _array(image, what)
+    if kind not in ("uint8", *FLOATS):
         raise UsageError(f"{what} must be uint8 or float in [0, 1], got {array.dtype}.")
+    shape = tuple(array.shape)
     if len(shape) == 4 and shape[0] == 1:
         array, shape = array[0], shape[1:]
     if len(shape) == 2:
@@ -364,7 +422,7 @@ def pictures(image: Any, what: str = "image") -> Pictures:
             array = np.moveaxis(array, 0, -1)
     else:
         raise UsageError(f"{what} must be (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3, got {shape}.")
-    if tensor and not floating:
+    if tensor and kind == "uint8":
         array = array.float() / 255
     if 0 in shape:
         raise UsageError(f"{what} must have pixels, got {shape}.")
@@ -394,12 +452,10 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
     Raises:
         UsageError: it is something else.
     """
-    tensor = hasattr(image, "detach")
-    array: Any = image.detach().cpu() if tensor else np.asarray(image)
-    dtype, shape = str(array.dtype).removeprefix("torch."), tuple(array.shape)
-    top = {"uint8": 255, "uint16": 65535}.get(dtype)
-    if dtype == "uint16":
-        array = array.numpy() if tensor else array
+    array, kind, tensor = _array(image, what)
+    shape, top, dtype = tuple(array.shape), TOPS.get(kind), None if tensor else np.asarray(image).dtype
+    if kind == "uint16":
+        array = array.cpu().numpy() if tensor else array
         array = array.astype(np.float32) / np.float32(65535)
         if tensor:
             import torch
@@ -408,7 +464,7 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
     found = checked(array, what).float[0]
 
     def back(picture: Floats) -> Any:
-        out: Any = picture if top is None else np.rint(picture.astype(np.float64) * top).astype(dtype)
+        out: Any = picture if top is None else np.rint(picture.astype(np.float64) * top).astype(kind)
         if len(shape) == 2:
             out = out[..., 0]
         elif _channels_first(shape[-3:], tensor):
@@ -421,6 +477,49 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
         return out.astype(dtype)
 
     return found, back
+
+
+def _array(image: Any, what: str) -> tuple[Any, str, bool]:
+    """Return somebody's array as one that NumPy and torch can work with, the name of its type, whether it is a tensor.
+
+    Raises:
+        UsageError: it holds no values, or not all of them.
+    """
+    if hasattr(image, "detach"):
+        return _dense(image.detach(), what)
+    if np.ma.is_masked(image):
+        raise UsageError(f"{what} must have a value at each pixel, got a masked array: fill it, as in image.filled(0).")
+    try:
+        array = np.asarray(image)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{what} must be an array, got {type(image).__name__}: {reason(error)}.") from error
+    native = array.dtype.newbyteorder("=")
+    if native.kind == "f" and native.itemsize > 8:  # longdouble, which torch does not have
+        native = np.dtype(np.float64)
+    with np.errstate(over="ignore"):  # infinite, which is refused where the range is looked at
+        array = array.astype(native, copy=False)
+    # torch takes neither negative strides nor those of a field of a record
+    if not array.flags.aligned or any(stride < 0 or stride % max(1, array.itemsize) for stride in array.strides):
+        array = array.copy()
+    return array, array.dtype.name, False
+
+
+def _dense(tensor: Any, what: str) -> tuple[Any, str, bool]:
+    """Return what `_array` does of a tensor."""
+    import torch
+
+    unlike = {
+        "masked": torch.masked.is_masked_tensor(tensor),
+        "nested": tensor.is_nested,
+        "quantized": tensor.is_quantized,
+        str(tensor.layout): tensor.layout != torch.strided,
+    }
+    if kind := next((kind for kind, found in unlike.items() if found), ""):
+        raise UsageError(f"{what} must be a dense tensor with a value at each pixel, got a {kind} one.")
+    if tensor.is_meta:
+        raise UsageError(f"{what} must have values, got a tensor on the device 'meta'.")
+    # a negative bit is a view of a complex tensor's, which NumPy cannot have
+    return tensor.resolve_neg(), str(tensor.dtype).removeprefix("torch."), True
 
 
 def _channels_first(shape: tuple[int, ...], tensor: bool) -> bool:

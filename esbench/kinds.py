@@ -152,7 +152,7 @@ class Step:
     Attributes:
         t: the step, from 0.
         f: the network: an input (1, D, H, W) to a picture (1, C, H, W) in float32.
-        z: the input of this step, perturbed.
+        z: the input of this step, perturbed. A loss that perturbs it further replaces it before it looks at `x`.
         task: the task.
         observation: what was observed.
         generator: for what is drawn; a loss has that of the optimisation, a probe one of its own.
@@ -192,6 +192,13 @@ class Loss(Protocol):
 
     def __call__(self, step: Step) -> Terms:
         """Return the terms of one step."""
+
+
+class Regulariser(Protocol):
+    """What is added to a loss; the target of a `RegulariserInfo` with its parameters decided."""
+
+    def __call__(self, step: Step) -> torch.Tensor:
+        """Return the term of one step."""
 
 
 class Probe(Protocol):

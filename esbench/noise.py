@@ -36,6 +36,9 @@ SIDE, CALM, SATURATED, CALMER = 8, 0.05, 0.02, 1.3
 #: Levels of a clean picture at which the effect of clipping is worked out.
 LEVELS = np.linspace(0, 1, 257)
 
+#: Shot noise of a brightness above this is clipped.
+SATURATES = 0.75
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -82,6 +85,29 @@ def estimate(image: Floats) -> Noise:
 def estimate_sigma(image: Floats) -> float:
     """Return the standard deviation of additive Gaussian noise, before it was clipped, on the 0-255 scale."""
     return estimate(image).sigma
+
+
+def estimate_gain(image: Floats) -> float:
+    """Return the gain s of shot noise, y = s Poisson(x / s), before it was clipped, on the [0, 1] scale.
+
+    It is the smaller of two estimates, which texture and saturated areas raise: the one that gives a picture of this
+    brightness as much noise as it has, and the median of variance / brightness where it is not saturated.
+
+    Args:
+        image: (H, W, C) in [0, 1].
+    """
+    variance = float(_variances(image, "poisson")[0].mean())
+    whole = _strength(_brightness(image), variance, "poisson") ** 2
+    if min(image.shape[:2]) < 5:
+        return whole
+    brightness, level, weight = _by_brightness(_locally(image))
+    dark = (brightness < SATURATES) & (brightness > 0)
+    if not dark.any():
+        return whole
+    slope, weight = level[dark] / brightness[dark], weight[dark]
+    order = np.argsort(slope)
+    middle = np.searchsorted(weight[order].cumsum(), weight.sum() / 2)
+    return min(whole, float(slope[order][middle]))
 
 
 # -- variance ----------------------------------------------------------------------------------------------------------
@@ -278,9 +304,7 @@ def _kind(image: Floats) -> Kind:
     """
     if min(image.shape[:2]) < 5:
         return "gaussian"
-    windows = np.lib.stride_tricks.sliding_window_view(image, (5, 5), axis=(0, 1))
-    step = math.isqrt(image.size // (4 * ENOUGH)) + 1
-    patches = windows[::step, ::step].reshape(-1, 25)
+    patches = _locally(image)
     if _impulses(patches):
         return "impulse"
     brightness, variance, weight = _by_brightness(patches)
@@ -294,6 +318,14 @@ def _kind(image: Floats) -> Kind:
         )
 
     return min(_SHAPES, key=misfit)
+
+
+def _locally(image: Floats) -> Floats:
+    """Return patches of 5 x 5 of single channels, (n, 25)."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, (5, 5), axis=(0, 1))
+    step = math.isqrt(image.size // (4 * ENOUGH)) + 1
+    patches: Floats = windows[::step, ::step].reshape(-1, 25)
+    return patches
 
 
 def _impulses(patches: Floats) -> bool:
@@ -357,7 +389,7 @@ def clipped_variance(image: Floats, sigma: float) -> float:
         image: the noisy picture, (H, W, C); its local means say how bright the clean picture is.
         sigma: the standard deviation before clipping, on the 0-255 scale.
     """
-    return _clipped_variance(_brightness(image), sigma / 255)
+    return _clipped_variance(_brightness(image), sigma / 255, "gaussian")
 
 
 def declipped(image: Floats, variance: float) -> float:
@@ -365,21 +397,30 @@ def declipped(image: Floats, variance: float) -> float:
 
     Never below the standard deviation itself; where no level gives so much variance, it is that.
     """
-    share = _brightness(image)
-    low = high = math.sqrt(variance)
-    while _clipped_variance(share, high) < variance:
+    return 255 * _strength(_brightness(image), variance, "gaussian")
+
+
+def _strength(share: Array, variance: float, kind: Kind) -> float:
+    """Return the strength of noise of a kind whose `_clipped_variance` is `variance`; without clipping if none has."""
+    level = np.linspace(0, 1, len(share))
+    unclipped = math.sqrt(variance / float(share @ np.interp(level, LEVELS, _SHAPES[kind] ** 2).clip(1e-6)))
+    low = high = unclipped
+    while _clipped_variance(share, high, kind) < variance:
         low, high = high, 1.25 * high
         if high > 2:
-            return 255 * math.sqrt(variance)
+            return unclipped
     for _ in range(20):
         middle = (low + high) / 2
-        low, high = (low, middle) if _clipped_variance(share, middle) >= variance else (middle, high)
-    return 255 * high
+        low, high = (low, middle) if _clipped_variance(share, middle, kind) >= variance else (middle, high)
+    return high
 
 
-def _clipped_variance(share: Array, s: float) -> float:
-    """Return the mean of Var clip(x + s n) over values whose means E clip(x + s n) are shared out over [0, 1]."""
-    first, second = _moments(LEVELS, np.full_like(LEVELS, s))
+def _clipped_variance(share: Array, s: float, kind: Kind) -> float:
+    """Return the mean of Var clip(x + s n) over values whose means E clip(x + s n) are shared out over [0, 1].
+
+    The standard deviation of n is that of noise of this kind at each level of the clean picture.
+    """
+    first, second = _moments(LEVELS, s * _SHAPES[kind])
     return float(share @ np.interp(np.linspace(0, 1, len(share)), first, second - first**2))
 
 

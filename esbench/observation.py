@@ -57,6 +57,20 @@ class Observation:
     extra: Mapping[str, Any] = field(default_factory=dict)
     _tensors: dict[Any, torch.Tensor] = field(default_factory=dict, init=False, repr=False)
 
+    @cached_property
+    def sigma(self) -> float:
+        """The standard deviation of its noise on the 0-255 scale: as told, else an estimate from it alone."""
+        from esbench.noise import estimate_sigma
+
+        return estimate_sigma(self.y) if self.noise.sigma is None else self.noise.sigma
+
+    @cached_property
+    def gain(self) -> float:
+        """The gain s of shot noise, y = s Poisson(x / s): an estimate from it alone."""
+        from esbench.noise import estimate_gain
+
+        return estimate_gain(self.y)
+
     def tensor(self, name: str, like: torch.Tensor) -> torch.Tensor:
         """Return `y`, or an array of `extra`, as (1, C, H, W) on the device of another tensor; made once."""
         key = name, like.device

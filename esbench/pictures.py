@@ -86,11 +86,14 @@ class Pictures:
         """For each picture, whether it has no NaN and no infinite value."""
         # a sum is not finite if one of its terms is not, and takes a tenth of the time of looking at each
         if self._is_tensor:
-            return self.tensor.flatten(1).sum(1).isfinite().tolist()
+            import torch
+
+            wide = torch.promote_types(self.tensor.dtype, torch.float32)  # of 16 bits a sum itself becomes infinite
+            return self.tensor.flatten(1).sum(1, dtype=wide).isfinite().tolist()
         import numpy as np
 
         with np.errstate(invalid="ignore"):
-            return np.isfinite(self._source.sum((1, 2, 3))).tolist()  # type: ignore[no-any-return]
+            return np.isfinite(self._source.sum((1, 2, 3), dtype=np.float64)).tolist()  # type: ignore[no-any-return]
 
 
 class Guarded(Pictures):

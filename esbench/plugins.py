@@ -11,7 +11,9 @@ import importlib
 import importlib.metadata
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +22,8 @@ from typing import Any, Literal
 
 import pluggy
 
-from esbench import __version__, hookspecs
-from esbench.errors import LoadError, did_you_mean
+from esbench import __version__, hookspecs, loading
+from esbench.errors import LoadError, described, did_you_mean, shown
 from esbench.events import Event
 from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Info
 
@@ -75,7 +77,7 @@ class Plugin:
 
     def break_(self, reason: str) -> None:
         """Mark it as broken; it then provides nothing."""
-        self.status, self.reason, self.records, self.manager = "broken", " ".join(reason.split()), {}, None
+        self.status, self.reason, self.records, self.manager = "broken", shown(reason), {}, None
 
 
 class PluginHost:
@@ -87,14 +89,21 @@ class PluginHost:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self.plugins = [self._load(*door) for door in _built_in()]
+        self.trail = loading.trail()
         allowed = _allowed(environ.get("ESBENCH_PLUGINS", ""))
-        for name, distribution, version, load in _installed():
-            if allowed is None or {_normal(name), _normal(distribution)} & allowed:
-                self.plugins.append(self._load(name, distribution, version, load))
-            else:
-                reason = "left out by ESBENCH_PLUGINS"
-                self.plugins.append(Plugin(name, distribution, version, status="blocked", reason=reason))
-        self._collect()
+        with self.trail, theirs():
+            for name, distribution, version, load in _installed():
+                named = allowed is not None and bool({_normal(name), _normal(distribution)} & allowed)
+                if allowed is not None and not named:
+                    reason = "left out by ESBENCH_PLUGINS"
+                    self.plugins.append(Plugin(name, distribution, version, status="blocked", reason=reason))
+                elif how := self._died(distribution, version, again=named):
+                    plugin = Plugin(name, distribution, version)
+                    plugin.break_(f"{how} while it was loaded. ESBENCH_PLUGINS={distribution} tries it again")
+                    self.plugins.append(plugin)
+                else:
+                    self.plugins.append(self._load(name, distribution, version, load))
+            self._collect()
         if environ.get("ESBENCH_STRICT_PLUGINS", "") not in ("", "0"):
             for plugin in self.plugins:
                 if plugin.status == "broken":
@@ -107,10 +116,35 @@ class PluginHost:
                 with _guard(plugin, "raised in esbench_event"):
                     plugin.manager.hook.esbench_event(event=event)
 
+    def _died(self, distribution: str, version: str, again: bool) -> str:
+        """Return how a distribution's plugins took a process with them, or an empty text.
+
+        Args:
+            distribution: of the plugin.
+            version: of the distribution.
+            again: whether one that did before is tried once more.
+        """
+        owner = f"{distribution} {version}"
+        known, suspect = self._dead.get(owner, ""), owner in self._suspects
+        if not suspect and not (known and again):
+            return known
+        print(f"esbench: {owner} is tried in a process of its own: a command ended in it", file=sys.stderr, flush=True)
+        how = loading.trial(distribution)
+        self.trail.tried(owner, how)
+        return how
+
+    @functools.cached_property
+    def _dead(self) -> dict[str, str]:
+        return self.trail.dead()
+
+    @functools.cached_property
+    def _suspects(self) -> set[str]:
+        return self.trail.suspects()
+
     def _load(self, name: str, distribution: str, version: str, load: Callable[[], Any]) -> Plugin:
         """Import one plugin and check its hooks, in a manager of its own: a failure leaves nothing behind."""
         plugin = Plugin(name, distribution, version)
-        with _guard(plugin, "could not be loaded"):
+        with self._guarded(plugin, "could not be loaded"):
             module = load()
             manager = pluggy.PluginManager(GROUP)
             manager.add_hookspecs(hookspecs)
@@ -156,12 +190,19 @@ class PluginHost:
         for plugin in self.plugins:
             if plugin.manager is None or built_in not in (None, plugin.built_in):
                 continue
-            with _guard(plugin, f"raised in {hook}"):
+            with self._guarded(plugin, f"raised in {hook}"):
                 caller = getattr(plugin.manager.hook, hook)
                 results = caller(**kwargs)
                 if not results and caller.get_hookimpls():  # pluggy leaves None out
                     raise LoadError(f"{hook} must return a list of {record.__name__}, got None")
                 plugin.records[kind] = _checked(hook, record, results)
+
+    @contextlib.contextmanager
+    def _guarded(self, plugin: Plugin, what: str) -> Iterator[None]:
+        """Run what a plugin does while it is loaded; if it ends the process, the next one knows."""
+        owner = f"{plugin.distribution} {plugin.version}"
+        with contextlib.nullcontext() if plugin.built_in else self.trail.at(owner), _guard(plugin, what):
+            yield
 
 
 def _checked(hook: str, record: type[Info], results: list[Any]) -> list[Info]:
@@ -179,8 +220,15 @@ def _checked(hook: str, record: type[Info], results: list[Any]) -> list[Info]:
                 raise LoadError(f"{hook} must return a list of {record.__name__}, got a {type(info).__name__} in it")
             if info.name in {other.name for other in infos}:
                 raise LoadError(f"{hook} gives the name {info.name!r} twice")
+            if odd := [key for key, value in vars(info).items() if isinstance(value, str) and not _is_text(value)]:
+                raise LoadError(f"{hook} gives {info.name!r} a {odd[0]} with half a character in it")
             infos.append(info)
     return infos
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text can be written down: half of a surrogate pair cannot."""
+    return value.isascii() or value == value.encode(errors="replace").decode()
 
 
 def _built_in() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
@@ -255,16 +303,59 @@ def _normal(name: str) -> str:
 def _guard(plugin: Plugin, what: str) -> Iterator[None]:
     """Turn whatever a plugin raises, sys.exit included, into its status; what it prints goes to stderr."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with theirs():
             yield
-    except KeyboardInterrupt:
+    except Interrupted:
         raise
     except LoadError as error:
-        plugin.traceback = traceback.format_exc()
+        plugin.traceback = _traceback()
         plugin.break_(str(error))
     except BaseException as error:
-        plugin.traceback = traceback.format_exc()
-        plugin.break_(f"{what}: {type(error).__name__}: {error}")
+        plugin.traceback = _traceback()
+        plugin.break_(f"{what}: {described(error)}")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C; a plain KeyboardInterrupt may be a plugin's own."""
+
+
+@contextlib.contextmanager
+def theirs() -> Iterator[None]:
+    """Surround the work of somebody else's code: what it prints goes to stderr, and Ctrl-C is told from what it raises.
+
+    Raises:
+        Interrupted: somebody pressed Ctrl-C.
+    """
+    global _watches
+    with contextlib.redirect_stdout(sys.stderr):
+        main = threading.current_thread() is threading.main_thread()
+        if _watches or not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        _watches = True
+        signal.signal(signal.SIGINT, _interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _watches = False
+
+
+#: Whether Ctrl-C is looked after: two hundred calls while plugins are loaded need not each ask the system.
+_watches = False
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted
+
+
+def _traceback() -> str:
+    """Return the traceback of the exception at hand, as far as it can be shown."""
+    try:
+        text = traceback.format_exc()
+    except BaseException:  # an exception's text is code of its own
+        text = "Its traceback cannot be shown.\n"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _whose(plugin: Plugin) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-Need: TypeAlias = Literal["loss", "noisy", "sigma", "network", "holdout"]
+Need: TypeAlias = Literal["loss", "noisy", "sigma", "network", "holdout", "observation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,8 @@ class CriterionInfo(Info):
     `load_state_dict(state)`.
 
     Attributes:
-        needs: what it cannot do without: of loss, noisy, sigma, network, holdout.
+        needs: what it cannot do without: of loss, noisy, sigma, network, holdout, observation; the last is a network
+            that is given the observation itself.
         every: the default of the parameter `every` that each criterion has: measured on steps 0, every, 2 every, ...
         measures: the default of the parameter `on` that each criterion has: the output itself or its running average.
         batch: for a function, optionally the same over a whole block: `(frames, *, param=default) -> one result a
@@ -193,12 +194,35 @@ class TaskInfo(Info):
 class LossInfo(Info):
     """A loss: the target is `(step, *, param=default) -> Terms`, a `kinds.Loss`.
 
+    The settings are what it is meant for: they go before those of the task and the network, and after the user's.
+
     Attributes:
-        needs: what it cannot do without: "sigma", the noise level of the observation.
+        needs: what it cannot do without: "observation", a network that is given the observation itself, which is the
+            picture and noise alone; "sigma", the level of Gaussian noise, or "gain", that of shot noise, both estimated
+            if they are not told.
         captured: whether its step may be captured as a graph on a GPU: it draws nothing and needs no second order.
+        network: the network by default; None for the task's own.
+        input: what the network is given by default; None for the task's or network's own.
+        learning_rate: by default; None for the task's or network's own.
+        perturbation: by default; None for the task's or network's own.
     """
 
-    needs: tuple[Literal["sigma"], ...] = ()
+    needs: tuple[Literal["observation", "sigma", "gain"], ...] = ()
+    captured: bool = False
+    network: str | None = None
+    input: str | None = None
+    learning_rate: float | None = None
+    perturbation: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegulariserInfo(Info):
+    """A regulariser: the target is `(step, *, param=default) -> tensor`, a `kinds.Regulariser`.
+
+    Attributes:
+        captured: as for a loss.
+    """
+
     captured: bool = False
 
 

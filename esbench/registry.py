@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from esbench import __version__, executors, params
-from esbench.builtin import inputs, losses, networks, tasks
-from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable
+from esbench import __version__, params
+from esbench.builtin import executors, inputs, losses, networks, regularisers, tasks
+from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable, described, shown
 from esbench.params import Param
-from esbench.plugins import HOOKS, Plugin, PluginHost
+from esbench.plugins import HOOKS, Interrupted, Plugin, PluginHost, theirs
 from esbench.records import CriterionInfo, Info, Range
 
 #: kind -> what `esbench list` calls many of them.
@@ -26,6 +26,7 @@ PLURAL = {
     "degradation": "degradations",
     "task": "tasks",
     "loss": "losses",
+    "regulariser": "regularisers",
     "network": "networks",
     "input": "inputs",
     "executor": "executors",
@@ -35,6 +36,7 @@ PLURAL = {
 INTERNAL: dict[str, Iterable[Info]] = {
     "task": tasks.INFOS,
     "loss": losses.INFOS,
+    "regulariser": regularisers.INFOS,
     "network": networks.INFOS,
     "input": inputs.INFOS,
     "executor": executors.INFOS,
@@ -49,6 +51,7 @@ LEADING = {
     "degradation": 2,
     "task": 0,
     "loss": 1,
+    "regulariser": 1,
     "network": 2,
     "input": 0,
     "executor": 3,
@@ -108,8 +111,9 @@ class Registry:
         for kind, infos in INTERNAL.items():
             self.records[kind] = [Record(kind, info, "esbench", __version__) for info in infos]
         self._codec_owners()
-        for kind, records in self.records.items():
-            self.records[kind] = [self._judge(record) for record in records]
+        with host.trail, theirs():
+            for kind, records in self.records.items():
+                self.records[kind] = [self._noted(record) for record in records]
 
     def find(self, kind: str, name: str) -> Record:
         """Return the record of a name, plain or qualified as `distribution:name`.
@@ -174,6 +178,13 @@ class Registry:
                 self.records["criterion"][i] = replace(
                     record, distribution=owner.distribution, distribution_version=owner.distribution_version
                 )
+
+    def _noted(self, record: Record) -> Record:
+        """Judge a record; if its owner's code ends the process, the next one knows."""
+        if record.distribution == "esbench":
+            return self._judge(record)
+        with self.host.trail.at(f"{record.distribution} {record.distribution_version}"):
+            return self._judge(record)
 
     def _judge(self, record: Record) -> Record:
         """Return the record with its status: in conflict, unavailable, broken or ok."""
@@ -265,7 +276,7 @@ def made_by(text: str) -> dict[str, Any]:
 def _ask(record: Record, function: Callable[[], Any]) -> str:
     """Return why a component cannot be used here, by its own account."""
     with _guard(record, "raised"):
-        return str(function() or "")
+        return shown(str(function() or ""))
 
 
 def _locate(record: Record, target: str | Callable[..., Any]) -> None:
@@ -289,13 +300,12 @@ def _locate(record: Record, target: str | Callable[..., Any]) -> None:
 def _guard(record: Record, what: str) -> Iterator[None]:
     """Turn whatever a component raises, sys.exit included, into a LoadError; what it prints goes to stderr."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with theirs():
             yield
-    except (KeyboardInterrupt, EsbenchError):
+    except (Interrupted, EsbenchError):
         raise
     except BaseException as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise LoadError(f"{_whose(record)} {what} {reason}") from error
+        raise LoadError(f"{_whose(record)} {what} {described(error)}") from error
 
 
 def _whose(record: Record) -> str:

@@ -22,6 +22,7 @@ from esbench import errors, hookspecs, models, params
 from esbench.bench.config import PRESETS, Config
 from esbench.bench.rows import COLUMNS
 from esbench.bench.spec import UnitSpec
+from esbench.builtin import networks
 from esbench.builtin.criteria.cifs import table
 from esbench.cli import cli
 from esbench.events import Event
@@ -226,6 +227,17 @@ def test_every_configuration_key_is_explained_with_its_default():
             assert lines[field.name][2] == f"`{field.default}`"
         elif isinstance(field.default, int | float) and not isinstance(field.default, bool):
             assert lines[field.name][2] == f"{field.default:g}"
+
+
+@pytest.mark.parametrize("info", networks.INFOS, ids=lambda info: info.name)
+def test_every_network_is_explained_with_its_settings_and_parameters(info):
+    (settings,) = [cells for cells in rows(page("networks.md")) if cells[0] == f"[`{info.name}`](#{info.name})"]
+    assert settings[2] == f"`{info.input}`"
+    assert settings[4:6] == [f"{info.perturbation:.3g}", f"{info.learning_rate:g}"]
+    written = {cells[0]: cells[1] for cells in rows(section(page("networks.md"), f"## {info.name}")) if len(cells) == 3}
+    written.pop("parameter", None)
+    known = parameters(Registry(PluginHost({"ESBENCH_PLUGINS": "none"})).find("network", info.name))
+    assert written == {f"`{key}`": params.plain(param.default) for key, param in known.items()}
 
 
 def test_every_preset_is_explained():

@@ -13,7 +13,7 @@ from esbench import images
 from esbench.builtin.datasets.samples import Samples
 from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.degradations.blind import impulse, poisson, speckle
-from esbench.noise import clipped_variance, declipped, estimate, estimate_sigma
+from esbench.noise import clipped_variance, declipped, estimate, estimate_gain, estimate_sigma
 
 
 def scene(h: int, w: int, c: int) -> np.ndarray:
@@ -179,6 +179,26 @@ def test_shared_noise_is_not_taken_from_where_it_was_clipped():
 def test_the_kind_of_noise_is_told(degrade, parameters):
     image = degrade(photograph(), np.random.default_rng(0), **parameters)
     assert estimate(image).kind == degrade.__name__
+
+
+# -- shot noise
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("rate", [5, 12, 25, 50])
+def test_the_gain_of_shot_noise_is_found_although_it_was_clipped(rate, grey):
+    clean = photograph()
+    clean = clean.mean(2, keepdims=True) if grey else clean
+    found = [estimate_gain(poisson(clean, np.random.default_rng(seed), rate=rate)) for seed in range(3)]
+    # with few counts the noise is far from Gaussian, which makes it come out too low
+    assert np.mean(found) == pytest.approx(1 / rate, rel=0.15 if rate >= 12 else 0.3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 3, 3), (4, 4, 1), (8, 8, 3), (1, 40, 1), (40, 40, 3)])
+def test_any_picture_has_a_gain(shape):
+    assert 0 <= estimate_gain(np.random.default_rng(0).random(shape, dtype=np.float32)) < np.inf
+    for level in (0, 0.5, 1):
+        assert estimate_gain(np.full(shape, level, np.float32)) == pytest.approx(0, abs=1e-9)
 
 
 # -- clipping

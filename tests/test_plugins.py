@@ -189,8 +189,10 @@ def test_the_module_of_a_target_is_not_imported_to_collect_the_records(install):
 
 
 def test_ctrl_c_while_a_plugin_is_imported_is_not_swallowed(tmp_path, monkeypatch):
+    monkeypatch.setenv("ESBENCH_CACHE", str(tmp_path / "cache"))  # where it leaves a note
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "esbench_interrupted.py").write_text("raise KeyboardInterrupt\n")
+    code = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "esbench_interrupted.py").write_text(code)
     distribution(tmp_path, "esbench-interrupted", "[esbench]\ninterrupted = esbench_interrupted\n")
     with pytest.raises(KeyboardInterrupt):
         PluginHost({})

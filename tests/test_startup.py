@@ -12,7 +12,7 @@ import pytest
 from esbench.bench import driver
 from esbench.bench.config import Config
 
-HEAVY = ("torch", "cv2", "imagecodecs", "matplotlib", "pyarrow")
+HEAVY = ("torch", "cv2", "imagecodecs", "jinja2", "matplotlib", "pyarrow")
 
 CALL = """
 import json, sys

@@ -342,3 +342,81 @@ def test_a_state_after_the_stop_is_the_stop():
 def test_the_state_of_another_criterion_is_refused():
     with pytest.raises(UsageError, match=r"The state is that of 'wmv', this stopper has 'emv'\."):
         Stopper("emv").load_state_dict(Stopper("wmv").state_dict())
+
+
+# -- third-party criteria, and what an integrator may get wrong
+
+WRITER = """
+import esbench
+
+@esbench.hookimpl
+def esbench_criteria():
+    return [esbench.CriterionInfo(name=f"writes-{on}", summary="s", target=writes, measures=on) for on in VIEWS]
+
+VIEWS = ("output", "average")
+
+def writes(frame):
+    for tensor in (frame.tensor, frame.problem.noisy.tensor):
+        tensor.zero_()
+    if frame.average is not None:
+        frame.average.tensor.zero_()
+    return float(abs(frame.step - 3))
+"""
+
+
+@pytest.mark.parametrize("criterion", ["writes-output", "writes-average"])
+@pytest.mark.parametrize("kind", ["torch", "numpy", "grey", "uint8"])
+def test_a_third_party_criterion_never_gets_the_users_own_memory(plugin, criterion, kind):
+    plugin(WRITER)
+    rng = np.random.default_rng(0)
+    picture = rng.random((1, 1, 9, 8) if kind == "grey" else (8, 9, 3)).astype(np.float32) * 0.8 + 0.1
+    if kind == "torch":
+        picture = torch.from_numpy(picture).permute(2, 0, 1)
+    elif kind == "uint8":
+        picture = (picture * 255).astype(np.uint8)
+    before = picture.clone() if kind == "torch" else picture.copy()
+    stopper = Stopper(criterion, observation=picture, patience=2)
+    for _ in range(6):
+        stopper.update(picture, loss=0.1)
+    assert bool((picture == before).all())
+    assert bool((stopper.best.output == before).all())
+    assert stopper.best.step == 3
+    assert float(stopper.problem.noisy.float.min()) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sigma": -1}, "sigma must be at least 0, got -1."),
+        ({"sigma": float("nan")}, "sigma must be at least 0, got nan."),
+        ({"patience": float("nan")}, "patience must be a whole number, got nan."),
+        ({"patience": 1.5}, "patience must be a whole number, got 1.5."),
+        ({"patience": True}, "patience must be a whole number, got True."),
+        ({"patience": -1}, "patience must be at least 0, got -1."),
+        ({"min_delta": float("nan")}, "min_delta must be at least 0, got nan."),
+        ({"task": "denois"}, "No task 'denois'. Did you mean 'denoise'?"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(options, sentence):
+    with pytest.raises(UsageError) as error:
+        Stopper("loss", **options)
+    assert str(error.value).startswith(sentence)
+
+
+def test_an_output_on_another_scale_is_refused_and_nan_is_a_missing_value():
+    stopper = Stopper("loss", patience=2)
+    with pytest.raises(UsageError, match=r"output must be uint8 or float in \[0, 1\], got floats from 0 to 255"):
+        stopper.update(np.linspace(0, 255, 48).reshape(4, 4, 3), loss=0.1)
+    assert not stopper.update(np.full((4, 4, 3), np.nan), loss=0.1)
+    assert stopper.best.step is None
+
+
+def test_the_outputs_may_have_another_size_than_the_observation_if_the_task_says_so():
+    low = np.full((6, 5, 3), 0.5, np.float32)
+    stopper = Stopper("discrepancy[variance=0]", observation=low, sigma=0, patience=3, task="superres[factor=2]")
+    for _ in range(3):
+        stopper.update(np.full((12, 10, 3), 0.5, np.float32), loss=0.0)
+    assert stopper.best.value == pytest.approx(0, abs=1e-9)
+    with pytest.raises(UsageError, match="Every output must have the size"):
+        stopper.update(low, loss=0.0)

@@ -112,6 +112,7 @@ def settings(spec: UnitSpec) -> Settings:
         loss=spec.loss,
         network=spec.network,
         input=spec.input,
+        regulariser=spec.regulariser,
     )
 
 

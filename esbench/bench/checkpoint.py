@@ -1,4 +1,8 @@
-"""Checkpoints: a unit that was killed goes on at its last one, and ends with the trace of an undisturbed unit."""
+"""Checkpoints: a unit that was killed goes on at its last one, and ends with the trace of an undisturbed unit.
+
+They hold plain data (`plain`), never a pickled object: going on with somebody else's folder
+runs no code of theirs.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from esbench import __version__
 from esbench.bench import grid
 from esbench.bench.store import Unit
-from esbench.errors import DataError
+from esbench.errors import DataError, UnitError
 from esbench.registry import made_by
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ def load(unit: Unit, session: Session) -> None:
 
     Raises:
         DataError: there is one that cannot be used.
+        UnitError: there is one that was made with the same versions for the same unit, and yet does not fit.
     """
     state = unit.checkpoint()
     if state is None:
@@ -38,7 +43,12 @@ def load(unit: Unit, session: Session) -> None:
     if was != now:
         differs = [key for key in now if not isinstance(was, dict) or was.get(key) != now[key]]
         raise DataError(f"The checkpoint was made with another {' and another '.join(differs)}.")
-    session.load_state_dict(state["session"])
+    try:
+        session.load_state_dict(state["session"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        # some of it may be in place already: the unit cannot begin anew with these objects
+        unit.drop_checkpoint()
+        raise UnitError("Its checkpoint does not fit it and was removed; --retry-failed begins it anew.") from error
 
 
 def _of(columns: Sequence[Column]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from esbench.errors import UsageError
 if TYPE_CHECKING:
     from esbench.bench.results import Results
 
-Pair: TypeAlias = tuple[Row, Row]
+Pair: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 Measure: TypeAlias = Literal["psnr_db", "gap_db", "average_psnr_db", "stop_step", "score_db", "score_gap_db"]
 
@@ -123,7 +123,7 @@ def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[di
     }
     scored = any(row["score_db"] != row["psnr_db"] for pair in pairs for row in pair)
     measures = [*MEASURES, *(SCORES if scored else ())]
-    groups = [(None, pairs), *levels.items()] if len(levels) > 1 else levels.items()
+    groups = [*([(None, pairs)] if len(levels) > 1 else []), *levels.items()]
     return [said | {"sigma": sigma} | difference(group, measure) for sigma, group in groups for measure in measures]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from esbench.errors import ConfigError, did_you_mean
-from esbench.records import TaskInfo
+from esbench.records import LossInfo, TaskInfo
 from esbench.registry import registry
 
 PRESETS = (
@@ -31,8 +31,14 @@ ONCE = ("budget", "shard", "retry_failed")
 
 #: The types of what may be left open, and what of it can be written as `auto`.
 OPTIONAL: dict[str, type] = {"images": int, "crop": int, "image": str, "budget": str, "shard": str, "depth": int}
-OPTIONAL |= {"loss": str, "input": str, "learning_rate": float, "perturbation": float}
+OPTIONAL |= {"loss": str, "regulariser": str, "input": str, "learning_rate": float, "perturbation": float}
 AUTO = ("loss", "input", "learning_rate", "depth", "perturbation")
+
+#: What every run has written down since the first version: all that its units depend on and that is never None.
+ALWAYS = (
+    *("criterion", "dataset", "noise", "sigma", "task", "network", "input_scale", "iterations", "patience", "seed"),
+    *("device", "precision", "executor", "live"),
+)
 
 #: Seconds in the units of a length of time.
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -52,13 +58,14 @@ class Config:
         sigma: its levels on the 0-255 scale, where it has one.
         task: the task.
         loss: what is minimised; None for the task's own.
+        regulariser: what is added to the loss; None for nothing.
         network: the network.
-        input: what the network is given; None for the task's or network's own.
+        input: what the network is given; None for the loss's, task's or network's own.
         input_scale: z is uniform in [0, input_scale].
-        learning_rate: of Adam; None for the task's or network's own.
+        learning_rate: of Adam; None for the loss's, task's or network's own.
         depth: channels of the network's input; None for the network's own.
-        perturbation: standard deviation of the noise that is added to the input at each step; None for the task's or
-            network's own.
+        perturbation: standard deviation of the noise that is added to the input at each step; None for the
+            loss's, task's or network's own.
         iterations: T, steps of each optimisation.
         patience: S, steps that must not undercut a stop.
         seed: one optimisation for each.
@@ -82,6 +89,7 @@ class Config:
     sigma: tuple[float, ...] = (25.0,)
     task: str = "denoise"
     loss: str | None = None
+    regulariser: str | None = None
     network: str = "skip"
     input: str | None = None
     input_scale: float = 0.1
@@ -192,24 +200,33 @@ def resolve(flags: Mapping[str, Any], preset: str | None = None, file: Path | No
         values |= _parsed(file)
     values |= flags
     values = {key: _cast(key, value) for key, value in values.items()}
-    if "task" in values:
-        values = {"noise": _noise_of(values["task"])} | values
-    return Config(**values)
+    return Config(**_meant_for(values) | values)
 
 
-def _noise_of(task: str) -> str:
-    """Return the degradation that a task has by default."""
-    info = registry().get("task", task).info
-    assert isinstance(info, TaskInfo)
-    return info.noise
+def _meant_for(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the noise and the network that go with the task and the loss, if they have any of their own."""
+    task = registry().get("task", values.get("task", Config.task)).info
+    assert isinstance(task, TaskInfo)
+    loss = registry().get("loss", values.get("loss") or task.loss).info
+    assert isinstance(loss, LossInfo)
+    own = {"noise": task.noise} if "task" in values else {}
+    network = loss.network or task.network
+    return own | ({"network": network} if network else {})
 
 
-def read(file: Path) -> Config:
+def read(file: Path, whole: bool = False) -> Config:
     """Return the configuration that a file holds.
+
+    Args:
+        file: the file.
+        whole: whether it must have all that `to_toml` writes, as the file of a run has: one that was cut off between
+            two lines would be read as another configuration.
 
     Raises:
         ConfigError: it is no such file.
     """
+    if whole and (lacking := [name for name in ALWAYS if name not in _parsed(file)]):
+        raise ConfigError(f"{str(file)!r} is not the whole configuration of a run: {lacking[0]} is not there.")
     return resolve({}, file=file)
 
 
@@ -224,7 +241,7 @@ def _parsed(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"There is no configuration {str(file)!r}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise ConfigError(f"{str(file)!r} is not a TOML file that can be read: {error}.") from None
 
 

@@ -33,6 +33,7 @@ def units(config: Config) -> Iterator[UnitSpec]:
         config.task,
         config.network,
         loss=config.loss,
+        regulariser=config.regulariser,
         input=config.input,
         learning_rate=config.learning_rate,
         depth=config.depth,
@@ -65,6 +66,7 @@ def units(config: Config) -> Iterator[UnitSpec]:
                     engine=ENGINE,
                     loss=own.loss,
                     input=own.input,
+                    regulariser=own.regulariser,
                 )
 
 

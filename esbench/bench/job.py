@@ -86,7 +86,7 @@ def result_of(job: Job, unit: Unit) -> dict[str, Any] | None:
     Raises:
         DataError: it cannot be read, and is not to be made anew.
     """
-    look = unit.look()
+    look = unit.look(whole=job.retry)
     if look.damage and not job.retry:
         raise DataError(look.damage)
     return look.result

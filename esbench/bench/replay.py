@@ -8,6 +8,7 @@ without memory that is measured less often has the values that it had, at fewer 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from esbench import images
 from esbench.bench.store import Unit
-from esbench.errors import DataError
 from esbench.metrics import finite
 from esbench.params import split
 from esbench.stopping.rule import Stop
 
-Curve = npt.NDArray[np.floating[Any]]
+Values = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Wanted:
     free: frozenset[str] = frozenset()
     every: int = 1
     by_default: int = 1
-    recompute: Callable[[Mapping[str, Any]], Curve] | None = None
+    recompute: Callable[[Mapping[str, Any]], Values] | None = None
     loss: str = "loss"
 
     def source(self, measured: Iterable[str]) -> str | None:
@@ -50,7 +51,7 @@ class Wanted:
             return self.text
         return next((text for text in measured if self._follows_from(text)), None)
 
-    def column(self, unit: Unit, source: str, trace: Callable[..., dict[str, Curve]]) -> Curve:
+    def column(self, unit: Unit, source: str, trace: Callable[..., dict[str, Values]]) -> Values:
         """Return the value of each step; missing values are NaN.
 
         Args:
@@ -59,7 +60,7 @@ class Wanted:
             trace: gives columns of the unit's trace by name.
         """
         if self._fixed(source) == self._fixed(self.text):
-            values: Curve = unit.criterion(source, ["value"])[0]["value"]
+            values: Values = unit.criterion(source, ["value"])[0]["value"]
         else:
             assert self.recompute is not None
             columns = unit.criterion(source)[0] | {"loss": trace(self.loss)[self.loss], "pixels": _pixels(unit)}
@@ -139,7 +140,7 @@ def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any, score_db: Any
     }
 
 
-def stop_of(curve: Curve, patience: int, min_delta: float = 0.0) -> Stop:
+def stop_of(curve: Values, patience: int, min_delta: float = 0.0) -> Stop:
     """Return the stop of a curve of one step or more, the same as `rule.first_stop` does, many times as fast.
 
     Only a step that is lower than all before it can undercut the best so far, whatever `min_delta`: the rule looks at
@@ -168,11 +169,4 @@ def _without(text: str, names: Iterable[str]) -> tuple[str, dict[str, str]]:
 
 
 def _pixels(unit: Unit) -> int:
-    from PIL import Image
-
-    path = unit.image_path("clean")
-    try:
-        with Image.open(path) as picture:
-            return picture.width * picture.height
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
+    return math.prod(images.size(unit.image("clean") or unit.image_path("clean")))

@@ -16,7 +16,7 @@ from esbench.bench.replay import Wanted, found, stop_of, wanted
 from esbench.bench.rows import COLUMNS, TYPES, Row
 from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Look, Run, Unit
-from esbench.errors import UsageError
+from esbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Return the tables that `esbench run` prints, for a notebook."""
-        from esbench.report.summary import notebook
+        from esbench.bench.summary import notebook
 
         return notebook(str(self.run.path), self.table())
 
@@ -304,8 +304,10 @@ def _stop(
     """
     if source == criterion.text and "steps_run" in entry and rule == Rule(entry["patience"]):
         return entry
-    stop = stop_of(criterion.column(unit, source, trace), rule.patience, rule.min_delta)
-    psnr = trace("psnr_db", "average_psnr_db")
+    curve, psnr = criterion.column(unit, source, trace), trace("psnr_db", "average_psnr_db")
+    if len(curve) != len(psnr["psnr_db"]):
+        raise DataError(f"{str(unit.path)!r} cannot be read: {source!r} and the trace have different lengths.")
+    stop = stop_of(curve, rule.patience, rule.min_delta)
     score = trace("score_db")["score_db"] if scored else ()
     return found(stop, psnr["psnr_db"], psnr["average_psnr_db"], criterion.ms(unit, source, entry), score)
 

@@ -13,7 +13,7 @@ from esbench import params
 from esbench.params import plain
 
 #: Fields that came later: left out of the id where they have these values, so that units keep the ids that they had.
-LATER = {"loss": "mse", "input": "noise"}
+LATER = {"loss": "mse", "input": "noise", "regulariser": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class UnitSpec:
     engine: int
     loss: str = LATER["loss"]
     input: str = LATER["input"]
+    regulariser: str = LATER["regulariser"]
 
 
 def unit_id(spec: UnitSpec) -> str:

@@ -13,7 +13,9 @@
         error.txt               the traceback of the last failure
         lock                    held by the process that is at work on it
 
-Every file is written beside its place and renamed into it, so what is there is whole.
+Every file is written beside its place and renamed into it, so what is there is whole. Every file of a unit says
+whose it is, and is refused in another's folder; the id of a unit is the hash of its spec.json. Files from before this
+rule say nothing and are believed. Reading a run runs no code that lies in it: JSON, Parquet, PNG and `plain` are data.
 """
 
 from __future__ import annotations
@@ -26,18 +28,18 @@ import json
 import os
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from esbench import disk, plain
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
-from esbench.bench.spec import UnitSpec
-from esbench.errors import Busy, DataError, Missing, Unavailable, UsageError
+from esbench.bench.files import TEXT, WHOSE, folder, no_folder, read_table, signed, write_table
+from esbench.bench.shapes import FORMAT, Damaged, read_json, record_fault, result_fault
+from esbench.bench.spec import UnitSpec, unit_id
+from esbench.errors import Busy, ConfigError, DataError, EsbenchError, Missing, Unavailable, UsageError
 from esbench.params import split
-
-FORMAT = 1
 
 #: How often, and how many seconds apart, a unit that another process holds is tried.
 LOCK_TRIES, LOCK_PAUSE = 20, 0.25
@@ -58,14 +60,21 @@ class Run:
 
         Raises:
             ConfigError: the folder holds a run with another configuration.
+            DataError: its configuration cannot be read, and nobody said to try again what failed.
             UsageError: there is something else in its place.
             Unavailable: it cannot be looked at.
         """
         with _writing(self.path):
             if (self.path / "run.toml").exists():
-                return config.grown(self.config())
+                try:
+                    before = self.config()
+                except DataError:
+                    if config.retry_failed:
+                        return config
+                    raise
+                return config.grown(before)
             # left by a command that was killed before its first unit
-            ours = re.compile(r"lock(-\d+-of-\d+)?|run\.lock|run\.json|\..*")
+            ours = re.compile(r"lock(-\d+-of-\d+)?|run\.lock|run\.json|\..*" + "|units|report" * config.retry_failed)
             if self.path.exists() and not all(ours.fullmatch(p.name) for p in self.path.iterdir()):
                 raise UsageError(f"{str(self.path)!r} is there already and holds no run: choose another --out.")
         return config
@@ -75,18 +84,28 @@ class Run:
 
         Raises:
             ConfigError: the folder holds a run with another configuration.
+            DataError: what it has written down cannot be read, and nobody said to try again what failed.
             Unavailable: the folder cannot be written.
         """
         with _writing(self.path), _held(self.path / "run.lock"):  # shards begin at the same time
+            retry = config.retry_failed
+            begun = (self.path / "run.toml").exists() or (self.path / "units").exists()
             config = self.grown(config)
-            if (self.path / "run.toml").exists():
-                record = self.record()
-            else:
-                record = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
+            record: dict[str, Any] = {"format": FORMAT, "stamp": stamp, "plan": [], "commands": []}
+            if begun:
+                try:
+                    record = self.record()
+                except (Damaged, Missing):
+                    if not retry:
+                        raise
+                    no_folder(self.path / "run.json")
+                    record["plan"] = sorted(path.parent.name for path in self.path.glob("units/*/spec.json"))
             record["plan"] = list(dict.fromkeys([*record["plan"], *plan]))
             record["commands"].append(dict(entry))
-            write(self.path / "run.json", _json(record))
-            write(self.path / "run.toml", config.to_toml().encode())
+            disk.write(self.path / "run.json", _json(record))
+            if retry:
+                no_folder(self.path / "run.toml")
+            disk.write(self.path / "run.toml", config.to_toml().encode())
 
     @contextlib.contextmanager
     def lock(self, shard: tuple[int, int] = (1, 1)) -> Iterator[None]:
@@ -115,24 +134,33 @@ class Run:
 
         Raises:
             Missing: the folder holds no run.
+            DataError: it cannot be read.
         """
-        if not (self.path / "run.toml").exists():
+        path = self.path / "run.toml"
+        if not path.exists():
             raise Missing(f"{str(self.path)!r} holds no run of esbench (there is no run.toml in it).")
-        return configuration.read(self.path / "run.toml")
+        try:
+            return configuration.read(path, whole=True)
+        except ConfigError as error:
+            raise Damaged(f"{error} 'esbench run' with its options and --retry-failed writes it anew.") from error
 
     def record(self) -> dict[str, Any]:
         """Return what `begin` wrote down.
 
         Raises:
-            DataError: it was written by another version, or cannot be read.
+            Damaged: it cannot be read.
+            DataError: it was written by another version.
         """
         path = self.path / "run.json"
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
-        if record.get("format") != FORMAT:
-            raise DataError(f"{str(path)!r} has format {record.get('format')}, this esbench reads format {FORMAT}.")
+            record = read_json(path)
+        except FileNotFoundError:
+            raise Missing(f"There is no {str(path)!r}.") from None
+        format = record.get("format")
+        if isinstance(format, int) and format != FORMAT:
+            raise DataError(f"{str(path)!r} has format {format}, this esbench reads format {FORMAT}.")
+        if fault := record_fault(record):
+            raise Damaged(f"{str(path)!r} cannot be read: {fault}.")
         return record
 
     def unit(self, id: str) -> Unit:
@@ -166,24 +194,44 @@ class Unit:
         self.path, self.id = path, path.name
 
     def spec(self) -> UnitSpec:
-        """Return what the unit is made of."""
+        """Return what the unit is made of.
+
+        Raises:
+            DataError: it cannot be read, or is that of another unit.
+        """
         path = self.path / "spec.json"
         try:
-            return UnitSpec(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            spec = UnitSpec(**read_json(path))
+            id = unit_id(spec)
+        except DataError:
+            raise
+        except (OSError, ValueError, TypeError, AttributeError, EsbenchError) as error:
             raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
+        self._mine(path, id)
+        return spec
 
     def result(self) -> dict[str, Any] | None:
-        """Return the result, or None while the unit is not done."""
+        """Return the result, or None while the unit is not done.
+
+        Raises:
+            DataError: it cannot be read, or is that of another unit.
+        """
+        path = self.path / "result.json"
         try:
-            return json.loads((self.path / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+            result = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{str(self.path / 'result.json')!r} cannot be read: {error}.") from error
+        self._mine(path, result.pop("unit", None))
+        if fault := result_fault(result):
+            raise DataError(f"{str(path)!r} cannot be read: {fault}.")
+        return result
 
-    def look(self) -> Look:
-        """Return what the unit left; of the tables of one that is finished, only the ends are looked at."""
+    def look(self, whole: bool = False) -> Look:
+        """Return what the unit left.
+
+        Args:
+            whole: also read the tables of one that is finished to their last value, and not their ends alone.
+        """
         try:
             result = self.result()
             if result is None:
@@ -191,16 +239,46 @@ class Unit:
             look = Look(result, self.spec())
             tables = [c for c, entry in result["criteria"].items() if not entry["failed"]]
             for path in (self.path / "trace.parquet", *map(self.criterion_path, tables)):
-                with open(path, "rb") as file:
-                    begins = file.read(4)
-                    file.seek(-4, os.SEEK_END)
-                    if (begins, file.read(4)) != (b"PAR1", b"PAR1"):
-                        return Look(damage=f"{str(path)!r} cannot be read: it is cut off.")
+                self._ends(path)
+            if whole:
+                for columns in (self.trace(), *(self.criterion(text)[0] for text in tables)):
+                    if any(len(column) != result["steps"] for column in columns.values()):
+                        return Look(damage=f"{str(self.path)!r} cannot be read: a table has not a row for each step.")
         except DataError as error:
             return Look(damage=str(error))
-        except (OSError, KeyError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, EsbenchError) as error:
             return Look(damage=f"{str(self.path)!r} cannot be read: {error}.")
         return look
+
+    def _ends(self, path: Path) -> None:
+        """Look at the two ends of a table: whether it is all there, and whose it is.
+
+        Raises:
+            DataError: it is cut off, or another unit's.
+            OSError: it is not there.
+        """
+        with open(path, "rb") as file:
+            begins = file.read(4)
+            file.seek(0, os.SEEK_END)
+            size = file.tell()
+            file.seek(max(0, size - 8))
+            ends = file.read(8)
+            length = int.from_bytes(ends[:4], "little")
+            if (begins, ends[4:]) != (b"PAR1", b"PAR1") or length > size - 12:
+                raise DataError(f"{str(path)!r} cannot be read: it is cut off.")
+            file.seek(size - 8 - length)
+            foot = file.read(length)
+        if (found := WHOSE.search(foot)) is not None:
+            self._mine(path, found[1].decode(errors="replace"))
+
+    def _mine(self, path: Path, id: object) -> None:
+        """Check whose a file says that it is; one from before files said it is believed.
+
+        Raises:
+            DataError: another unit's.
+        """
+        if id is not None and id != self.id:
+            raise DataError(f"{str(path)!r} cannot be read: it is of another unit, {str(id)[:200]!r}.")
 
     def edition(self) -> tuple[int, int] | None:
         """Return what differs from one result of the unit to the next, or None while there is none."""
@@ -213,15 +291,31 @@ class Unit:
     def error(self) -> str:
         """Return the traceback of the last failure, or an empty string."""
         path = self.path / "error.txt"
-        return path.read_text(encoding="utf-8") if path.exists() and not (self.path / "result.json").exists() else ""
+        if (self.path / "result.json").exists() or not path.exists():
+            return ""
+        try:
+            disk.regular(path)
+            text = path.read_bytes().decode(errors="replace").strip()
+        except (OSError, EsbenchError) as error:
+            text = f"{str(path)!r} cannot be read: {error}."
+        return text or "It failed, and error.txt does not say why."
 
     def trace(self, columns: list[str] | None = None) -> dict[str, Any]:
         """Return columns of the trace as NumPy arrays."""
-        return _read_table(self.path / "trace.parquet", columns)[0]
+        return self._table(self.path / "trace.parquet", columns)[0]
 
     def criterion(self, text: str, columns: list[str] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return columns of a criterion's values as NumPy arrays (missing values are NaN), and what made them."""
-        return _read_table(self.criterion_path(text), columns)
+        path = self.criterion_path(text)
+        values, made_by = self._table(path, columns)
+        if (other := made_by.get("criterion", text)) != text:
+            raise DataError(f"{str(path)!r} cannot be read: it is of another criterion, {other!r}.")
+        return values, made_by
+
+    def _table(self, path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        values, made_by, id = read_table(path, columns)
+        self._mine(path, id)
+        return values, made_by
 
     def criterion_path(self, text: str) -> Path:
         """Return where the values of a criterion are kept."""
@@ -231,13 +325,32 @@ class Unit:
         """Return where a picture is kept: clean, noisy, peak, last, or stop-<criterion>."""
         return self.path / "images" / f"{slug(name)}.png"
 
+    def image(self, name: str) -> Path | None:
+        """Return where a picture lies, or None if it is not there.
+
+        Raises:
+            DataError: it is another unit's.
+        """
+        path = self.image_path(name)
+        try:
+            with open(path, "rb") as file:
+                head = file.read(4096)
+        except OSError:
+            return None
+        if (found := TEXT.search(head)) is not None:
+            self._mine(path, found[1].decode(errors="replace"))
+        return path
+
     def begin(self, spec: UnitSpec) -> None:
         """Make the folder; whoever calls it holds the unit."""
         for part in self.path.rglob(".*.*"):  # of a process that was killed while it wrote
-            part.unlink(missing_ok=True)
-        (self.path / "criteria").mkdir(parents=True, exist_ok=True)
-        (self.path / "images").mkdir(exist_ok=True)
-        write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
+            if not part.is_dir():
+                part.unlink(missing_ok=True)
+        for path in self.path.rglob("*.*"):  # our own folders have no dot in their names
+            no_folder(path)
+        folder(self.path / "criteria")
+        folder(self.path / "images")
+        disk.write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -246,7 +359,8 @@ class Unit:
         Raises:
             Busy: another is at work on it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        folder(self.path)
+        no_folder(self.path / "lock")
         with contextlib.ExitStack() as stack:
             for attempt in range(LOCK_TRIES):  # one that was killed may take a moment to go
                 try:
@@ -269,28 +383,33 @@ class Unit:
             return False
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Write where to go on."""
-        import torch
+        """Write where to go on.
 
-        _into(self.path / "checkpoint.pt", lambda part: torch.save(dict(state), part))
+        Raises:
+            OSError: there is no room for it.
+        """
+        with disk.replacing(self.path / "checkpoint.pt") as part, open(part, "wb") as file:
+            file.writelines(plain.dumps({"unit": self.id, "state": state}))
         (self.path / "error.txt").unlink(missing_ok=True)  # it came further than where it failed
 
     def checkpoint(self) -> dict[str, Any] | None:
         """Return where to go on, or None where nothing was kept.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: it cannot be read, or is that of another unit.
         """
-        import torch
-
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
+        disk.regular(path)
         try:
-            # a criterion's memory may be any object; a folder of runs is trusted like the code that made it
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
-        except Exception as error:
-            raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+            found = plain.loads(path.read_bytes())
+            id, state = found["unit"], found["state"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
+        self._mine(path, id)
+        if not isinstance(state, dict):
+            raise DataError(f"{str(path)!r} cannot be read: it is not a state.")
         return state
 
     def drop_checkpoint(self) -> None:
@@ -299,26 +418,28 @@ class Unit:
 
     def write_trace(self, columns: Mapping[str, Any]) -> None:
         """Write the trace."""
-        _write_table(self.path / "trace.parquet", columns, {})
+        write_table(self.path / "trace.parquet", columns, {}, self.id)
 
     def write_criterion(self, text: str, columns: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
         """Write the values of a criterion."""
-        _write_table(self.criterion_path(text), columns, made_by)
+        write_table(self.criterion_path(text), columns, made_by, self.id)
 
     def write_image(self, name: str, image: Any) -> None:
         """Write a picture, uint8 (H, W, C)."""
         from esbench import images
 
-        _into(self.image_path(name), lambda path: images.write(path, image), suffix=".png")
+        with disk.replacing(self.image_path(name), suffix=".png") as part:
+            images.write(part, image)
+            part.write_bytes(signed(part.read_bytes(), self.id))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result: from now on the unit is done."""
-        write(self.path / "result.json", _json(result))
+        disk.write(self.path / "result.json", _json({"unit": self.id, **result}))
 
     def write_error(self, text: str) -> None:
         """Write down why the unit failed."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write(self.path / "error.txt", text.encode())
+        folder(self.path)
+        disk.write(self.path / "error.txt", text.encode(errors="backslashreplace"))
 
 
 def status(unit: Unit) -> dict[str, Any]:
@@ -346,45 +467,8 @@ def slug(text: str) -> str:
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}" if given else name
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
-    _into(path, lambda part: part.write_bytes(data))
-
-
-def _into(path: Path, make: Callable[[Path], Any], suffix: str = "") -> None:
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{suffix}")
-    try:
-        make(part)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
-
-
-def _write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.table(dict(columns)).replace_schema_metadata({"esbench": json.dumps(made_by)})
-    _into(path, lambda part: pq.write_table(table, part, compression="zstd"))
-
-
-def _read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path).read(columns=columns, use_threads=False)  # the tables are small
-    except FileNotFoundError:
-        raise Missing(f"There is no {str(path)!r}.") from None
-    except Exception as error:
-        raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
-    made_by = json.loads((table.schema.metadata or {}).get(b"esbench", b"{}"))
-    return {name: table.column(name).to_numpy() for name in table.column_names}, made_by
 
 
 @contextlib.contextmanager
@@ -393,7 +477,10 @@ def _held(path: Path, *, shared: bool = False, wait: bool = True, mode: str = "a
 
     Raises:
         BlockingIOError: another process holds it, and we are not to wait.
+        DataError: there is something else in its place.
     """
+    if path.exists():
+        disk.regular(path)
     with open(path, mode) as file:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield

@@ -1,8 +1,10 @@
 """Watching over plugins: a unit that measures somebody's criterion runs in a process of its own.
 
 A criterion that does not return, or ends its process, costs its own column: the process is ended, the column given up,
-and the unit goes on from its checkpoint without it. Strangers are at work one at a time, so it is known which it was:
-before each of their calls the process leaves a note in a page of memory that both sides see, and that outlives it.
+and the unit goes on from its checkpoint without it. A process that was killed from outside, as the system does when
+memory runs out, is started once more. With each process end those that plugins started in it. Strangers are at work one
+at a time, so it is known which it was: before each of their calls the process leaves a note in a page of memory that
+both sides see, and that outlives it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 from esbench.bench.job import Job
 from esbench.bench.spec import Outcome, unit_id
@@ -30,11 +32,15 @@ from esbench.bench.unit import failed, never, run_unit
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import UnitError
 from esbench.events import Event, Notice
+from esbench.process import end, environ, has_ended, python, told
 from esbench.registry import registry
 from esbench.stopping.column import is_third_party
 
 #: Seconds between two looks at a process.
 LOOK_EVERY = 0.1
+
+#: Seconds that a process may take to go after it has closed its side.
+GOING = 10.0
 
 
 class Note:
@@ -88,7 +94,7 @@ class Watch:
         strangers = [c for c in job.criteria if is_third_party(registry().get("criterion", c).record)]
         if not strangers:
             return run_unit(job, emit, halt)
-        started = time.perf_counter()
+        started, killed = time.perf_counter(), False
         while True:
             if self._child is None:
                 self._child = _Child()
@@ -98,6 +104,10 @@ class Watch:
                 return dataclasses.replace(outcome, seconds=time.perf_counter() - started)
             self._end()
             unit = Run(job.run).unit(unit_id(job.spec))
+            if who is None and "SIG" in why and not killed:
+                killed = True
+                emit(Notice(unit=unit.id, text=f"Its process {why}. The unit goes on from its last checkpoint."))
+                continue
             if who is None:
                 return failed(unit, UnitError(f"Its process {why}."), time.perf_counter() - started, emit)
             record = registry().get("criterion", who).record
@@ -119,15 +129,14 @@ class _Child:
             file.write(bytes(Note.FORM.size))
             file.flush()
             self.note = Note(file.fileno())
-            path = os.pathsep.join(os.getcwd() if p == "" else p for p in sys.path)
             self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "esbench.bench.watch", str(file.fileno())],
+                python("esbench.bench.watch", str(file.fileno())),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
                 pass_fds=[file.fileno()],
-                env=os.environ | {"PYTHONPATH": path},
-                start_new_session=True,  # Ctrl-C is for the driver, which asks the unit to halt
+                env=environ(),
+                start_new_session=True,  # Ctrl-C is for the driver, which asks the unit to halt; `end` ends all
             )
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -150,15 +159,17 @@ class _Child:
             self.note.halt = halt()
             who, step, seconds = self.note.read()
             if who >= 0 and seconds > job.time_limit:
-                self.process.kill()
                 return None, self.strangers[who], f"did not return within {job.time_limit:g} s at step {step}"
+            # a process that a plugin forked may hold the pipe open, so that it has no end
+            gone = has_ended(self.process)
             try:
                 line = self.lines.get(timeout=LOOK_EVERY)
             except queue.Empty:
-                continue
+                if not gone:
+                    continue
+                line = None
             if line is None:
-                code = self.process.wait()
-                ended = f"ended with {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                ended = told(self.code())
                 who, step, _ = self.note.read()
                 if who < 0:
                     return None, None, f"{ended}, in none of the plugins' calls"
@@ -168,15 +179,24 @@ class _Child:
                 return outcome_from_json(message["outcome"]), None, ""
             emit(event_from_json(message))
 
+    def code(self) -> int:
+        """Return the exit code of a process that has closed its side, and end what it left behind."""
+        deadline = time.monotonic() + GOING
+        while not has_ended(self.process) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY / 10)
+        return end(self.process)
+
     def end(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.communicate()
+        """End the process, and those that plugins started in it."""
+        end(self.process)
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        with contextlib.suppress(ValueError):  # closed
-            for line in self.process.stdout:
+        with self.process.stdout as lines:
+            for line in lines:
                 self.lines.put(line)
         self.lines.put(None)
 
@@ -194,9 +214,11 @@ def serve(note: Note) -> None:
             @contextlib.contextmanager
             def watched(text: str, step: int, strangers: list[str] = strangers) -> Iterator[None]:
                 note.write(strangers.index(text), step)
+                before = os.getcwd(), dict(os.environ)
                 try:
                     yield
                 finally:
+                    _put_back(out, *before)
                     note.write(-1)
 
             def tell(event: Event) -> None:
@@ -206,10 +228,27 @@ def serve(note: Note) -> None:
             out.write(json.dumps({"outcome": dataclasses.asdict(outcome)}) + "\n")
 
 
+def _put_back(out: IO[str], folder: str, environment: dict[str, str]) -> None:
+    """Undo what a call of a plugin changed in the process; where the messages go must still be open.
+
+    The note still names the plugin: if the process has to end here, it is known who is to blame.
+    """
+    try:
+        os.fstat(out.fileno())
+        os.fstat(sys.stdin.fileno())
+    except OSError:
+        os._exit(1)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    os.chdir(folder)
+    if os.environ != environment:
+        os.environ.clear()
+        os.environ.update(environment)
+
+
 def _listen(jobs: queue.Queue[str]) -> None:
     for line in sys.stdin:
         jobs.put(line)
-    os._exit(0)  # the driver is gone
+    os.killpg(0, signal.SIGKILL)  # the driver is gone: so is this process, and what plugins started in it
 
 
 if __name__ == "__main__":

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import errno
 import importlib
+import io
+import os
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import click
+import click.utils
 
-from esbench import __version__
-from esbench.errors import EsbenchError, did_you_mean
+from esbench import __version__, disk
+from esbench.cli import output
+from esbench.errors import EsbenchError, Unavailable, did_you_mean
+
+#: What the system says of a file through no fault of ours: its name, its owner, its disk.
+SYSTEM = {
+    getattr(errno, name)
+    for name in ("EACCES", "EDQUOT", "EIO", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOSPC", "EPERM", "EROFS")
+}
 
 #: command -> its module, and its line in the list.
 COMMANDS = {
@@ -33,6 +48,9 @@ COMMANDS = {
     "new-plugin": ("new", "A plugin that installs, lists and passes its own test, from the template."),
     "env": ("env", "Versions, device and plugins: what an issue report needs."),
 }
+
+#: Said where what is printed does not arrive.
+UNWRITTEN = "The results cannot be written to standard output: {}."
 
 
 class Commands(click.Group):
@@ -77,26 +95,95 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller: the next file must not get its number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding does not have is shown as Python writes it
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with _output():
+        code = _flushed(_command())
+    atexit.register(_close_output)
+    sys.exit(code)
+
+
+def _command() -> int:
+    """Run a command and return its exit code."""
     try:
         code = cli.main(prog_name="esbench", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, click.exceptions.Abort):
         _say("interrupted: what was finished stays, and the same command goes on")
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" ('{context.command_path} --help' shows what there is)" if context is not None else ""
         _say(f"{_sentence(error)}{hint}")
-        sys.exit(2)
+        return 2
     except EsbenchError as error:
         _say(str(error))
-        sys.exit(error.exit_code)
-    except Exception:
-        import traceback
-
-        traceback.print_exc()
+        return error.exit_code
+    except Exception as error:
+        if (
+            isinstance(error, OSError)
+            and traceback.extract_tb(error.__traceback__)[-1].filename == click.utils.__file__
+        ):
+            _say(UNWRITTEN.format(disk.reason(error)))
+            return Unavailable.exit_code
+        if isinstance(error, OSError) and error.errno in SYSTEM and error.filename is not None:
+            _say(f"{os.fspath(error.filename)!r} cannot be used: {disk.reason(error)}.")
+            return Unavailable.exit_code
+        output.say(*traceback.format_exc().splitlines(), err=True)
         _say("this is a mistake in esbench or one of its plugins; the lines above and 'esbench env' help to mend it")
-        sys.exit(4)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 4
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[None]:
+    """Keep standard output to ourselves: what others write to descriptor 1, or their processes, goes to stderr.
+
+    So a plugin cannot get between the lines of a JSON document; and a name that is no text is escaped in it.
+    """
+    before, own = sys.stdout, -1
+    if before is not None and before is sys.__stdout__:
+        with contextlib.suppress(OSError):  # one of them is closed
+            own = os.dup(1)
+            os.dup2(2, 1)
+    if own < 0:
+        yield
+        return
+    sys.stdout = open(own, "w", 1 if before.isatty() else -1, before.encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        sys.stdout = before
+        os.dup2(own, 1)
+        os.close(own)
+
+
+def _close_output() -> None:
+    """Leave nothing of standard output to what plugins do at exit, which comes after this."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+        os.dup2(2, 1)
+
+
+def _flushed(code: int) -> int:
+    """Write what is left of stdout and stderr, and return the exit code: that of the command, if its results arrived.
+
+    A stream that cannot be written is let go, or Python would try again, and end with a code of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if isinstance(error, BrokenPipeError):  # whoever read it has seen enough
+                code = code or 1
+            elif stream is sys.stdout and code == 0:
+                _say(UNWRITTEN.format(disk.reason(error)))
+                code = Unavailable.exit_code
+    return code
 
 
 def _sentence(error: click.ClickException) -> str:
@@ -104,8 +191,8 @@ def _sentence(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         known = [name for p in error.ctx.command.get_params(error.ctx) for name in p.opts]
         return f"No option {error.option_name!r}. {did_you_mean(error.option_name, known)}".strip()
-    return error.format_message()
+    return " ".join(error.format_message().split())
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"esbench: {sentence}", err=True)
+    output.say(f"esbench: {sentence}", err=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from esbench.cli.output import json_option, print_json, print_table
+from esbench import disk
+from esbench.cli.output import json_option, print_json, print_table, say
 
 if TYPE_CHECKING:
     from esbench.bench.config import Config
@@ -121,10 +122,10 @@ def calibrate_command(
     for row in rows:
         if row["mu"] is None:
             text = "every lam stops at the same step, there is none to be found"
-            click.echo(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
+            say(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
     if output is not None:
         with _writing(output):
-            output.write_text(json.dumps(_table(rows, settings, objective), indent=1) + "\n", encoding="utf-8")
+            disk.write(output, f"{json.dumps(_table(rows, settings, objective), indent=1)}\n".encode())
     if figure is not None and rows:
         _draw(rows, figure)
     if as_json:

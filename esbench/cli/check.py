@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from esbench.cli.output import json_option, print_json, print_table
+from esbench.cli.output import json_option, print_json, print_table, say
 
 
 @click.command("check-criterion")
@@ -27,6 +27,6 @@ def check_criterion_command(ctx: click.Context, name: str, as_json: bool) -> Non
     for finding in findings:
         if finding.advice:
             sentence = f"{finding.check}: {finding.tried}: {finding.came}. {finding.advice}"
-            click.echo("\n" + textwrap.fill(sentence, 100, subsequent_indent="  ", break_long_words=False))
-    click.echo(f"\n{name} {f'fails {len(failed)} of {len(findings)} checks' if failed else 'keeps to all of it'}.")
+            say("", *textwrap.wrap(sentence, 100, subsequent_indent="  ", break_long_words=False))
+    say("", f"{name} {f'fails {len(failed)} of {len(findings)} checks' if failed else 'keeps to all of it'}.")
     ctx.exit(1 if failed else 0)

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from esbench import params
-from esbench.cli.output import json_option, print_json, print_table
+from esbench.cli.output import json_option, print_json, print_table, say
 from esbench.errors import EsbenchError, did_you_mean
-from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, NetworkInfo
+from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, LossInfo, NetworkInfo, TaskInfo
 from esbench.registry import PLURAL, Record, parameters, registry
 
 
@@ -22,11 +22,15 @@ def list_criteria_command(as_json: bool) -> None:
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(list(PLURAL.values())))
+@click.argument("kind", type=click.Choice([*PLURAL.values(), *PLURAL]), metavar="KIND")
 @json_option
 def list_command(kind: str, as_json: bool) -> None:
-    """List the components of a kind, with their owners."""
-    _list(next(singular for singular, plural in PLURAL.items() if plural == kind), as_json)
+    """List the components of a kind, with their owners.
+
+    KIND is criteria, codecs, datasets, degradations, tasks, losses, regularisers, networks, inputs or executors; the
+    singular will do.
+    """
+    _list(next(singular for singular, plural in PLURAL.items() if kind in (singular, plural)), as_json)
 
 
 @click.command("show")
@@ -45,7 +49,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         print_json(_row(record))
         return
     info = record.info
-    click.echo(f"{info.name}: {info.summary}\n")
+    say(f"{info.name}: {info.summary}", "")
     facts: dict[str, Any] = {
         "kind": record.kind,
         "owner": f"{record.distribution} {record.distribution_version}",
@@ -55,6 +59,12 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     if isinstance(info, CriterionInfo):
         facts["needs"] = ", ".join(info.needs) or "the output alone"
         facts["memory"] = "yes" if isinstance(_target(record), type) else "no: its value depends on one output"
+    if isinstance(info, LossInfo):
+        facts["needs"] = ", ".join(info.needs) or "the output and the observation alone"
+    if isinstance(info, TaskInfo | LossInfo):
+        settings = ("noise", "criterion", "loss", "network", "input", "learning_rate", "perturbation")
+        own = {name: getattr(info, name, None) for name in settings}
+        facts |= {name.replace("_", " "): value for name, value in own.items() if value is not None}
     if isinstance(info, CodecInfo):
         facts["lossless"] = "yes" if info.lossless else "no"
     if isinstance(info, DatasetInfo):
@@ -67,9 +77,9 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         facts |= {"perturbation": f"{info.perturbation:.3g}", "learning rate": params.plain(info.learning_rate)}
     width = max(10, *map(len, facts))
     for key, value in facts.items():
-        click.echo(f"  {key:{width}} {value}")
+        say(f"  {key:{width}} {value}")
     known = parameters(record)
-    click.echo("\nParameters:" if known else "\nNo parameters.")
+    say("", "Parameters:" if known else "No parameters.")
     rows = [
         (
             p.name,
@@ -92,7 +102,8 @@ def plugins_command(of: str | None, as_json: bool) -> None:
         matching = [p for p in plugins if of in (p.name, p.distribution)]
         if not matching:
             raise click.UsageError(f"No plugin {of!r}. {did_you_mean(of, [p.name for p in plugins])}".strip())
-        click.echo("\n".join(p.traceback or f"{p.name}: no failure" for p in matching))
+        for p in matching:
+            say(*(p.traceback or f"{p.name}: no failure").split("\n"))
         return
     if as_json:
         print_json(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from esbench.cli.output import json_option, print_json, print_table
+from esbench.cli.output import json_option, print_json, print_path, print_table, say
 
 
 @click.group("data")
@@ -80,7 +80,7 @@ def fetch_data(names: tuple[str, ...], as_json: bool) -> None:
             fetched = fetch(remotes()[name], place)
         rows.append({"name": name, "fetched": fetched, "where": str(place)})
         if not as_json:
-            click.echo(f"{name}: {place}{'' if fetched else ' (there already)'}")
+            say(f"{name}: {place}{'' if fetched else ' (there already)'}")
     if as_json:
         print_json(rows)
 
@@ -89,7 +89,7 @@ def fetch_data(names: tuple[str, ...], as_json: bool) -> None:
 @click.argument("name")
 def path_data(name: str) -> None:
     """Print the folder of a data set."""
-    click.echo(_folder(name))
+    print_path(_folder(name))
 
 
 @data_command.command("verify")
@@ -106,8 +106,8 @@ def verify_data(ctx: click.Context, name: str, as_json: bool) -> None:
         print_json([{"file": file, "state": state} for file, state in rows])
     else:
         for file, state in wrong:
-            click.echo(f"{file}: {state}")
-        click.echo(f"{len(rows) - len(wrong)} of {len(rows)} pictures of {name} are as published.")
+            say(f"{file}: {state}")
+        say(f"{len(rows) - len(wrong)} of {len(rows)} pictures of {name} are as published.")
     ctx.exit(1 if wrong else 0)
 
 

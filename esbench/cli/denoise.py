@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from esbench import images
+from esbench import disk, images
 from esbench.bench.driver import LONG, duration
-from esbench.cli.output import json_option, print_json
+from esbench.cli.options import max_pixels_option
+from esbench.cli.output import json_option, print_json, say
 from esbench.cli.progress import Listen, display
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
 from esbench.events import Event, Notice, Progress
 from esbench.restoration.options import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Options
 from esbench.restoration.restore import Restoration, Restored, most
+
+if TYPE_CHECKING:
+    from esbench.report.denoise_page import Section
 
 #: Steps of an optimisation that do not count for its speed: the first ones are slow.
 SLOW = 3
@@ -48,6 +53,7 @@ SLOW = 3
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="One page on why it stopped.")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
+@max_pixels_option
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.pass_context
@@ -58,6 +64,7 @@ def denoise_command(
     output: str,
     report: Path | None,
     force: bool,
+    max_pixels: int,
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -68,19 +75,32 @@ def denoise_command(
     profile and EXIF data are kept, and a picture is turned as its camera said. Ctrl-C writes the best so far.
     """
     options = Options(**{key: value for key, value in flags.items() if value is not None})
-    jobs = [Order(name, file) for name, file in zip(pictures, targets(pictures, output), strict=True)]
-    _may_write([job.file for job in jobs] + ([] if report is None else [report]), force)
-    for job in jobs:
-        job.look(options)
-    with display(quiet) as listen:
-        interrupted = _work([job for job in jobs if job.pixel_steps], options, listen, report)
+    jobs = [Order(name, file, max_pixels) for name, file in zip(pictures, targets(pictures, output), strict=True)]
+    ctx.exit(carry_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
+
+
+def carry_out(
+    jobs: Sequence[Order], options: Options, report: Path | None, *, force: bool, as_json: bool, quiet: bool
+) -> int:
+    """Restore the pictures of a command, print what became of them, and return the exit code.
+
+    Raises:
+        UsageError: something of it cannot be, before any work.
+    """
+    _keep_apart(jobs, report)
+    with _writable([job.file for job in jobs] + ([] if report is None else [report]), force):
+        for job in jobs:
+            job.look(options)
+        with display(quiet) as listen:
+            interrupted = _work([job for job in jobs if job.pixel_steps], options, listen, report is not None)
+        reported = report is None or _write_report(report, jobs)
     if as_json:
         print_json([job.row(options) for job in jobs if job.reason])
     else:
         for job in jobs:
             if job.restored is not None:
-                click.echo(f"{job.file}: {job.summary()}")
-    ctx.exit(130 if interrupted else 1 if any(job.restored is None for job in jobs) else 0)
+                say(f"{job.file}: {job.summary()}")
+    return 130 if interrupted else 0 if reported and all(job.restored is not None for job in jobs) else 1
 
 
 @dataclass
@@ -90,6 +110,7 @@ class Order:
     Attributes:
         name: as it was typed.
         file: where it is written.
+        max_pixels: a picture of more is not read.
         pixel_steps: what there is to do at most; 0 where it cannot be read.
         reason: why it stopped, or why it failed; empty while it was not begun.
         restored: what became of it, without the picture itself.
@@ -98,10 +119,11 @@ class Order:
 
     name: str
     file: Path
+    max_pixels: int
     pixel_steps: int = 0
     reason: str = ""
     restored: Restored | None = None
-    section: str = ""
+    section: Section | None = None
 
     def look(self, options: Options) -> None:
         """Find out before any work what would stop it.
@@ -119,7 +141,7 @@ class Order:
     def photo(self) -> images.Photo | None:
         """Return the picture, or None where it cannot be read, which is said."""
         try:
-            return images.read_photo(self.name)
+            return images.read_photo(self.name, self.max_pixels)
         except DataError as error:
             self.fail(str(error))
             return None
@@ -127,7 +149,7 @@ class Order:
     def fail(self, reason: str) -> None:
         """Say why there is no picture; the others go on."""
         self.reason = reason
-        click.echo(f"esbench: {reason}", err=True)
+        say(f"esbench: {reason}", err=True)
 
     def begin(self, photo: images.Photo, options: Options, emit: Listen) -> Restoration:
         """Return the picture at work."""
@@ -196,8 +218,30 @@ def targets(pictures: Sequence[str], output: str) -> list[Path]:
     return files
 
 
-def _may_write(files: Sequence[Path], force: bool) -> None:
-    """Make sure before any work that the files can be written.
+def _keep_apart(jobs: Sequence[Order], report: Path | None) -> None:
+    """Make sure that nothing is written in the place of something else of the command, not even with --force.
+
+    Raises:
+        UsageError: the report would be a picture, or a picture would be one that is yet to be read.
+    """
+    read = {place: job for job in jobs for place in _places(Path(job.name))}
+    for job in jobs:
+        places = _places(job.file)
+        if report is not None and _places(report) & (places | _places(Path(job.name))):
+            raise UsageError(f"The report would overwrite the picture {str(report)!r}: choose another --report.")
+        for other in (read[place] for place in places if place in read):
+            if other is not job:
+                raise UsageError(f"{job.name!r} would overwrite the picture {other.name!r}: choose another --output.")
+
+
+def _places(path: Path) -> set[str]:
+    """Return where a file lies: what is written replaces a link, what is read follows it."""
+    return {os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(path)}
+
+
+@contextmanager
+def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
+    """Make sure before any work that files can be written; a folder made for them that stays empty goes at the end.
 
     Raises:
         UsageError: one is there already.
@@ -206,18 +250,31 @@ def _may_write(files: Sequence[Path], force: bool) -> None:
     for file in files:
         if file.is_dir():
             raise UsageError(f"{str(file)!r} is a folder: name a file.")
-        if file.exists() and not force:
+        if file.exists() and not file.is_file():
+            raise UsageError(f"{str(file)!r} is not a regular file: choose another name.")
+        if (file.exists() or file.is_symlink()) and not force:
             raise UsageError(f"{str(file)!r} is there already: choose another name, or --force to overwrite it.")
-    for folder in {file.parent for file in files}:
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"There is no folder {str(folder)!r}, and it cannot be made: {error.strerror}.") from None
-        if not os.access(folder, os.W_OK):
-            raise Unavailable(f"Nothing can be written into the folder {str(folder)!r}: choose another one.")
+    made = []
+    try:
+        for folder in {file.parent for file in files}:
+            try:
+                if not folder.is_dir():
+                    folder.mkdir()
+                    made.append(folder)
+            except OSError as error:
+                raise Unavailable(
+                    f"There is no folder {str(folder)!r}, and it cannot be made: {error.strerror}."
+                ) from None
+            if not os.access(folder, os.W_OK):
+                raise Unavailable(f"Nothing can be written into the folder {str(folder)!r}: choose another one.")
+        yield
+    finally:
+        for folder in made:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
 
 
-def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: Path | None) -> bool:
+def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: bool) -> bool:
     """Restore the pictures one after another and return whether it was interrupted."""
     interrupted, warned = False, Warned(listen)
     for i, job in enumerate(jobs):
@@ -235,29 +292,27 @@ def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: Path 
         except UnitError as error:
             job.fail(f"{job.name}: {error}")
             continue
-        job.finish(photo, at_work, interrupted, report is not None)
+        job.finish(photo, at_work, interrupted, report)
         if interrupted:
             others = f"; {len(jobs) - i - 1} more not begun" if len(jobs) > i + 1 else ""
-            click.echo(f"esbench: interrupted: {job.file} is the best so far{others}", err=True)
+            say(f"esbench: interrupted: {job.file} is the best so far{others}", err=True)
             break
-    if report is not None:
-        _write_report(report, jobs)
     return interrupted
 
 
 def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Listen) -> None:
     """Say what is known of a picture before the work on it begins."""
 
-    def say(text: str) -> None:
+    def tell(text: str) -> None:
         listen(Notice(text=text))
 
     h, w = photo.pixels.shape[:2]
     noise = at_work.noise
     if photo.pixels.dtype == np.uint16 and images.FORMATS[job.file.suffix.lower()] not in ("PNG", "TIFF"):
-        say(f"{job.file}: rounded to 8 bits, which is what this format holds")
-    say(f"{job.name}: {w} x {h}" + ("" if noise is None else f", noise of sigma {noise.sigma:.1f}"))
+        tell(f"{job.file}: rounded to 8 bits, which is what this format holds")
+    tell(f"{job.name}: {w} x {h}" + ("" if noise is None else f", noise of sigma {noise.sigma:.1f}"))
     if noise is not None and at_work.options.sigma is None and not noise.white:
-        say(
+        tell(
             f"{job.name}: its noise is not white, as is usual after JPEG, demosaicing or scaling, so that the level is "
             "a rough one; --sigma says it better"
         )
@@ -298,9 +353,15 @@ class Warned:
                 self._listen(Notice(text=text))
 
 
-def _write_report(report: Path, jobs: Sequence[Order]) -> None:
+def _write_report(report: Path, jobs: Sequence[Order]) -> bool:
+    """Write the report, if there is something to report, and return whether it could be written."""
     from esbench.report import denoise_page
 
-    sections = [job.section for job in jobs if job.section]
+    sections = [job.section for job in jobs if job.section is not None]
     if sections:
-        report.write_text(denoise_page.page(sections), encoding="utf-8")
+        try:
+            disk.write(report, denoise_page.page(sections).encode("utf-8", "replace"))
+        except OSError as error:
+            say(f"esbench: {str(report)!r} cannot be written: {disk.reason(error)}.", err=True)
+            return False
+    return True

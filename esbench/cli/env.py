@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from esbench.cli.output import json_option, print_json
+from esbench.cli.output import json_option, print_json, say
 
 
 @click.command("env")
@@ -20,12 +20,12 @@ def env_command(as_json: bool) -> None:
         return
     for key, value in facts.items():
         if isinstance(value, dict):
-            click.echo(f"{key}:")
+            say(f"{key}:")
             for name, fact in value.items():
-                click.echo(f"  {name:24} {fact}")
+                say(f"  {name:24} {fact}")
         elif isinstance(value, list):
-            click.echo(f"{key}: {'none' if not value else ''}")
+            say(f"{key}: {'none' if not value else ''}")
             for plugin in value:
-                click.echo(f"  {plugin['name']:24} {plugin['distribution']} {plugin['version']} ({plugin['status']})")
+                say(f"  {plugin['name']:24} {plugin['distribution']} {plugin['version']} ({plugin['status']})")
         else:
-            click.echo(f"{key}: {value}")
+            say(f"{key}: {value}")

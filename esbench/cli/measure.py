@@ -6,14 +6,16 @@ import math
 
 import click
 
+from esbench.cli.options import max_pixels_option
 from esbench.cli.output import json_option, print_json, print_table
 
 
 @click.command("measure")
 @click.option("-c", "--criterion", "criteria", multiple=True, required=True, help="A criterion; repeatable.")
 @click.argument("images", nargs=-1, required=True)
+@max_pixels_option
 @json_option
-def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], as_json: bool) -> None:
+def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], max_pixels: int, as_json: bool) -> None:
     """Print a criterion's value of picture files, lower is better.
 
     A criterion has no value of one picture where it needs a loss, or the outputs of many steps; the reason is then
@@ -26,7 +28,7 @@ def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], as_json:
     components = [registry().get("criterion", text) for text in criteria]
     rows = []
     for path in images:
-        image = files.read(path)
+        image = files.read(path, max_pixels)
         for component in components:
             value, ms = measured(component, image)
             row = {"image": path, "criterion": component.text, "value": value.value, "ms": round(ms, 3)}

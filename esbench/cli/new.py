@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from esbench.cli.output import say
 from esbench.errors import UsageError
 from esbench.registry import registry
 from esbench.templates import KINDS, write
@@ -21,5 +22,5 @@ def new_plugin_command(name: str, kind: str) -> None:
         raise UsageError(f"There is a {KINDS[kind].what} {name!r} already: choose another name.")
     folder, check = write(name, kind, Path.cwd())
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        click.echo(f"  {path.relative_to(folder.parent)}")
-    click.echo(f"\nNext:\n  pip install -e {folder.name}\n  {check}\n  python -m pytest {folder.name}")
+        say(f"  {path.relative_to(folder.parent)}")
+    say("", "Next:", f"  pip install -e {folder.name}", f"  {check}", f"  python -m pytest {folder.name}")

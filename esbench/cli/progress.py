@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeAlias
 
 from esbench.bench.driver import duration
+from esbench.cli.output import console, say
 from esbench.events import (
     Event,
     Notice,
@@ -20,6 +21,7 @@ from esbench.events import (
     UnitPaused,
     UnitStarted,
 )
+from esbench.printable import printable
 
 #: Called with every event.
 Listen: TypeAlias = Callable[[Event], None]
@@ -43,29 +45,30 @@ class Lines:
         match event:
             case RunStarted():
                 done = f", {event.done} of them done already" if event.done else ""
-                _print(f"{event.folder}: {event.units} unit{'s' if event.units > 1 else ''}{done}")
+                say(f"{event.folder}: {event.units} unit{'s' if event.units > 1 else ''}{done}", err=True)
             case UnitStarted():
                 self.started[event.unit], self.told[event.unit], self.first[event.unit] = now, now, event.step
                 if event.step:
-                    _print(f"{event.unit}: goes on at step {event.step}")
+                    say(f"{event.unit}: goes on at step {event.step}", err=True)
             case Progress() if now - self.told[event.unit] >= LINE_EVERY or event.step == event.iterations:
                 self.told[event.unit] = now
                 rate = (event.step - self.first[event.unit]) / (now - self.started[event.unit])
                 left = (event.iterations - event.step + event.later) / rate
-                _print(
+                say(
                     f"{event.unit}: step {event.step}/{event.iterations}, {_psnr(event)}{rate:.1f} steps/s, "
-                    f"at most {duration(left)} left; {_where(event)}"
+                    f"at most {duration(left)} left; {_where(event)}",
+                    err=True,
                 )
             case Notice() if self.verbose or not event.detail:
-                _print(f"{event.unit}: {event.text}" if event.unit else event.text)
+                say(f"{event.unit}: {event.text}" if event.unit else event.text, err=True)
             case UnitFinished():
-                _print(f"{event.unit}: done in {duration(event.seconds)}")
+                say(f"{event.unit}: done in {duration(event.seconds)}", err=True)
             case UnitFailed():
-                _print(f"{event.unit}: failed: {event.reason}")
+                say(f"{event.unit}: failed: {event.reason}", err=True)
             case UnitPaused():
-                _print(f"{event.unit}: left at step {event.step}")
+                say(f"{event.unit}: left at step {event.step}", err=True)
             case RunFinished() if event.left:
-                _print(_to_come(event))
+                say(_to_come(event), err=True)
 
 
 class Bars:
@@ -73,16 +76,15 @@ class Bars:
 
     def __init__(self, verbose: bool = False) -> None:
         self.verbose = verbose
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console(),
             transient=True,
         )
         self.run: Any = None
@@ -97,16 +99,16 @@ class Bars:
                 self.run = self.bars.add_task("run", total=event.units, completed=event.done, note="units")
             case UnitStarted():
                 self.units[event.unit] = self.bars.add_task(
-                    event.unit, total=event.iterations, completed=event.step, note=""
+                    printable(event.unit), total=event.iterations, completed=event.step, note=""
                 )
                 self.started[event.unit], self.first[event.unit] = time.monotonic(), event.step
             case Progress():
                 seconds = time.monotonic() - self.started[event.unit]
                 rate = (event.step - self.first[event.unit]) / seconds
                 note = f"{_psnr(event)}{rate:.1f} steps/s; {_where(event)}"
-                self.bars.update(self.units[event.unit], completed=event.step, note=note)
+                self.bars.update(self.units[event.unit], completed=event.step, note=printable(note))
             case Notice() if self.verbose or not event.detail:
-                self.bars.console.print(f"{event.unit}: {event.text}" if event.unit else event.text, highlight=False)
+                self._print(f"{event.unit}: {event.text}" if event.unit else event.text)
             case UnitFinished():
                 self.bars.remove_task(self.units.pop(event.unit))
                 if self.run is not None:  # a restoration has none
@@ -114,11 +116,15 @@ class Bars:
             case UnitPaused():
                 self.bars.remove_task(self.units.pop(event.unit))
             case RunFinished() if event.left:
-                self.bars.console.print(_to_come(event), highlight=False)
+                self._print(_to_come(event))
             case UnitFailed():
                 if event.unit in self.units:  # it may have failed before it began
                     self.bars.remove_task(self.units.pop(event.unit))
-                self.bars.console.print(f"{event.unit}: failed: {event.reason}", highlight=False)
+                self._print(f"{event.unit}: failed: {event.reason}")
+
+    def _print(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(printable(text))
 
 
 @contextmanager
@@ -140,7 +146,7 @@ def display(quiet: bool, verbose: bool = False) -> Iterator[Listen]:
 
 def _failures(event: Event) -> None:
     if isinstance(event, UnitFailed):
-        _print(f"{event.unit}: failed: {event.reason}")
+        say(f"{event.unit}: failed: {event.reason}", err=True)
 
 
 def _to_come(event: RunFinished) -> str:
@@ -157,7 +163,3 @@ def _where(event: Progress) -> str:
     return ", ".join(
         f"{name} {'stopped at ' if name in event.stopped else ''}{step}" for name, step in event.best.items()
     )
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from esbench.cli.output import print_path
+
 
 @click.command("report")
 @click.argument("run", type=click.Path())
@@ -29,4 +31,4 @@ def report_command(run: str, out: Path | None) -> None:
             f"{str(folder)!r} cannot be written: {error.strerror or error}. Choose another --out."
         ) from error
     for path in paths:
-        click.echo(str(path))
+        print_path(path)

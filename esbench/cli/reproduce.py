@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from esbench.bench.spec import unit_id
-from esbench.cli.output import json_option, print_json
+from esbench.cli.output import json_option, paragraphs, print_json, say
 from esbench.cli.progress import display
 from esbench.cli.run import default_name
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from esbench.bench.config import Config
     from esbench.bench.spec import UnitSpec
     from esbench.paper.passes import Passes
-    from esbench.report.tables import Table
+    from esbench.tables import Table
 
 Row = dict[str, Any]
 
@@ -109,9 +109,9 @@ def reproduce_command(
         raise UsageError(f"{artefact} optimises nothing: leave out --{needless[0]}.")
     configs = artefacts.configs(asked, dataset, flags)
 
-    def say(text: str) -> None:
+    def tell(*lines: str) -> None:
         if not quiet:
-            click.echo(text, err=True)
+            say(*lines, err=True)
 
     done: list[Asked] = []
     failed = 0
@@ -119,26 +119,26 @@ def reproduce_command(
     if not asked.criteria:
         made = _sizes(configs[0], kept)
     else:
-        units, failed = _pass(configs, kept, out, quiet, say)
+        units, failed = _pass(configs, kept, out, quiet, tell)
         done = [unit for unit in units if unit.done]
         for sentence in artefacts.partial(asked, configs, len(units), len(done)):
-            say(sentence)
+            tell(sentence)
         make = {"fig2": _lams, "table1": _psnr, "fig3": _gaps, "fig4": _stops}[artefact]
         made = make(done, kept) if done else None
     if as_json:
         print_json(made.records if made else [])
     if made:
         if not as_json:
-            click.echo(f"\n{made.heading}\n\n{made.table.text()}")
+            say(*paragraphs(made.heading, made.table.text()))
         paths = _write(made, out / artefact)
         if artefact == "fig4":
             paths += _sheets(done, out / artefact)
-        say("\n".join(["", *made.notes, *map(str, paths)]))
+        tell("", *made.notes, *map(str, paths))
     ctx.exit(1 if failed else 0)
 
 
 def _pass(
-    configs: Sequence[Config], kept: Passes, out: Path, quiet: bool, say: Callable[[str], None]
+    configs: Sequence[Config], kept: Passes, out: Path, quiet: bool, tell: Callable[[str], None]
 ) -> tuple[list[Asked], int]:
     """Run what is not known yet, keep it, and return all units that were asked for and how many failed."""
     from esbench.bench import driver, grid
@@ -152,7 +152,7 @@ def _pass(
         done = {unit_id(unit.spec) for unit in units if unit.done}
         left = None if config.seconds is None else config.seconds - (time.monotonic() - started)
         if len(done) < len(units) and (left is None or left > 0):
-            say(f"run: {folder}")
+            tell(f"run: {folder}")
             planned = driver.plan(config, folder)
             wanted = dataclasses.replace(
                 planned,
@@ -168,7 +168,7 @@ def _pass(
                 if (folder / "run.toml").exists():
                     kept.take(Results(folder), wanted.units, wanted.criteria)
             for unit, criterion, reason in Results(folder).failures(units=wanted.units, criteria=wanted.criteria):
-                click.echo(f"{unit}: {criterion} failed: {reason}".replace("  ", " "), err=True)
+                say(f"{unit}: {criterion} failed: {reason}".replace("  ", " "), err=True)
                 failed += 1
             units = _known(specs, config, folder, kept)
         asked += units
@@ -267,6 +267,7 @@ def _rows(units: Sequence[Asked]) -> list[Row]:
 
 def _write(made: Made, folder: Path) -> list[Path]:
     """Write a table and its figures in all formats, and return the paths."""
+    from esbench import disk
     from esbench.errors import Unavailable
     from esbench.paper.tables import numbers
     from esbench.report.figures import FORMATS, save
@@ -275,7 +276,7 @@ def _write(made: Made, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for kind, text in texts.items():
-            (folder / f"{made.name}.{kind}").write_text(f"{text.rstrip()}\n", encoding="utf-8")
+            disk.write(folder / f"{made.name}.{kind}", f"{text.rstrip()}\n".encode())
         drawn = [(figure, folder / f"{name}.{kind}") for name, figure in made.figures.items() for kind in FORMATS]
         return [folder / f"{made.name}.{kind}" for kind in texts] + [save(figure, path) for figure, path in drawn]
     except OSError as error:

@@ -11,9 +11,10 @@ import click
 import numpy as np
 
 from esbench import images, params
-from esbench.cli.denoise import Order, _may_write, _work, targets
-from esbench.cli.output import json_option, print_json
-from esbench.cli.progress import Listen, display
+from esbench.cli.denoise import Order, carry_out, targets
+from esbench.cli.options import max_pixels_option
+from esbench.cli.output import json_option
+from esbench.cli.progress import Listen
 from esbench.engine import build
 from esbench.errors import DataError, Missing, UsageError
 from esbench.observation import Observation
@@ -63,6 +64,7 @@ from esbench.restoration.restore import Restoration, most
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="One page on why it stopped.")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
+@max_pixels_option
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.pass_context
@@ -78,6 +80,7 @@ def restore_command(
     guide: Path | None,
     report: Path | None,
     force: bool,
+    max_pixels: int,
     as_json: bool,
     quiet: bool,
     **flags: Any,
@@ -91,20 +94,10 @@ def restore_command(
     task = without_keeping(task) if denoise_known else task
     options = Options(task=task, **{key: value for key, value in flags.items() if value is not None})
     names = expanded(pictures)
-    beside = Beside(mask, mask_marks == "known", guide)
-    jobs = [Picture(name, file, beside=beside) for name, file in zip(names, targets(names, output), strict=True)]
-    _may_write([job.file for job in jobs] + ([] if report is None else [report]), force)
-    for job in jobs:
-        job.look(options)
-    with display(quiet) as listen:
-        interrupted = _work([job for job in jobs if job.pixel_steps], options, listen, report)
-    if as_json:
-        print_json([job.row(options) for job in jobs if job.reason])
-    else:
-        for job in jobs:
-            if job.restored is not None:
-                click.echo(f"{job.file}: {job.summary()}")
-    ctx.exit(130 if interrupted else 1 if any(job.restored is None for job in jobs) else 0)
+    beside = Beside(mask, mask_marks == "known", guide, max_pixels)
+    files = targets(names, output)
+    jobs = [Picture(name, file, max_pixels, beside=beside) for name, file in zip(names, files, strict=True)]
+    ctx.exit(carry_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
 
 
 @dataclass(frozen=True)
@@ -115,22 +108,26 @@ class Beside:
         mask: a file, or a folder of files with the pictures' names.
         marks_known: whether the mask is white where pixels are known.
         guide: a file, or a folder of files with the pictures' names.
+        max_pixels: a picture of more is not read.
     """
 
     mask: Path | None
     marks_known: bool
     guide: Path | None
+    max_pixels: int = images.MAX_PIXELS
 
     def mask_of(self, name: str, photo: images.Photo) -> Any:
         """Return the mask of a picture, above half where pixels are missing; without a file its transparent pixels."""
         if self.mask is None:
             return None if photo.alpha is None else photo.alpha[..., 0] < np.iinfo(photo.alpha.dtype).max / 2
-        mask = images.read(_named(self.mask, name, "mask"))
+        mask = images.read(_named(self.mask, name, "mask"), self.max_pixels)
         return 255 - mask if self.marks_known else mask
 
     def guide_of(self, name: str) -> Any:
         """Return the guide of a picture, or None."""
-        return None if self.guide is None else images.read_photo(_named(self.guide, name, "guide")).pixels
+        return (
+            None if self.guide is None else images.read_photo(_named(self.guide, name, "guide"), self.max_pixels).pixels
+        )
 
 
 @dataclass

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from esbench.cli.output import json_option, print_json
+from esbench import disk
+from esbench.cli.output import json_option, paragraphs, print_json, say
 
 if TYPE_CHECKING:
     from esbench.bench.config import Config
@@ -36,19 +36,19 @@ def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, m
     every.
     """
     from esbench.bench.results import Results
-    from esbench.report.summary import summary
+    from esbench.bench.summary import summary
 
     results = Results(run)
     rows = results.replay(patience=patience, min_delta=min_delta, criteria=criterion or None)
     for line in _left_out(results, rows):
-        click.echo(line, err=True)
+        say(line, err=True)
     if as_json:
         print_json(rows)
         return
     for i, (heading, table) in enumerate(summary(rows)):
-        rule = f", min_delta {min_delta:g}" if min_delta else ""
-        said = f"patience {rows[0]['patience']}{rule}\n\n" if i == 0 else "\n"
-        click.echo(f"{said}{heading}\n\n{table.text()}")
+        if i == 0:
+            say(f"patience {rows[0]['patience']}{f', min_delta {min_delta:g}' if min_delta else ''}")
+        say(*paragraphs(heading, table.text()))
 
 
 @click.command("compare")
@@ -63,7 +63,7 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
     stay together. Without -c all criteria are compared that both runs measured.
     """
     from esbench.bench.results import Results
-    from esbench.report.summary import differences
+    from esbench.bench.summary import differences
 
     if len(runs) > 2:
         raise click.UsageError(f"One run or two are compared, got {len(runs)}.")
@@ -72,13 +72,13 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
     if as_json:
         print_json(records)
         return
-    click.echo(f"first:  {runs[0]}\nsecond: {runs[-1]}")
+    say(f"first:  {runs[0]}", f"second: {runs[-1]}")
     if second is not None and (differs := _differences(first.config, second.config)):
-        click.echo(f"The runs differ in {differs}.")
+        say(f"The runs differ in {differs}.")
     for heading, table in differences(records):
-        click.echo(f"\n{heading}\n\n{table.text()}")
+        say(*paragraphs(heading, table.text()))
     for line in _unpaired(records):
-        click.echo(f"\n{line}")
+        say("", line)
 
 
 @click.command("export")
@@ -93,13 +93,12 @@ def export_command(run: str, kind: str, output: str | None) -> None:
     results = Results(run)
     data = results.export(kind)
     for unit, criterion, reason in results.failures():
-        click.echo(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
+        say(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
     if output is None:
-        sys.stdout.buffer.write(data)
+        click.echo(data, nl=False)
         return
     try:
-        with open(output, "wb") as file:
-            file.write(data)
+        disk.write(output, data)
     except OSError as error:
         raise Unavailable(f"{output!r} cannot be written: {error.strerror}.") from error
 

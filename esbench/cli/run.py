@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.driver import duration
 from esbench.bench.spec import unit_id
-from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, print_json
+from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, paragraphs, print_json, say
 from esbench.cli.progress import display
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--sigma", type=float, multiple=True, help="Noise level on the 0-255 scale; repeatable. [25]")
 @click.option("--task", help="What was observed. [denoise]")
 @click.option("--loss", help="What is minimised. [the task's own: mse]")
+@click.option("--regulariser", help="What is added to the loss. [nothing]")
 @click.option("--network", help="What parametrises the picture. [skip]")
 @click.option("--input", help="What the network is given. [the task's or network's own: noise]")
 @click.option("--input-scale", type=float, help="Noise as input is uniform in [0, this]. [0.1]")
@@ -85,18 +85,18 @@ def run_command(
     config = configuration.resolve(given, preset, file)
     folder = out if out is not None else Path("esbench-runs") / default_name(config)
 
-    def say(text: str) -> None:
+    def tell(*lines: str) -> None:
         if not quiet:
-            click.echo(text, err=True)
+            say(*lines, err=True)
 
     with planning(dry_run):
         planned = driver.plan(config, folder)
     if out is None:
-        say(f"run: {folder}")
+        tell(f"run: {folder}")
     if preset is not None:
-        say(f"preset {preset}: {configuration.preset_summary(preset)}")
+        tell(f"preset {preset}: {configuration.preset_summary(preset)}")
     for name, why in planned.left_out.items():
-        say(f"'all' leaves out {name}: {why}")
+        tell(f"'all' leaves out {name}: {why}")
     _warn_of_plugins(verbose)
     if dry_run:
         _show_plan(planned, config, as_json)
@@ -105,7 +105,7 @@ def run_command(
     if planned.left:
         with display(quiet, verbose) as listen:
             failed = driver.run(config, folder, planned, listen)
-    failed += _show(folder, planned, as_json, say)
+    failed += _show(folder, planned, as_json, tell)
     ctx.exit(1 if failed else 0)
 
 
@@ -122,7 +122,7 @@ def _warn_of_plugins(verbose: bool) -> None:
 
     for plugin in registry().host.plugins:
         if plugin.status == "broken" or (verbose and plugin.status != "ok"):
-            click.echo(
+            say(
                 f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version}) is {plugin.status}: {plugin.reason}. "
                 "The others are in use.",
                 err=True,
@@ -144,18 +144,18 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
         )
         return
     for unit in planned.units:
-        click.echo(f"{unit}{'' if unit in left else '  (done)'}")
+        say(f"{unit}{'' if unit in left else '  (done)'}")
     units = f"{len(planned.units)} unit{'s' if len(planned.units) > 1 else ''}"
-    click.echo(
+    say(
         f"{units}, {len(left)} left, {config.iterations} steps each, criteria "
         f"{', '.join(planned.criteria)}: about {duration(seconds)}, and the criteria's time on top."
     )
 
 
-def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
+def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
     """Print the rows that were asked for, and return how many units and columns failed that were not said before."""
     from esbench.bench.results import Results
-    from esbench.report.summary import summary
+    from esbench.bench.summary import summary
 
     results = Results(folder)
     rows = results.table(units=planned.units, criteria=planned.criteria)
@@ -166,24 +166,23 @@ def _show(folder: Path, planned: Plan, as_json: bool, say: Any) -> int:
         if criterion or unit not in said
     ]
     for unit, criterion, reason in failures:
-        click.echo(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
+        say(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
     if any(unit not in said for unit, _, _ in failures):
-        click.echo("What failed before is left alone; --retry-failed tries it again.", err=True)
+        say("What failed before is left alone; --retry-failed tries it again.", err=True)
     if as_json:
         print_json(rows)
     else:
         for heading, table in summary(rows):
-            click.echo(f"\n{heading}\n\n{table.text()}")
+            say(*paragraphs(heading, table.text()))
         if rows:
-            _draw(folder, results, rows, say)
-    sys.stdout.flush()
+            _draw(folder, results, rows, tell)
     return len(failures)
 
 
-def _draw(folder: Path, results: Any, rows: list[Any], say: Any) -> None:
+def _draw(folder: Path, results: Any, rows: list[Any], tell: Any) -> None:
     """Draw the pictures and the curves of the first unit."""
+    from esbench.errors import DataError
     from esbench.report.figures import curves, save
-    from esbench.report.levels import criteria
     from esbench.report.sheet import contact_sheet
 
     mine = [row for row in rows if row["unit"] == rows[0]["unit"]]
@@ -191,8 +190,8 @@ def _draw(folder: Path, results: Any, rows: list[Any], say: Any) -> None:
     try:
         report.mkdir(exist_ok=True)
         contact_sheet(unit, mine, report / "pictures.png")
-        save(curves(unit, mine, criteria(rows)), report / "curves.png")
-    except OSError as error:  # the table is there; a full disk costs no more than the pictures
-        click.echo(f"No pictures could be written: {error}", err=True)
+        save(curves(unit, mine), report / "curves.png")
+    except (OSError, DataError) as error:  # the table is there; a full disk costs no more than the pictures
+        say(f"No pictures could be written: {error}", err=True)
         return
-    say(f"\npictures: {report / 'pictures.png'}\ncurves:   {report / 'curves.png'}")
+    tell("", f"pictures: {report / 'pictures.png'}", f"curves:   {report / 'curves.png'}")

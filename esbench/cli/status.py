@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from esbench.cli.output import json_option, print_json, print_table
+from esbench.cli.output import json_option, print_json, print_table, say
 
 
 @click.command("status")
@@ -29,12 +29,12 @@ def status_command(run: str, as_json: bool) -> None:
         return
     states = ("done", "failed", "running", "paused", "missing")
     counts = {state: sum(r["status"] == state for r in records) for state in states}
-    click.echo(f"{run}: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
+    say(f"{run}: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
     rows: list[tuple[Any, ...]] = [(r["unit"], r["status"], r["reason"]) for r in records if r["status"] != "done"]
     partly = [
         (r["unit"], "done, but", "; ".join(f"{c}: {why}" for c, why in r["criteria"].items() if why)) for r in records
     ]
     rows += [row for row in partly if row[2]]
     if rows:
-        click.echo()
+        say()
         print_table(("unit", "status", "reason"), rows)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from esbench import torch_state
 from esbench.engine.settings import Settings
 from esbench.errors import ParamError, UsageError
-from esbench.kinds import Input, Place, Task
+from esbench.kinds import Input, Loss, Place, Regulariser, Step, Task, Terms
 from esbench.observation import Observation, Problem
 from esbench.pictures import Pictures
-from esbench.records import LossInfo, NetworkInfo, TaskInfo
-from esbench.registry import registry
+from esbench.records import LossInfo, NetworkInfo, RegulariserInfo, TaskInfo
+from esbench.registry import Component, registry
+
+#: The noise of a picture with a smaller side is not estimated for a loss: it would come out too low.
+SMALLEST = 32
 
 if TYPE_CHECKING:
     import torch
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
 
 
 def settings(task: str, network: str, **given: Any) -> Settings:
-    """Return settings with everything decided: what is given, else the task's own, else the network's own.
+    """Return settings with everything decided: what is given, else what the loss, the task or the network say.
 
     Args:
         task: as text.
         network: as text.
-        given: settings by name; None stands for the task's and network's own.
+        given: settings by name; None stands for what the parts say, the loss first and the network last.
 
     Raises:
         UsageError: a name or a parameter does not fit.
@@ -38,18 +41,18 @@ def settings(task: str, network: str, **given: Any) -> Settings:
     what, by = registry().get("task", task), registry().get("network", network)
     assert isinstance(what.info, TaskInfo)
     assert isinstance(by.info, NetworkInfo)
+    loss = registry().get("loss", given.get("loss") or what.info.loss)
+    assert isinstance(loss.info, LossInfo)
     depth = by.info.depth if isinstance(by.info.depth, int) else by.values[by.info.depth]
-    own: dict[str, Any] = {
-        "loss": what.info.loss,
-        "input": what.info.input or by.info.input,
-        "depth": depth if isinstance(depth, int) else depth[0],
-        "learning_rate": by.info.learning_rate if what.info.learning_rate is None else what.info.learning_rate,
-        "perturbation": by.info.perturbation if what.info.perturbation is None else what.info.perturbation,
-    }
+    own: dict[str, Any] = {"depth": depth if isinstance(depth, int) else depth[0]}
+    for name in ("input", "learning_rate", "perturbation"):
+        said = (getattr(info, name) for info in (loss.info, what.info, by.info))
+        own[name] = next(value for value in said if value is not None)
     values = own | {key: value for key, value in given.items() if value is not None}
-    for kind in ("loss", "input"):
-        values[kind] = registry().get(kind, values[kind]).text
-    return Settings(task=what.text, network=by.text, **values)
+    for kind in ("input", "regulariser"):
+        if kind in values:
+            values[kind] = registry().get(kind, values[kind]).text
+    return Settings(**values | {"task": what.text, "network": by.text, "loss": loss.text})
 
 
 def task(text: str) -> Task:
@@ -165,13 +168,62 @@ def parts(settings: Settings, what: Task, observation: Observation, network_seed
 
     loss, source = registry().get("loss", settings.loss), registry().get("input", settings.input)
     assert isinstance(loss.info, LossInfo)
-    if "sigma" in loss.info.needs and observation.noise.sigma is None:
-        raise ParamError(f"The loss {settings.loss!r} needs the noise level, and none is known: give it as --sigma.")
     make: Input = source.target(**source.values)
     channels = make.channels(settings.depth, what, observation)
     f = network(settings.network, channels, what.shape(observation), network_seed)
-    fit = Fit(what, observation, functools.partial(loss.target, **loss.values), loss.info.captured)
-    return fit, make, f
+    if why := unmeant(loss, settings, what, observation, f):
+        raise ParamError(f"The loss {settings.loss!r} {why}.")
+    minimised, captured = functools.partial(loss.target, **loss.values), loss.info.captured
+    if settings.regulariser:
+        added = registry().get("regulariser", settings.regulariser)
+        assert isinstance(added.info, RegulariserInfo)
+        minimised = functools.partial(regularised, minimised, functools.partial(added.target, **added.values))
+        captured = captured and added.info.captured
+    return Fit(what, observation, minimised, captured), make, f
+
+
+def unmeant(loss: Component, settings: Settings, what: Task, observation: Observation, f: Any) -> str:
+    """Return why a loss means nothing here, as the rest of a sentence; empty if it does.
+
+    Args:
+        loss: the loss of these settings.
+        settings: with everything decided.
+        what: the task of these settings.
+        observation: what was observed.
+        f: the network of these settings.
+    """
+    assert isinstance(loss.info, LossInfo)
+    needs, (h, w, _) = loss.info.needs, observation.y.shape
+    if "observation" in needs:
+        if type(what).forward is not Task.forward or type(what).distance is not Task.distance:
+            return f"needs an observation that is the picture and noise, which that of {settings.task!r} is not"
+        if settings.input != "observation":
+            return f"needs a network that is given the observation, got --input {settings.input}: leave it out"
+        if settings.perturbation:
+            given = f"--perturbation {settings.perturbation:g}"
+            return f"needs a network that is given the observation as it is, got {given}: leave it out"
+        if f.input_size(h, w) != (h, w):
+            given = "x".join(map(str, reversed(f.input_size(h, w))))
+            return (
+                f"needs a network that is given the observation as it is, and {settings.network!r} is given one of "
+                f"{given}: choose another one"
+            )
+    told = {"sigma": observation.noise.sigma is not None, "gain": loss.values.get("gain") != "auto"}
+    how = {"sigma": "--sigma", "gain": f"'{loss.info.name}[gain=0.04]'"}
+    for need in ("sigma", "gain"):
+        if need in needs and not told[need] and min(h, w) < SMALLEST:
+            return (
+                "needs to know the noise, which cannot be estimated from less than "
+                f"{SMALLEST} x {SMALLEST} pixels, got {w} x {h}: say it, as in {how[need]}"
+            )
+    return ""
+
+
+def regularised(loss: Loss, regulariser: Regulariser, step: Step) -> Terms:
+    """Return the terms of a loss and a regulariser."""
+    total, parts = loss(step)
+    added = regulariser(step)
+    return Terms(total + added, {**parts, "regulariser": added})
 
 
 def network(text: str, inputs: int, shape: tuple[int, int, int], seed: int) -> Any:

@@ -19,6 +19,7 @@ class Settings:
         precision: float32, or bfloat16 for the network's products.
         task: what was observed.
         loss: what is minimised.
+        regulariser: what is added to it; empty for nothing.
         network: what parametrises the picture.
         input: what the network is given.
     """
@@ -34,3 +35,4 @@ class Settings:
     loss: str = "mse"
     network: str = "skip"
     input: str = "noise"
+    regulariser: str = ""

@@ -205,7 +205,7 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
     if address:
         try:
             client = distributed.Client(address, timeout=CONNECT)
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, TimeoutError, ValueError, TypeError) as error:  # the last: tls without certificates
             raise Unavailable(f"No Dask scheduler answers at {address!r}: {error}.") from error
         with client:
             yield client
@@ -218,10 +218,24 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
     options = {"port": 0, "dashboard": False, "dashboard_address": ":0", "host": "127.0.0.1"}
     scheduler = {"cls": distributed.Scheduler, "options": options}
     with (
+        _safe_path(),
         distributed.SpecCluster(spec, scheduler, silence_logs=50) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let the processes that are started meanwhile, and their helpers, import nothing from the current directory."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _slots(workers: int, slots_per_gpu: int) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ piecewise constant in mu, and so is the mean PSNR over pictures: all pieces are 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from esbench import params
+from esbench import images, params
 from esbench.bench.results import Results
 from esbench.bench.store import Unit
 from esbench.builtin.criteria.cifs import Cifs
@@ -134,7 +135,7 @@ def mean(functions: Sequence[Pieces]) -> Pieces:
 
 
 @dataclass(frozen=True)
-class Best:
+class Optimum:
     """What a search found at one noise level.
 
     Attributes:
@@ -154,7 +155,7 @@ class Best:
     curve: Pieces
 
 
-def search(functions: Sequence[Pieces]) -> Best | None:
+def search(functions: Sequence[Pieces]) -> Optimum | None:
     """Return the mu with the highest mean PSNR, or None where every mu gives the same.
 
     A little above the best mu the curve never turns up and the rule runs to the last step. The mu will be used on
@@ -177,7 +178,7 @@ def search(functions: Sequence[Pieces]) -> Best | None:
     top = curve.values > curve.values.max() - 1e-9
     longest = int(np.argmax(np.where(top, np.diff(x), 0)))
     near = np.flatnonzero(curve.values >= curve.values.max() - NEAR_DB)
-    return Best(
+    return Optimum(
         mu=chosen,
         psnr_db=float(curve(chosen)),
         best_mu=float(np.exp((x[longest] + x[longest + 1]) / 2)),
@@ -206,10 +207,7 @@ def curves(results: Results, units: Iterable[str], criterion: str) -> dict[float
 
 def pixels(unit: Unit) -> int:
     """Return H W of a unit's picture."""
-    from PIL import Image
-
-    with Image.open(unit.image_path("clean")) as picture:
-        return picture.width * picture.height
+    return math.prod(images.size(unit.image("clean") or unit.image_path("clean")))
 
 
 def measured(text: str) -> tuple[str, str]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from esbench.paper import artefacts
 from esbench.paper.tables import METHODS, method_of, paper_stop
-from esbench.report.figures import COLOURS, MARKS, psnr_range, value_range
+from esbench.report.figures import psnr_range, value_range
+from esbench.report.looks import COLOURS, MARKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

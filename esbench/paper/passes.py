@@ -27,8 +27,9 @@ import numpy as np
 from esbench.bench.results import Results
 from esbench.bench.rows import TYPES
 from esbench.bench.spec import UnitSpec, unit_id
-from esbench.bench.store import Unit, write
+from esbench.bench.store import Unit
 from esbench.builtin.criteria import cifs
+from esbench.disk import write
 from esbench.errors import DataError, Unavailable
 from esbench.paper import artefacts, calibrate
 from esbench.paper.calibrate import Array, Curve, Objective, Pieces

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from esbench.paper import artefacts
-from esbench.report.tables import Table
+from esbench.tables import Table
 
 Row = dict[str, Any]
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
-import string
 from collections.abc import Sequence
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from esbench.pictures import Bytes
-from esbench.report.html import Html, element
+from esbench.templating import page as whole
+from esbench.templating import render
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from esbench.restoration.options import Options
     from esbench.restoration.piece import Optimised
     from esbench.restoration.restore import Restored
@@ -25,22 +26,37 @@ SIDE = 1024
 PART = 512
 
 #: The drawing of a curve.
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 220, 62, 8, 22, 24
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 250, 56, 10, 40, 42
+
+#: By how much what was removed may be amplified.
+FACTORS = (1, 2, 4, 8, 16, 32)
 
 
-def page(sections: Sequence[str]) -> str:
+class Section(NamedTuple):
+    """What the page says of one picture.
+
+    Attributes:
+        title: its name, and whether it stopped.
+        stopped: whether every optimisation stopped by itself.
+        html: the section.
+    """
+
+    title: str
+    stopped: bool
+    html: Markup
+
+
+def page(sections: Sequence[Section]) -> str:
     """Return the page, one file that opens without a network, from the sections of its pictures."""
-    script = _template("denoise.js")
-    return string.Template(_template("denoise.html")).substitute(
-        title="Denoised" if len(sections) == 1 else f"{len(sections)} pictures, denoised",
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=_template("page.css"),
-        script=script,
-        sections="\n".join(sections),
-    )
+    if len(sections) == 1:
+        title = sections[0].title
+    else:
+        stopped = sum(section.stopped for section in sections)
+        title = f"{len(sections)} pictures, {stopped or 'none'} stopped by {'itself' if stopped < 2 else 'themselves'}"
+    return whole("denoise.html", ("zoom.js", "denoise.js"), title=title, sections=sections)
 
 
-def section(name: str, noisy: Any, denoised: Restored, options: Options) -> str:
+def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Section:
     """Return what the page says of one picture.
 
     Args:
@@ -50,39 +66,52 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> str:
         options: how.
     """
     before, after = _eight_bits(noisy), _eight_bits(denoised.image)
-    pairs = [_pair("The picture" if max(noisy.shape) <= SIDE else "The picture, reduced", before, after)]
-    if max(noisy.shape) > SIDE:
+    reduced = ", reduced" if max(noisy.shape) > SIDE else ""
+    views: list[tuple[str, Any]] = [(f"The picture{reduced}", np.s_[:, :])]
+    if reduced:
         top, left = _busiest(after)
         part = np.s_[top : top + PART, left : left + PART]
-        pairs.append(_pair(f"The part of it with the most detail, at ({left}, {top})", before[part], after[part]))
+        views.append((f"The part of it with the most detail, at ({left}, {top})", part))
+    removed, factor = amplified(before, after)
     several = len(denoised.optimised) > 1
-    curves = [curve(each, denoised.criterion, WIDTH * 2 // 3 if several else WIDTH) for each in denoised.optimised]
-    return element(
-        "section",
-        element("h2", name),
-        element("p", f"{denoised.reason}.", class_="headline"),
-        _facts(noisy, denoised, options),
-        element("h3", "Before and after"),
-        *pairs,
-        element("h3", "Why it stopped there"),
-        element(
-            "p",
-            f"{denoised.criterion} at each step; lower is better. The dashed line is the step whose averaged output "
-            "was taken.",
-            class_="note",
-        ),
-        element("div", *curves, class_="figures" if several else None),
+    stopped = all(each.stopped for each in denoised.optimised)
+    title = f"{name}: {f'stopped by itself at step {denoised.stop_step}' if stopped else 'did not stop by itself'}"
+    html = render(
+        "denoise_section.html",
+        title=title,
+        summary=_summary(denoised, stopped),
+        stopped=stopped,
+        reason=denoised.reason,
+        views=[(says, _png(before[part]), _png(after[part]), _png(removed[part])) for says, part in views],
+        factor=factor,
+        criterion=denoised.criterion,
+        curves=[curve(each, denoised.criterion, WIDTH * 2 // 3 if several else WIDTH) for each in denoised.optimised],
+        facts=_facts(noisy, denoised, options),
     )
+    return Section(title, stopped, html)
 
 
-def curve(optimised: Optimised, criterion: str, width: int = WIDTH) -> Html:
+def amplified(before: Bytes, after: Bytes) -> tuple[Bytes, int]:
+    """Return what was removed, around a middle grey and amplified as far as nearly all of it stays in range.
+
+    Returns:
+        The picture, and by what it was multiplied.
+    """
+    change = before.astype(np.float32) - after
+    reach = 3 * float(change.std()) + abs(float(change.mean()))
+    factor = max((f for f in FACTORS if f * reach <= 127), default=FACTORS[0])
+    picture: Bytes = np.rint(128 + factor * change).clip(0, 255).astype(np.uint8)
+    return picture, factor
+
+
+def curve(optimised: Optimised, criterion: str, width: int = WIDTH) -> Markup:
     """Return the curve of one optimisation with its stop, as a figure."""
     values = np.array(optimised.values, float)
     known = values[np.isfinite(values)]
     top, left, height, across = optimised.tile
     where = f"{across} x {height} pixels at ({left}, {top}): {optimised.reason}."
     if not known.size:
-        return element("figure", element("figcaption", where))
+        return render("curve.html", where=where, points="")
     # what falls over decades is only seen on a logarithmic axis
     log = bool(known.min() > 0 and known.max() > 30 * known.min())
     shown = np.log10(values) if log else values
@@ -96,25 +125,22 @@ def curve(optimised: Optimised, criterion: str, width: int = WIDTH) -> Html:
     def y(value: float) -> float:
         return round(TOP + tall * (high - value) / (high - low), 1)
 
-    def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Html:
-        return element("line", class_=kind, x1=x1, y1=y1, x2=x2, y2=y2)
-
-    def text(said: object, at: float, down: float, anchor: str, kind: str | None = None) -> Html:
-        return element("text", said, x=at, y=down, text_anchor=anchor, class_=kind)
-
-    parts = [text(criterion, LEFT, TOP - 8, "start", "name")]
-    for value in _ticks(low, high):
-        parts += [line("grid", LEFT, y(value), LEFT + inner, y(value))]
-        parts += [text(f"{10**value if log else value:.3g}", LEFT - 6, y(value) + 4, "end")]
-    for step in _ticks(0, len(values) - 1):
-        parts += [text(f"{step:g}", x(step), TOP + tall + 16, "middle")]
-    points = " ".join(f"{x(i)},{y(value)}" for i, value in enumerate(shown.tolist()) if np.isfinite(value))
-    stop = x(optimised.stop_step)
-    parts += [element("polyline", class_="line", points=points), line("stop", stop, TOP, stop, TOP + tall)]
-    parts += [element("rect", class_="frame", x=LEFT, y=TOP, width=inner, height=tall)]
-    says = f"{criterion} over {len(values)} steps; the average of step {optimised.stop_step} was taken"
-    drawing = element("svg", *parts, class_="curve", viewBox=f"0 0 {width} {HEIGHT}", role="img", aria_label=says)
-    return element("figure", drawing, element("figcaption", where))
+    stop = optimised.stop_step
+    return render(
+        "curve.html",
+        where=where,
+        points=" ".join(f"{x(i)},{y(value)}" for i, value in enumerate(shown.tolist()) if np.isfinite(value)),
+        criterion=criterion,
+        says=f"{criterion} over {len(values)} steps; the average of step {stop} was taken",
+        width=width,
+        height=HEIGHT,
+        frame=(LEFT, TOP, inner, tall),
+        log=log,
+        values=[(y(value), f"{10**value if log else value:.4g}") for value in _ticks(low, high)],
+        steps=[(x(step), f"{step:g}") for step in _ticks(0, len(values) - 1)],
+        stop=(x(stop), stop, "end" if x(stop) > LEFT + 0.8 * inner else "start"),
+        stopped=optimised.stopped,
+    )
 
 
 def _ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -124,53 +150,43 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [float(i * step) for i in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
-def _facts(noisy: Any, denoised: Restored, options: Options) -> Html:
+def _summary(denoised: Restored, stopped: bool) -> str:
+    """Return what somebody wants to know who has a picture and no interest in curves."""
+    if denoised.sigma_estimate is None:
+        if stopped:
+            return "The picture is restored. The work stopped by itself when going on would have made it worse."
+        return "The work did not stop by itself, so this is the best picture so far; more steps may do better."
+    if stopped:
+        return (
+            f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. The work stopped by itself "
+            "when going on would have brought the noise back."
+        )
+    return (
+        f"The work did not stop by itself, so this is the best picture so far: of the noise, about "
+        f"{denoised.sigma_estimate:.0f} of 255 levels, some may be left, or fine detail may be missing."
+    )
+
+
+def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
     facts = {
         "size": f"{noisy.shape[1]} x {noisy.shape[0]}, {'grey' if noisy.shape[2] == 1 else 'colour'}",
         "task": denoised.task,
-        "noise, estimated": "none"
-        if denoised.sigma_estimate is None
-        else f"sigma {denoised.sigma_estimate:.1f} of 255",
         "criterion": denoised.criterion,
         "stop step": "none" if denoised.stop_step is None else denoised.stop_step,
         "steps run": denoised.steps_run,
         "seconds": f"{denoised.seconds:.0f}",
         "quality": options.quality,
-        "network": options.network,
+        "network": options.made_by,
         "most steps": max((options.steps(o.tile[2] * o.tile[3]) for o in denoised.optimised), default="none"),
         "patience": options.patience,
         "seed": options.seed,
         "device": options.device,
     }
+    if denoised.sigma_estimate is not None:
+        facts["noise, estimated"] = f"sigma {denoised.sigma_estimate:.1f} of 255"
     if options.sigma is not None:
         facts["noise, as told"] = f"sigma {options.sigma:g} of 255"
-    return element("dl", *(element("div", element("dt", key), element("dd", value)) for key, value in facts.items()))
-
-
-def _pair(title: str, before: Bytes, after: Bytes) -> Html:
-    """Return two pictures under one magnifying glass."""
-    figures = (
-        element(
-            "figure",
-            element("div", element("img", src=_png(picture), alt=f"{title}, {says}"), class_="window", tabindex=0),
-            element("figcaption", says),
-        )
-        for picture, says in ((before, "before"), (after, "after"))
-    )
-    buttons = (
-        element("button", "−", type="button", value="0.5", aria_label="Zoom out"),
-        element("button", "+", type="button", value="2", aria_label="Zoom in"),
-        element("button", "whole", type="button", value="0"),
-        element("output", aria_label="Magnification"),
-        element("span", "Both move together: double click, drag, or the keys + − and the arrows.", class_="note"),
-    )
-    return element(
-        "div",
-        element("p", title, class_="note"),
-        element("div", *buttons, class_="zoom"),
-        element("div", *figures, class_="tiles"),
-        class_="pair",
-    )
+    return facts
 
 
 def _png(picture: Bytes) -> str:
@@ -184,7 +200,7 @@ def _png(picture: Bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _eight_bits(pixels: Any) -> Bytes:
+def _eight_bits(pixels: npt.NDArray[Any]) -> Bytes:
     eight: Bytes = pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257).astype(np.uint8)
     return eight
 
@@ -204,7 +220,3 @@ def _busiest(picture: Bytes) -> tuple[int, int]:
         return float(np.abs(np.diff(part, axis=0)).mean() + np.abs(np.diff(part, axis=1)).mean())
 
     return max(sorted(corners), key=steepness)
-
-
-def _template(name: str) -> str:
-    return resources.files("esbench.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")

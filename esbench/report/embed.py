@@ -1,4 +1,4 @@
-"""What a page holds of the units: their curves, thinned, and their pictures, as many as there is room for."""
+"""What a page holds of the units: their curves, thinned, and their pictures, whole or reduced to what fits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import base64
 import io
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from esbench import disk, images
+from esbench.bench.levels import level, levels
 from esbench.bench.store import Run, Unit
 from esbench.report.figures import psnr_range, value_range
-from esbench.report.levels import criteria, level, levels
 
 Rows = Sequence[dict[str, Any]]
 
 #: Characters that curves and pictures may take, so that a page stays under 15 MB.
-CURVES, PICTURES = 4_000_000, 9_500_000
+CURVES, PICTURES = 5_000_000, 7_500_000
 
-#: The most units that one can choose among.
-UNITS = 300
+#: The most units whose curves and pictures are in the page.
+UNITS = 400
 
-#: A curve of more steps than twice this is the lowest and the highest value of so many stretches.
-STRETCHES = 200
+#: A curve of more steps than twice this is the lowest and the highest value of so many stretches, or of fewer where
+#: there are many units. A number takes some nine characters.
+STRETCHES, NUMBER = 200, 9
 
-#: The side of the middle of a picture, where whole ones are too much.
-SIDE = 256
+#: The longest side of a reduced picture: the first that fits.
+SIDES = (512, 384, 256, 192, 128, 96, 64, 48)
+
+#: The quality of a reduced picture, and how many of them are tried to find the side.
+QUALITY, TRIED = 80, 24
 
 
 @dataclass(frozen=True)
@@ -39,39 +45,51 @@ class Embedded:
 
     Attributes:
         units: their JSON by id, in the order of the run.
+        stretches: of how many a long curve is made.
         pictured: how many of them have pictures.
-        whole: whether the pictures are whole, or their middle.
+        side: the longest side of the pictures; None where they are whole.
     """
 
     units: dict[str, str]
+    stretches: int
     pictured: int
-    whole: bool
+    side: int | None
 
 
-def embedded(run: Run, rows: Rows) -> Embedded:
-    """Return as many units as there is room for, those of each noise level in turn."""
-    names, by_unit = criteria(rows), units_of(rows)
-    found: dict[str, dict[str, Any]] = {}
+def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) -> Embedded:
+    """Return as many units as there is room for, those of each noise level in turn.
+
+    Args:
+        run: the run.
+        rows: its results table.
+        failed: unit, criterion and reason of what failed.
+    """
+    by_unit, found = units_of(rows), dict[str, dict[str, Any]]()
+    ids = in_turn(rows)[:UNITS]
+    lines = sum(2 + len(by_unit[id]) for id in ids)
+    stretches = max(25, min(STRETCHES, CURVES // max(1, 2 * NUMBER * lines)))
     room = CURVES
-    for id in in_turn(rows)[:UNITS]:
-        data = curves(run.unit(id), by_unit[id], names)
+    for id in ids:
+        data = curves(run.unit(id), by_unit[id], stretches)
+        data["failed"] = [(criterion, reason) for unit, criterion, reason in failed if unit == id]
         room -= len(script(data))
         if room < 0 and found:
             break
         found[id] = data
-    whole, pictured, room = _fit(run, {id: by_unit[id] for id in found}), 0, PICTURES
-    for id, data in found.items():
-        tiles = [(title, note, picture(path, whole)) for title, note, path in pictures(run.unit(id), by_unit[id])]
-        sources = list(dict.fromkeys(source for *_, source in tiles))  # two that stopped at one step have one picture
+    shown = {id: list(pictures(run.unit(id), by_unit[id])) for id in found}
+    side, pictured, room = _side([path for tiles in shown.values() for *_, path in tiles]), 0, PICTURES
+    for id, made in _made(shown, side):
+        sources = list(dict.fromkeys(made))  # two that stopped at one step have one picture
         room -= sum(map(len, sources))
         if room < 0 and pictured:
             break
-        pictured += bool(tiles)
-        data["sources"] = sources
-        data["pictures"] = [
-            {"title": title, "note": note, "source": sources.index(source)} for title, note, source in tiles
+        pictured += bool(made)
+        found[id]["sources"] = sources
+        found[id]["pictures"] = [
+            {"title": title, "note": note, "source": sources.index(source), "file": path.name}
+            for (title, note, path), source in zip(shown[id], made, strict=True)
         ]
-    return Embedded({id: script(found[id]) for id in by_unit if id in found}, pictured, whole)
+    return Embedded({id: script(found[id]) for id in by_unit if id in found}, stretches, pictured, side)
 
 
 def units_of(rows: Rows) -> dict[str, list[dict[str, Any]]]:
@@ -88,14 +106,14 @@ def in_turn(rows: Rows) -> list[str]:
     return [id for turn in turns for id in turn if id is not None]
 
 
-def thinned(values: npt.ArrayLike) -> tuple[int, list[float | None]]:
-    """Return a curve in at most 400 numbers, and how many steps there are to a stretch of it.
+def thinned(values: npt.ArrayLike, stretches: int = STRETCHES) -> tuple[int, list[float | None]]:
+    """Return a curve in at most two numbers for each stretch, and how many steps there are to a stretch.
 
     A stretch of one step is its value. A longer one is its lowest and its highest value, in the order in which they
     come: drawn at its ends, they are a smooth curve as it is, and of a rough one all that sticks out.
     """
     curve = np.asarray(values, float)
-    steps = -(-len(curve) // STRETCHES) if len(curve) > 2 * STRETCHES else 1
+    steps = -(-len(curve) // stretches) if len(curve) > 2 * stretches else 1
     if steps == 1:
         return 1, [_number(value) for value in curve]
     padded = np.append(curve, np.full(-len(curve) % steps, np.nan)).reshape(-1, steps)
@@ -105,33 +123,32 @@ def thinned(values: npt.ArrayLike) -> tuple[int, list[float | None]]:
     return steps, [_number(value) for value in np.take_along_axis(padded, ends, 1).ravel()]
 
 
-def curves(unit: Unit, rows: Rows, names: Sequence[str]) -> dict[str, Any]:
+def curves(unit: Unit, rows: Rows, stretches: int = STRETCHES) -> dict[str, Any]:
     """Return what the curves of a unit are drawn from.
 
     Args:
         unit: the unit.
         rows: its rows of the results table.
-        names: the criteria of the run, in the order of their colours.
+        stretches: see `thinned`.
     """
     trace = unit.trace(["psnr_db", "average_psnr_db"])
     psnr, first = trace["psnr_db"], rows[0]
-    stretch, output = thinned(psnr)
+    stretch, output = thinned(psnr, stretches)
     panels: list[dict[str, Any]] = [
         {
             "name": "PSNR (dB)",
             "range": psnr_range(psnr, trace["average_psnr_db"]),
             "lines": [
+                {"name": "averaged output", "values": thinned(trace["average_psnr_db"], stretches)[1]},
                 {"name": "output", "values": output},
-                {"name": "averaged output", "values": thinned(trace["average_psnr_db"])[1]},
             ],
         }
     ]
     for row in rows:
         values = unit.criterion(row["criterion"], ["value"])[0]["value"]
         if np.isfinite(values).any():
-            line = {"name": row["criterion"], "values": thinned(values)[1]}
-            colour = names.index(row["criterion"])
-            panels.append({"name": row["criterion"], "range": value_range(values), "colour": colour, "lines": [line]})
+            line = {"name": row["criterion"], "values": thinned(values, stretches)[1]}
+            panels.append({"name": row["criterion"], "range": value_range(values), "lines": [line]})
     kept = ("criterion", "stop_step", "fallback", "psnr_db", "gap_db", "average_psnr_db", "ssim")
     return {
         "id": unit.id,
@@ -139,7 +156,7 @@ def curves(unit: Unit, rows: Rows, names: Sequence[str]) -> dict[str, Any]:
         "stretch": stretch,
         "peak": None if first["peak_db"] is None else [first["peak_step"], first["peak_db"]],
         "panels": panels,
-        "rows": [{key: row[key] for key in kept} | {"colour": names.index(row["criterion"])} for row in rows],
+        "rows": [{key: row[key] for key in kept} for row in rows],
     }
 
 
@@ -163,13 +180,16 @@ def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
             note = f"step {row['stop_step']}, {_db(row['psnr_db'])}"
             found.append((f"stop-{row['criterion']}", row["criterion"], note))
     for name, title, note in found:
-        if (path := unit.image_path(name)).exists():
+        if (path := unit.image(name)) is not None:
             yield title, note, path
 
 
-def picture(path: Path, whole: bool) -> str:
-    """Return a picture as a data address: the file as it is, or the middle of it without loss."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes() if whole else _middle(path)).decode()}"
+def picture(path: Path, side: int | None) -> str:
+    """Return a picture as a data address: the file as it is, or reduced to a longest side, as WebP."""
+    disk.regular(path)
+    if side is None:
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:image/webp;base64,{base64.b64encode(_reduced(path, side)).decode()}"
 
 
 def script(value: Any) -> str:
@@ -178,24 +198,37 @@ def script(value: Any) -> str:
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
-def _fit(run: Run, by_unit: dict[str, list[dict[str, Any]]]) -> bool:
-    """Whether the whole pictures of these units fit."""
-    room = PICTURES
-    for id, rows in by_unit.items():
-        room -= sum(4 * path.stat().st_size // 3 for *_, path in pictures(run.unit(id), rows))
-        if room < 0:
-            return False
-    return True
+def _side(paths: Sequence[Path]) -> int | None:
+    """Return to which longest side pictures are reduced so that they fit; None where they fit whole."""
+    if sum(4 * path.stat().st_size // 3 for path in paths) <= PICTURES:
+        return None
+    tried = paths[:: -(-len(paths) // TRIED)]
+    for side in SIDES:
+        mean = sum(4 * len(_reduced(path, side)) // 3 for path in tried) / len(tried)
+        if mean * len(paths) <= 0.9 * PICTURES:
+            return side
+    return SIDES[-1]
 
 
-def _middle(path: Path) -> bytes:
+def _made(
+    shown: Mapping[str, Sequence[tuple[str, str, Path]]], side: int | None
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give each unit with its pictures as data addresses, made by several threads: decoding takes most of the time."""
+    with ThreadPoolExecutor() as pool:
+        yield from zip(
+            shown,
+            pool.map(lambda tiles: tuple(picture(path, side) for *_, path in tiles), shown.values()),
+            strict=True,
+        )
+
+
+def _reduced(path: Path, side: int) -> bytes:
     from PIL import Image
 
-    with Image.open(path) as image:
-        w, h = image.size
-        left, top = max(0, (w - SIDE) // 2), max(0, (h - SIDE) // 2)
-        part, buffer = image.crop((left, top, min(w, left + SIDE), min(h, top + SIDE))), io.BytesIO()
-        part.save(buffer, format="PNG")
+    pixels, buffer = images.read(path), io.BytesIO()
+    small = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    small.save(buffer, format="WEBP", quality=QUALITY)
     return buffer.getvalue()
 
 

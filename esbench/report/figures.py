@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,30 +12,21 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from esbench.bench.compare import difference
+from esbench.bench.levels import criteria, is_reference, level, levels, units
 from esbench.bench.store import Unit
-from esbench.report.levels import criteria, level, levels, units
+from esbench.disk import write
+from esbench.report.headline import contest
+from esbench.report.looks import look
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Rows = Sequence[dict[str, Any]]
 
 FORMATS = ("svg", "pdf", "png")
-
-#: Colours that people with any colour vision can tell apart (Okabe and Ito, 2008), then three more; and as many marks.
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#7F7F7F",
-    "#8C6BB1",
-    "#A6761D",
-    "#B2182B",
-)
-MARKS = "osD^vP<X>*"
 
 #: Letters of a name that have room in a figure.
 LONGEST = 56
@@ -44,27 +36,98 @@ LEAST_MS = 1e-4
 
 
 def gap(rows: Rows) -> Figure:
-    """Return the mean gap to the peak against the noise level, a line a criterion, with its standard deviation.
+    """Return the gap to the peak at each noise level: a dot for each unit, the mean of each criterion, its interval.
+
+    The interval is of the paired difference to the best criterion of the run, drawn around the mean: it reaches the
+    mean of the best one where the difference may be chance. The best one and the references have none.
 
     Args:
-        rows: of the results table, of one data set, with gaps.
+        rows: of the results table, with gaps.
     """
-    names = criteria(rows)
-    found = list(levels(rows).values())
-    places = [i if group[0]["sigma"] is None else group[0]["sigma"] for i, group in enumerate(found)]
-    apart = 0.012 * (places[-1] - places[0] or 1)  # so that one bar does not hide another
-    figure = _figure(5.2, 3.7 + 0.2 * len(names))
+    names, found = criteria(rows), levels(rows)
+    figure = _figure(5.2, 4.4)
     axes = figure.subplots()
+    limit = top(rows)
+    best = next(iter(contest(rows).means), None)
+    ends = {}
     for i, name in enumerate(names):
-        values = [[row["gap_db"] for row in group if row["criterion"] == name] for group in found]
-        here = [place + (i - (len(names) - 1) / 2) * apart for place, v in zip(places, values, strict=True) if v]
-        means, deviations = ([of(v) for v in values if v] for of in (np.mean, np.std))
-        axes.errorbar(here, means, deviations, label=_text(name), elinewidth=0.7, capsize=2, **_look(i))
-    sigmas = rows[0]["sigma"] is not None
-    axes.set_xticks(places, [f"{group[0]['sigma']:g}" if sigmas else _text(level(group[0])) for group in found])
-    axes.set_xlim(places[0] - 12 * apart, places[-1] + 12 * apart)
+        aside = 0.8 * ((i + 0.5) / len(names) - 0.5)
+        centres, means = [], []
+        colour, mark = look(name)
+        for x, group in enumerate(found.values(), 1):
+            mine = [row for row in group if row["criterion"] == name]
+            if not mine:
+                continue
+            gaps = np.array([row["gap_db"] for row in mine])
+            scatter = x + aside + 0.5 / len(names) * (np.arange(len(gaps)) * 0.618 % 1 - 0.5)
+            above = gaps > limit
+            dots: dict[str, Any] = {"ls": "", "color": colour, "alpha": 0.45, "mew": 0, "clip_on": False}
+            axes.plot(scatter[~above], gaps[~above], marker="o", ms=2.6, label="_units", **dots)
+            axes.plot(scatter[above], np.full(above.sum(), limit), marker="^", ms=4, label="_above", **dots)
+            centres.append(x + aside)
+            means.append(gaps.mean())
+            if best not in (None, name) and not is_reference(name):
+                low, high = _interval([row for row in group if row["criterion"] == best], mine)
+                if low is not None and high is not None:
+                    axes.plot([centres[-1]] * 2, [low, high], color=colour, lw=1.6, label="_interval", clip_on=True)
+        axes.plot(centres, means, label=_text(name), color=colour, marker=mark, ms=5.5, lw=0.9)
+        ends[name] = (centres[-1], min(means[-1], limit))
+    _label_ends(axes, ends, len(found) + 0.6, limit)
+    datasets = len({dataset for dataset, _ in found}) > 1
+    sigmas = not datasets and all(row["sigma"] is not None and row["noise"] == rows[0]["noise"] for row in rows)
+    ticks = [f"{group[0]['sigma']:g}" if sigmas else noise for (_, noise), group in found.items()]
+    if datasets:
+        ticks = [f"{dataset}\n{noise}" for (dataset, _), noise in zip(found, ticks, strict=True)]
+    axes.set_xticks(range(1, len(found) + 1), [_text(tick, 24) for tick in ticks])
+    axes.set_xlim(0.5, len(found) + 0.5)
+    axes.set_ylim(0, limit)
     axes.set_xlabel(f"sigma of {_text(rows[0]['noise'])} noise" if sigmas else "noise")
-    return _finished(figure)
+    return _of_gaps(figure)
+
+
+def top(rows: Rows) -> float:
+    """Return up to which gap a figure shows: all means, and all but the largest 2 % of the units."""
+    means = [
+        statistics.fmean(row["gap_db"] for row in group if row["criterion"] == name)
+        for group in levels(rows).values()
+        for name in criteria(group)
+    ]
+    return 1.08 * max(*means, float(np.quantile([row["gap_db"] for row in rows], 0.98)), 0.1)
+
+
+def _interval(best: Rows, mine: Rows) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval of the paired difference of a criterion to the best one, around its own mean."""
+    by_unit = {row["unit"]: row for row in mine}
+    pairs = [(row, by_unit[row["unit"]]) for row in best if row["unit"] in by_unit]
+    record = difference(pairs, "gap_db")
+    if record["low"] is None:
+        return None, None
+    shift = statistics.fmean(row["gap_db"] for row in mine) - record["difference"]
+    return record["low"] + shift, record["high"] + shift
+
+
+def _spaced(places: Sequence[float], apart: float) -> list[float]:
+    """Return ascending places moved as little as can be, so that none is nearer to the next than `apart`."""
+    groups: list[list[float]] = []  # of places that touch, each less what lies between it and the first of all
+    for i, place in enumerate(places):
+        groups.append([place - i * apart])
+        while len(groups) > 1 and statistics.fmean(groups[-2]) > statistics.fmean(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    moved = [statistics.fmean(group) for group in groups for _ in group]
+    lift = max(0.0, -moved[0]) if moved else 0.0
+    return [place + lift + i * apart for i, place in enumerate(moved)]
+
+
+def _label_ends(axes: Axes, ends: dict[str, tuple[float, float]], x: float, top: float) -> None:
+    """Write the name of each line beside its end, moved apart where they would lie on each other."""
+    order = sorted(ends, key=lambda name: ends[name][1])
+    for name, place in zip(order, _spaced([ends[name][1] for name in order], 0.06 * top), strict=True):
+        colour, mark = look(name)
+        style: dict[str, Any] = {"color": colour, "clip_on": False}
+        axes.plot([ends[name][0], x - 0.04], [ends[name][1], place], lw=0.5, alpha=0.6, label="_end", **style)
+        axes.plot(x, place, marker=mark, ms=5, ls="", label="_key", **style)
+        text = axes.annotate(_text(name, 30), (x, place), (7, 0), textcoords="offset points", va="center", fontsize=9.5)
+        text.set_annotation_clip(False)  # it lies outside the axes
 
 
 def cost(rows: Rows) -> Figure:
@@ -76,10 +139,10 @@ def cost(rows: Rows) -> Figure:
     names = criteria(rows)
     figure = _figure(5.2, 3.7 + 0.2 * len(names))
     axes = figure.subplots()
-    for i, name in enumerate(names):
+    for name in names:
         mine = [row for row in rows if row["criterion"] == name]
         ms = max(LEAST_MS, statistics.fmean(row["criterion_ms_per_step"] for row in mine))
-        axes.plot(ms, statistics.fmean(row["gap_db"] for row in mine), label=_text(name), **_look(i) | {"ls": ""})
+        axes.plot(ms, statistics.fmean(row["gap_db"] for row in mine), label=_text(name), **_look(name) | {"ls": ""})
     axes.set_xscale("log")
     step = statistics.fmean(row["ms_per_step"] for row in units(rows).values())
     axes.axvline(step, color="0.5", lw=1, ls=":")
@@ -98,33 +161,35 @@ def cost(rows: Rows) -> Figure:
     axes.xaxis.set_major_formatter(lambda ms, _: f"{ms:g}")
     axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.set_xlabel("cost (ms a step)")
-    return _finished(figure)
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    figure.legend(loc="outside lower left", frameon=False, fontsize=9)
+    return _of_gaps(figure)
 
 
-def curves(unit: Unit, rows: Rows, names: Sequence[str]) -> Figure:
+def curves(unit: Unit, rows: Rows) -> Figure:
     """Return the curves of a unit: the PSNR over the steps, under it each criterion, and where it stopped.
 
     Args:
         unit: the unit.
         rows: its rows of the results table.
-        names: the criteria of the run, in the order of their colours.
     """
     trace = unit.trace(["psnr_db", "average_psnr_db"])
     shown = [(row, values) for row in rows if np.isfinite(values := unit.criterion(row["criterion"])[0]["value"]).any()]
     heights = [2.2, *[1.0] * len(shown)]
     figure = _figure(8, 1.4 * sum(heights))
     top, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    _line(top, trace["psnr_db"], label="output", color="0.6", lw=0.8)
-    _line(top, trace["average_psnr_db"], label="averaged output", color="black", lw=1.2)
+    _line(top, trace["average_psnr_db"], label="averaged output", color="0.6", lw=0.8)
+    _line(top, trace["psnr_db"], label="output, which is scored", color="black", lw=1.2)
     first = rows[0]
     if first["peak_db"] is not None:
         top.plot(first["peak_step"], first["peak_db"], "k.", label=f"peak at {first['peak_step']}")
     top.set_xlim(0, max(1, len(trace["psnr_db"]) - 1))
     top.set_ylim(*psnr_range(trace["psnr_db"], trace["average_psnr_db"]))
     top.set_ylabel("PSNR (dB)")
-    top.set_title(_text(f"{first['dataset']} {first['image']}, {level(first)}, {first['network']}"), fontsize=10)
+    title = _text(f"{first['dataset']} {first['image']}, {level(first)}, {first['network']}")
+    top.set_title(title, fontsize=10, pad=12)
     for axes, (row, values) in zip(below, shown, strict=True):
-        colour, name = _look(names.index(row["criterion"]))["color"], _text(row["criterion"])
+        (colour, mark), name = look(row["criterion"]), _text(row["criterion"])
         _line(axes, values, color=colour, lw=0.8)
         axes.set_ylim(*value_range(values))
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
@@ -132,7 +197,9 @@ def curves(unit: Unit, rows: Rows, names: Sequence[str]) -> Figure:
         if not row["fallback"]:
             for each in (top, axes):
                 each.axvline(row["stop_step"], color=colour, lw=1.2, ls="--")
-            top.plot([], [], color=colour, ls="--", label=f"{name} at {row['stop_step']}")
+            above = {"transform": top.get_xaxis_transform(), "clip_on": False}
+            top.plot(row["stop_step"], 1.03, color=colour, marker=mark, ms=5, label="_mark", **above)
+            top.plot([], [], color=colour, ls="--", marker=mark, ms=5, label=f"{name} at {row['stop_step']}")
     top.legend(fontsize=8, loc="lower right")
     figure.axes[-1].set_xlabel("step")
     return figure
@@ -140,7 +207,7 @@ def curves(unit: Unit, rows: Rows, names: Sequence[str]) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure into a file, in the format of its suffix, and return the path."""
-    path.write_bytes(written(figure, path.suffix[1:]))
+    write(path, written(figure, path.suffix[1:]))
     return path
 
 
@@ -154,26 +221,31 @@ def written(figure: Figure, kind: str) -> bytes:
     # the same figure is the same file: no date, no random ids
     dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     buffer = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "esbench", "svg.fonttype": "path", "pdf.fonttype": 42}):
+    with mpl.rc_context({"svg.hashsalt": "esbench", "svg.fonttype": "none", "pdf.fonttype": 42}):
         figure.savefig(buffer, format=kind, dpi=150, metadata=dates.get(kind), transparent=kind == "svg")
     return buffer.getvalue()
 
 
-def element(figure: Figure, name: str, label: str) -> str:
+def element(figure: Figure, name: str, label: str) -> Markup:
     """Return a figure as the `<svg>` element of a page.
 
     What a file needs and a page must not have goes: namespaces, metadata, the size. What is black takes the colour of
-    the page's text.
+    the page's text, and text its font.
 
     Args:
         figure: the figure.
         name: what its ids begin with; a page may have several figures.
         label: what it shows, for those who cannot see it.
     """
+    from markupsafe import Markup
+
     root = ElementTree.fromstring(written(figure, "svg"))  # noqa: S314 - matplotlib's, of a moment ago
     for part in root.iter():
         part.tag = _local(part.tag)
         part.attrib = {_local(key): value.replace("#000000", "currentColor") for key, value in part.attrib.items()}
+        if part.tag == "text":
+            size = re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", part.get("style", ""))
+            part.set("style", re.sub(r"font-family: [^;]*;? ?", "", size))
         for key, value in part.attrib.items():
             if key == "id":
                 part.set(key, f"{name}-{value}")
@@ -185,7 +257,7 @@ def element(figure: Figure, name: str, label: str) -> str:
         for child in [child for child in part if child.tag in ("metadata", "style")]:
             part.remove(child)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label, "fill": "currentColor"}
-    return ElementTree.tostring(root, encoding="unicode")
+    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704 - ElementTree escapes
 
 
 def psnr_range(*curves: Any) -> tuple[float, float]:
@@ -217,14 +289,12 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _finished(figure: Figure) -> Figure:
-    """Return a figure of gaps with its legend under it."""
+def _of_gaps(figure: Figure) -> Figure:
+    """Return a figure whose vertical axis is the gap."""
     (axes,) = figure.axes
-    axes.set_ylim(0, None)
     axes.set_ylabel("gap to the peak (dB)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.5", alpha=0.25, lw=0.6)
-    figure.legend(loc="outside lower left", frameon=False, fontsize=9)
+    axes.grid(color="0.5", alpha=0.25, lw=0.6, axis="y")
     return figure
 
 
@@ -234,14 +304,15 @@ def _line(axes: Any, values: Any, **style: Any) -> None:
     axes.plot(steps, values[steps], **style)
 
 
-def _look(i: int) -> dict[str, Any]:
-    """Return the colour and the mark of a criterion, the same in every figure."""
-    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKS[i % len(MARKS)], "ms": 5, "lw": 1.2}
+def _look(name: str) -> dict[str, Any]:
+    """Return the colour and the mark of a criterion."""
+    colour, mark = look(name)
+    return {"color": colour, "marker": mark, "ms": 6, "lw": 1.2}
 
 
-def _text(text: str) -> str:
+def _text(text: str, longest: int = LONGEST) -> str:
     """Return a name as matplotlib writes it letter by letter: no formula, nothing without a shape, and not too long."""
-    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text).replace("$", r"\$")
 
 

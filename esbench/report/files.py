@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from esbench.bench.levels import VIEWS, comparison, numbers
 from esbench.bench.results import Results
-from esbench.bench.store import write
+from esbench.disk import write
 from esbench.report import embed, figures, html
-from esbench.report.levels import VIEWS, comparison, criteria, numbers
+from esbench.tables import latex, markdown
 
 #: In a run of more units than this only the first has its curves in files of their own; the page has those of many.
 FEW = 4
@@ -24,7 +25,7 @@ def report(results: Results, folder: Path) -> list[Path]:
     """
     rows: list[Any] = [*results.table()]
     paths = [folder / "index.html"]
-    write(paths[0], html.page(results, rows).encode("utf-8", "replace"))
+    write(paths[0], html.page(results, rows, folder).encode("utf-8", "replace"))
     if rows:
         paths += _figures(results, rows, folder) + _tables(rows, folder)
     return paths
@@ -33,9 +34,9 @@ def report(results: Results, folder: Path) -> list[Path]:
 def _figures(results: Results, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     known = [row for row in rows if row["gap_db"] is not None]
     drawn = {"gap": figures.gap(known), "cost": figures.cost(known)} if known else {}
-    by_unit, names = embed.units_of(rows), criteria(rows)
+    by_unit = embed.units_of(rows)
     for id in list(by_unit)[: FEW if len(by_unit) <= FEW else 1]:
-        drawn[f"curves-{id}"] = figures.curves(results.run.unit(id), by_unit[id], names)
+        drawn[f"curves-{id}"] = figures.curves(results.run.unit(id), by_unit[id])
     return [
         figures.save(figure, folder / f"{name}.{kind}") for name, figure in drawn.items() for kind in figures.FORMATS
     ]
@@ -44,10 +45,10 @@ def _figures(results: Results, rows: Sequence[dict[str, Any]], folder: Path) -> 
 def _tables(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     paths = []
     for view in VIEWS:
-        table = comparison(rows, view)
+        tables = comparison(rows, view)
         for kind, text in (
-            ("md", table.markdown()),
-            ("tex", table.latex()),
+            ("md", markdown(tables)),
+            ("tex", latex(tables)),
             ("csv", numbers(rows, view).csv()),
         ):
             paths.append(folder / f"{view.name}.{kind}")

@@ -8,7 +8,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from esbench import images
 from esbench.bench.store import Unit
+from esbench.disk import replacing
+from esbench.pictures import Bytes
 from esbench.report.embed import pictures
 
 SIDE, LINE, GAP = 240, 18, 12
@@ -30,11 +33,15 @@ def contact_sheet(unit: Unit, rows: Sequence[dict[str, Any]], path: Path) -> Non
     draw, bold, small = ImageDraw.Draw(sheet), ImageFont.load_default(14), ImageFont.load_default(12)
     for i, (title, note, source) in enumerate(tiles):
         x, y = GAP + i % columns * (SIDE + GAP), GAP + i // columns * cell
-        with Image.open(source) as picture:
-            sheet.paste(_fitted(picture.convert("RGB")), (x, y))
+        sheet.paste(_fitted(Image.fromarray(_colours(images.read(source)))), (x, y))
         draw.text((x, y + SIDE + 2), _short(title, 32), "black", bold)
         draw.text((x, y + SIDE + LINE), note, "#555555", small)
-    sheet.save(path)
+    with replacing(path, suffix=path.suffix) as part:
+        sheet.save(part)
+
+
+def _colours(image: Bytes) -> Bytes:
+    return image if image.shape[2] == 3 else image.repeat(3, axis=2)
 
 
 def _fitted(picture: Image.Image) -> Image.Image:

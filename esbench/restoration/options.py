@@ -9,7 +9,7 @@ from esbench import device as devices
 from esbench.engine import build
 from esbench.engine.settings import Settings
 from esbench.errors import UsageError
-from esbench.records import CriterionInfo, TaskInfo
+from esbench.records import CriterionInfo, LossInfo, TaskInfo
 from esbench.registry import registry
 
 #: The share of the pixels that the loss does not see, for a criterion that looks at such.
@@ -38,13 +38,14 @@ class Options:
         criterion: what it stops by: `name` or `name[key=value]`; None for the task's own.
         sigma: the noise level on the 0-255 scale, if it is known; else it is estimated, if the task has noise.
         quality: `fast`, one optimisation, or `best`, the average of four.
-        network: what parametrises the picture; None for the task's own, or `NETWORK`.
+        network: what parametrises the picture; None for the loss's or task's own, or `NETWORK`.
         loss: what is minimised; None for the task's own.
-        input: what the network is given; None for the task's or network's own.
+        regulariser: what is added to the loss; None for nothing.
+        input: what the network is given; None for the loss's, task's or network's own.
         input_scale: z is uniform in [0, input_scale].
-        learning_rate: of Adam; None for the task's or network's own.
+        learning_rate: of Adam; None for the loss's, task's or network's own.
         depth: channels of the network's input; None for the network's own.
-        perturbation: of the input; None for the task's or network's own.
+        perturbation: of the input; None for the loss's, task's or network's own.
         device: auto, cpu, cuda or cuda:N.
         seed: of the network's weights, its input and the perturbations.
         iterations: T, the most steps of an optimisation; None for `ITERATIONS`, and more for a large picture.
@@ -60,6 +61,7 @@ class Options:
     quality: str = "fast"
     network: str | None = None
     loss: str | None = None
+    regulariser: str | None = None
     input: str | None = None
     input_scale: float = Settings.input_scale
     learning_rate: float | None = None
@@ -76,6 +78,11 @@ class Options:
         for need in info.needs:
             if need == "network":
                 raise UsageError(f"{self.stops_by!r} needs the network, which is not available when restoring.")
+        if "observation" in info.needs and self.settings(1).input != "observation":
+            raise UsageError(
+                f"{self.stops_by!r} needs a network that is given the observation itself: choose the input "
+                "'observation' without perturbation, or a loss such as 'sure'."
+            )
         build.settings(self.task, self.made_by)
         devices.named(self.device)
         if self.quality not in RESTARTS:
@@ -99,7 +106,9 @@ class Options:
     @property
     def made_by(self) -> str:
         """The network as text."""
-        return self.network or self._task().network or NETWORK
+        loss = registry().get("loss", self.loss or self._task().loss).info
+        assert isinstance(loss, LossInfo)
+        return self.network or loss.network or self._task().network or NETWORK
 
     @property
     def has_noise(self) -> bool:
@@ -122,6 +131,7 @@ class Options:
             self.task,
             self.made_by,
             loss=self.loss,
+            regulariser=self.regulariser,
             input=self.input,
             input_scale=self.input_scale,
             learning_rate=self.learning_rate,

@@ -76,6 +76,7 @@ def denoise(
     sigma: float | None = None,
     quality: str = "fast",
     network: str | None = None,
+    loss: str | None = None,
     device: str = "auto",
     seed: int = 0,
     iterations: int | None = None,
@@ -90,7 +91,8 @@ def denoise(
             discrepancy.
         sigma: the noise level on the 0-255 scale, if it is known; else it is estimated from the picture.
         quality: `fast`, one optimisation, or `best`, the average of four.
-        network: what parametrises the picture; None for 'skip[channels=64]'.
+        network: what parametrises the picture; None for the loss's own, or 'skip[channels=64]'.
+        loss: what is minimised, as `esbench list losses` shows; None for the mean squared error.
         device: auto, cpu, cuda or cuda:N.
         seed: of the network's weights, its input and the perturbations.
         iterations: T, the most steps of an optimisation; None for 1800, and more if it has over 128 x 128 pixels.
@@ -118,6 +120,7 @@ def denoise(
         sigma=sigma,
         quality=quality,
         network=network,
+        loss=loss,
         device=device,
         seed=seed,
         iterations=iterations,
@@ -137,6 +140,7 @@ def restore(
     quality: str = "fast",
     network: str | None = None,
     loss: str | None = None,
+    regulariser: str | None = None,
     input: str | None = None,
     input_scale: float = Options.input_scale,
     learning_rate: float | None = None,
@@ -158,13 +162,14 @@ def restore(
         criterion: what it stops by; None for the task's own.
         sigma: the noise level on the 0-255 scale, if it is known.
         quality: `fast`, one optimisation, or `best`, the average of four.
-        network: what parametrises the picture; None for the task's own.
+        network: what parametrises the picture; None for the loss's or task's own.
         loss: what is minimised; None for the task's own.
-        input: what the network is given; None for the task's or network's own.
+        regulariser: what is added to the loss; None for nothing.
+        input: what the network is given; None for the loss's, task's or network's own.
         input_scale: the network's input is uniform in [0, this].
-        learning_rate: of Adam; None for the task's or network's own.
+        learning_rate: of Adam; None for the loss's, task's or network's own.
         depth: channels of the network's input; None for the network's own.
-        perturbation: of the input at each step; None for the task's or network's own.
+        perturbation: of the input at each step; None for the loss's, task's or network's own.
         device: auto, cpu, cuda or cuda:N.
         seed: of the network's weights, its input and the perturbations.
         iterations: T, the most steps of an optimisation; None for 1800, and more if it has over 128 x 128 pixels.
@@ -187,6 +192,7 @@ def restore(
         quality=quality,
         network=network,
         loss=loss,
+        regulariser=regulariser,
         input=input,
         input_scale=input_scale,
         learning_rate=learning_rate,

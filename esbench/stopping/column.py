@@ -146,7 +146,9 @@ class Column:
             if not self.third_party or self.watched is unwatched:
                 raise
             # a watched process gets no signals of the terminal: it was raised by the criterion itself
-            self.failed = f"Criterion {self.text!r} raised KeyboardInterrupt at step {step}."
+            record = registry().get("criterion", self.text).record
+            owner = f"{record.distribution} {record.distribution_version}"
+            self.failed = f"Criterion {self.text!r} of {owner} raised KeyboardInterrupt at step {step}."
 
     def _put(self, value: Value | None, probes: Mapping[str, float], ms: float) -> None:
         self.ms.append(ms)

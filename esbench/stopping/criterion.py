@@ -8,8 +8,8 @@ import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from esbench import torch_state
-from esbench.errors import EsbenchError, PluginError
+from esbench import plain, torch_state
+from esbench.errors import EsbenchError, PluginError, described
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
 from esbench.records import CriterionInfo, Need
@@ -86,8 +86,21 @@ class Criterion:
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its memory; empty for a criterion without one."""
-        return self.ask(lambda: self._object.state_dict()) if self.has_memory else {}
+        """Return its memory in plain types; empty for a criterion without one.
+
+        Raises:
+            PluginError: the criterion raised, or its memory is not made of tensors, arrays and plain data.
+        """
+        if not self.has_memory:
+            return {}
+        try:
+            memory: dict[str, Any] = self.ask(lambda: plain.copied(self._object.state_dict()))
+        except PluginError as error:
+            if isinstance(error.__cause__, plain.NotPlain):
+                wanted = "must return tensors, arrays and plain data from state_dict()"
+                raise PluginError(f"{self._whose()} {wanted}, got {error.__cause__}.") from error
+            raise
+        return memory
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved memory."""
@@ -186,7 +199,7 @@ class Criterion:
         """Return the error under its owner's name; what esbench has to say, and its own bugs, stay as they are."""
         if isinstance(error, EsbenchError) or self._is_ours():
             return error
-        return PluginError(f"{self._whose()} raised {told(error)}{where}.")
+        return PluginError(f"{self._whose()} raised {described(error)}{where}.")
 
     def _whose(self) -> str:
         record = self.component.record
@@ -202,15 +215,6 @@ def lacking(needs: Sequence[Need], frame: Frame) -> str:
         "holdout": frame.problem.holdout is not None,
     }
     return next((need for need in needs if not has.get(need, True)), "")
-
-
-def told(error: BaseException) -> str:
-    """Return an error's type and text; its own `__str__` may fail."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "an error without a text"
-    return f"{type(error).__name__}: {text}"
 
 
 def _is_number(value: Any) -> bool:

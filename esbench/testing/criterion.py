@@ -8,7 +8,6 @@ import itertools
 import json
 import math
 import os
-import pickle
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+from esbench import plain
 from esbench.errors import EsbenchError
 from esbench.frames import Block, Frame, Value
 from esbench.observation import Problem
@@ -46,7 +46,7 @@ BESIDE = ("cifs-jpeg[lam=0]", "wmv[window=2]")
 #: Height and width of the largest picture; half of it for a criterion with memory, which may keep many of them.
 LARGEST = (1536, 2048)
 
-Status = Literal["ok", "failed", "skipped", "warning"]
+Verdict = Literal["ok", "failed", "skipped", "warning"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Finding:
     """
 
     check: str
-    status: Status
+    status: Verdict
     tried: str
     came: str
     advice: str = ""
@@ -97,7 +97,7 @@ def _findings(component: Component) -> Iterator[Finding]:
     yield _imports(component)
     first = _attempt(lambda: _run(component))
     yield _values(component, first)
-    if isinstance(first, Run):
+    if isinstance(first, Showing):
         yield _input(first)
         yield _repeated(component, first)
         yield _clean(component, first)
@@ -105,7 +105,7 @@ def _findings(component: Component) -> Iterator[Finding]:
         yield _state(component, first)
     yield from _awkward(component, first)
     yield _alone(component)
-    if isinstance(first, Run):
+    if isinstance(first, Showing):
         yield _direction(component, first)
         yield _cost(component, first)
 
@@ -114,7 +114,7 @@ def _findings(component: Component) -> Iterator[Finding]:
 
 
 @dataclass
-class Run:
+class Showing:
     """What a criterion made of the optimisation: a value a step, the seconds of each, and what it wrote to."""
 
     values: list[Value | None]
@@ -134,11 +134,11 @@ class Run:
 
 def _run(
     component: Component, steps: int | None = None, length: int = 1, clean: Any = None, size: scenes.Size | None = None
-) -> Run:
+) -> Showing:
     """Show the optimisation to a new object of the criterion; `clean` only lies about, and is not to be looked for."""
     size = size or _size(component)
     criterion = Criterion(component, problem := scenes.problem(size))
-    run = Run([], [])
+    run = Showing([], [])
     for block in scenes.optimisation(steps or _steps(component), length, size):
         frames = list(block.frames(problem))
         before = _copies(block, problem)
@@ -242,7 +242,7 @@ def _listing(distribution: str) -> tuple[tuple[str, ...], float]:
     return tuple(heavy), ms
 
 
-def _values(component: Component, run: Run | str) -> Finding:
+def _values(component: Component, run: Showing | str) -> Finding:
     tried = f"measured an optimisation of up to {_steps(component)} steps"
     if isinstance(run, str):
         return Finding("values", "failed", tried, run, "It must return a number, None or a Value at each step.")
@@ -257,7 +257,7 @@ def _values(component: Component, run: Run | str) -> Finding:
     return Finding("values", "ok", tried, f"the first value is {run.numbers[step]:.6g}, at step {step}")
 
 
-def _first_value(run: Run) -> int:
+def _first_value(run: Showing) -> int:
     """Return the step of the first value; the steps before have none."""
     return next(i for i, number in enumerate(run.numbers) if number is not None)
 
@@ -267,7 +267,7 @@ def _not_finite(values: Sequence[Value | None]) -> Value | None:
     return next((v for v in values if v is not None and v.reason.startswith(f"{NOT_FINITE} ")), None)
 
 
-def _input(run: Run) -> Finding:
+def _input(run: Showing) -> Finding:
     tried = "compared each output, its average and the observation before and after"
     if run.written:
         advice = "Work on a copy: all criteria see the same pictures."
@@ -275,27 +275,27 @@ def _input(run: Run) -> Finding:
     return Finding("input", "ok", tried, "it leaves them as they were")
 
 
-def _repeated(component: Component, first: Run) -> Finding:
+def _repeated(component: Component, first: Showing) -> Finding:
     tried = "measured the same optimisation twice"
     advice = "Seed what it draws, or keep no state outside of the object."
     return _compare("deterministic", tried, first.numbers, _attempt(lambda: _again(component, first)), advice)
 
 
-def _clean(component: Component, first: Run) -> Finding:
+def _clean(component: Component, first: Showing) -> Finding:
     tried = "measured the same outputs and observation while another clean picture lay in memory"
     other = scenes.photograph(turned=True)
     again = _attempt(lambda: _again(component, first, clean=other))
     return _compare("clean picture", tried, first.numbers, again, "A criterion must not look for the clean picture.")
 
 
-def _blocks(component: Component, first: Run) -> Finding:
+def _blocks(component: Component, first: Showing) -> Finding:
     tried = "measured the steps one by one and in blocks of five"
     advice = "Its batch function must give what the function gives for each frame alone."
     again = _attempt(lambda: _again(component, first, length=5))
     return _compare("blocks", tried, first.numbers, again, advice)
 
 
-def _again(component: Component, first: Run, length: int = 1, clean: Any = None) -> list[float | None]:
+def _again(component: Component, first: Showing, length: int = 1, clean: Any = None) -> list[float | None]:
     return _run(component, len(first.values), length, clean).numbers
 
 
@@ -326,7 +326,7 @@ def _text(number: float | None) -> str:
     return "no value" if number is None else f"{number:.9g}"
 
 
-def _state(component: Component, first: Run) -> Finding:
+def _state(component: Component, first: Showing) -> Finding:
     size = _size(component)
     criterion = Criterion(component, problem := scenes.problem(size))
     n = len(first.values)
@@ -336,29 +336,32 @@ def _state(component: Component, first: Run) -> Finding:
         return Finding("state", "skipped", "looked for a memory", "it has none")
     if not first.has_values:
         return Finding("state", "skipped", tried, "it has no values")
-    advice = "state_dict() must return copies of all that update() needs, and load_state_dict() put them back."
+    advice = (
+        "state_dict() must return copies of all that update() needs, as tensors, arrays and plain data, and "
+        "load_state_dict() put them back."
+    )
 
     def saved() -> dict[int, tuple[dict[str, Any], bytes]]:
-        """Return the state at each split as it was given, while the object goes on, and pickled at once."""
+        """Return the state at each split as it was given, while the object goes on, and as a checkpoint has it."""
         states = {}
         for block in scenes.optimisation(n, size=size):
             if block.first in splits:
                 state = criterion.state_dict()
-                states[block.first] = (state, pickle.dumps(state))
+                states[block.first] = (state, b"".join(plain.dumps(state)))
             criterion.update_block(list(block.frames(problem)))
         return states
 
     states = _attempt(saved)
     if isinstance(states, str):
         return Finding("state", "failed", tried, states, advice)
-    for split, (state, pickled) in states.items():
-        for how, given in (("as it is", state), ("through pickle", pickle.loads(pickled))):  # noqa: S301 - our own
+    for split, (state, kept) in states.items():
+        for how, given in (("as it is", state), ("through a checkpoint", plain.loads(kept))):
             rest = _attempt(functools.partial(_from_state, component, given, split, n))
             came = _compare("state", tried, first.numbers[split:], rest, advice)
             if came.status == "failed":
                 where = came.came if isinstance(rest, str) else f"other values than without the break ({came.came})"
                 return Finding("state", "failed", tried, f"saved before step {split}, {how}: {where}", advice)
-    return Finding("state", "ok", tried, "the values that it would have had, also through pickle")
+    return Finding("state", "ok", tried, "the values that it would have had, also through a checkpoint")
 
 
 def _from_state(component: Component, state: dict[str, Any], split: int, steps: int) -> list[float | None]:
@@ -372,11 +375,11 @@ def _from_state(component: Component, state: dict[str, Any], split: int, steps: 
     return [None if value is None else value.value for value in values]
 
 
-def _awkward(component: Component, first: Run | str) -> Iterator[Finding]:
+def _awkward(component: Component, first: Showing | str) -> Iterator[Finding]:
     memory = isinstance(component.target, type)
     h, w = LARGEST
     # as many outputs as it needs for a value; but a memory of the largest would be large itself
-    enough = _first_value(first) + 1 if isinstance(first, Run) and first.has_values else 1
+    enough = _first_value(first) + 1 if isinstance(first, Showing) and first.has_values else 1
     for name, picture in scenes.awkward(_size(component), (h // 2, w // 2) if memory else LARGEST):
         steps = enough if memory and not name.startswith("huge") else 1
         tried = f"measured {'an output' if steps == 1 else f'{steps} outputs'}, {name}"
@@ -415,7 +418,7 @@ def _judged(check: str, tried: str, values: list[Value | None] | str, silent: bo
     return Finding(check, "warning", tried, "no value and no reason", advice)
 
 
-def _direction(component: Component, run: Run) -> Finding:
+def _direction(component: Component, run: Showing) -> Finding:
     levels = (5.0, 25.0, 60.0)
     tried = f"measured clean pictures with noise of {', '.join(f'{level:g}' for level in levels)}, at one loss"
     if not run.has_values:
@@ -462,7 +465,7 @@ def _short(number: float | None) -> str:
     return "none" if number is None else f"{number:.4g}"
 
 
-def _cost(component: Component, run: Run) -> Finding:
+def _cost(component: Component, run: Showing) -> Finding:
     h, w = _size(component)
     tried = f"took the time of each value, of {h} x {w} pixels"
     beside = ", ".join(f"{text} {ms:.2f}" for text, ms in _beside((h, w)))
@@ -476,7 +479,7 @@ def _beside(size: scenes.Size) -> list[tuple[str, float]]:
     return [(text, _ms(run)) for text, run in runs]
 
 
-def _ms(run: Run) -> float:
+def _ms(run: Showing) -> float:
     """Return the milliseconds of a step with a value, or of any where there is none."""
     with_value = [s for s, number in zip(run.seconds, run.numbers, strict=True) if number is not None]
     return 1000 * median(with_value or run.seconds)

@@ -61,7 +61,9 @@ def write_run(tmp_path: Path) -> Callable[..., Results]:
                 columns = values if isinstance(values, Mapping) else {"value": values}
                 arrays = {key: np.array(column, float) for key, column in columns.items()}
                 unit.write_criterion(text, {"ms": np.full(len(psnr), 0.5, np.float32)} | arrays, {})
-                criteria[text] = {"failed": "", "patience": patience, "stop_step": 2, "ssim": 0.875}
+                made = {"distribution": "esbench", "distribution_version": "", "version": 1}
+                criteria[text] = {"made_by": made, "resolved": {}, "failed": ""}
+                criteria[text] |= {"patience": patience, "stop_step": 2, "ssim": 0.875}
             result = {
                 "complete": True,
                 "steps": len(psnr),

@@ -17,7 +17,7 @@ from esbench.bench.config import Config
 from esbench.bench.results import Results
 from esbench.bench.store import Run, status
 from esbench.errors import Unavailable
-from esbench.events import Event, Notice, UnitFailed
+from esbench.events import Event, UnitFailed
 
 TIMES = ("ms_per_step", "criterion_ms_per_step")
 
@@ -111,15 +111,19 @@ def test_a_disk_that_is_full_costs_the_units_that_need_it_and_they_are_done_when
     assert {row["image"] for row in rows(out)} == {"a", "b"}
 
 
-def test_a_checkpoint_that_cannot_be_written_is_said_and_the_unit_goes_on(config, tmp_path, monkeypatch):
-    def full(unit, state):
-        raise OSError(28, "No space left on device")
+def test_a_checkpoint_that_cannot_be_written_is_said_and_the_unit_goes_on(config, tmp_path, esbench_command):
+    """There is room for every file of the unit, but not for a checkpoint, which is larger than all of them."""
 
-    monkeypatch.setattr("esbench.bench.store.Unit.write_checkpoint", full)
-    failed, events = run(dataclasses.replace(config, checkpoint_every=0.0, image=("a",)), tmp_path / "r")
-    assert failed == 0
-    notices = [e.text for e in events if isinstance(e, Notice)]
-    assert "no checkpoint at step 1: [Errno 28] No space left on device" in notices
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    config = dataclasses.replace(config, checkpoint_every=0.0, image=("a",))
+    assert run(config, tmp_path / "whole")[0] == 0
+    answer = esbench_command(config, tmp_path / "r", preexec_fn=full)
+    assert "no checkpoint at step 1: [Errno 27] File too large" in answer.stderr
+    assert answer.returncode == 0, answer.stderr
+    assert rows(tmp_path / "r") == rows(tmp_path / "whole")
+    assert not list((tmp_path / "r").rglob("*checkpoint*"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

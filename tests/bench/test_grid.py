@@ -50,7 +50,7 @@ def test_the_name_of_a_unit_is_the_same_for_ever():
 
 def test_what_came_later_is_part_of_the_name_where_it_is_not_as_it_was_before():
     # golden: the units of results/ were run by an esbench that had neither losses nor inputs
-    assert LATER == {"loss": "mse", "input": "noise"}
+    assert LATER == {"loss": "mse", "input": "noise", "regulariser": ""}
     assert unit_id(dataclasses.replace(SPEC, loss="mse", input="noise")) == unit_id(SPEC)
     assert unit_id(dataclasses.replace(SPEC, input="meshgrid")) == "kodak24-kodim01-denoise-gaussian25-skip-s0-fe38f7fa"
 

@@ -11,10 +11,10 @@ import pytest
 from esbench.bench.config import Config
 from esbench.bench.results import Results
 from esbench.bench.rows import COLUMNS, TYPES
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Run, Unit
+from esbench.bench.summary import summary
 from esbench.errors import Missing
-from esbench.report.summary import summary
 
 CONFIG = Config(criterion=("wmv",), iterations=6, patience=2)
 
@@ -38,6 +38,11 @@ SPEC = UnitSpec(
     engine=1,
 )
 
+#: The one unit that is written down.
+U = unit_id(SPEC)
+
+MADE = {"made_by": {"distribution": "esbench", "distribution_version": "", "version": 1}, "resolved": {}}
+
 PSNR = [10.0, 14.0, 20.0, 19.0, 17.0, 15.0]
 AVERAGE = [10.0, 12.0, 15.0, 18.0, 21.0, 20.5]
 
@@ -48,15 +53,15 @@ def written(
     """Return the results of a run that is written down here, without an optimisation."""
     run = Run(out)
     with run.lock():
-        run.begin(config, ["u", "not-begun"], {}, {})
-    unit = run.unit("u")
+        run.begin(config, [U, "not-begun"], {}, {})
+    unit = run.unit(U)
     unit.begin(SPEC)
-    unit.write_trace({"psnr_db": np.array(psnr), "average_psnr_db": np.array(AVERAGE)})
+    unit.write_trace({"psnr_db": np.array(psnr), "average_psnr_db": np.array(AVERAGE[: len(psnr)])})
     criteria = {}
     for text, values in curves.items():
         table = {"value": np.array(values, dtype=float), "ms": np.full(len(values), 0.5, np.float32)}
         unit.write_criterion(text, table, {})
-        criteria[text] = {"failed": "", "patience": 2, "stop_step": 2, "ssim": 0.875}
+        criteria[text] = MADE | {"failed": "", "patience": 2, "stop_step": 2, "ssim": 0.875}
     whole = {
         "complete": True,
         "steps": 6,
@@ -115,7 +120,7 @@ def test_a_row_holds_the_stop_and_what_it_cost(tmp_path):
         "score_gap_db": 0.0,
         "score_last_db": 15.0,
         "baseline_db": None,  # of a folder that was written before there was one
-        "unit": "u",
+        "unit": U,
     }
     assert tuple(row) == COLUMNS
     assert all(type(row[name]) is kind for name, kind in TYPES.items() if row[name] is not None)
@@ -142,7 +147,7 @@ def test_a_unit_that_ended_early_has_no_peak(tmp_path):
         "average_peak_db": None,
         "steps": 5,
     }
-    (row,) = written(tmp_path, {"wmv": [9, 8, 1, 2, 2]}, **early).table()
+    (row,) = written(tmp_path, {"wmv": [9, 8, 1, 2, 2]}, psnr=PSNR[:5], **early).table()
     assert row["stop_step"] == 2
     assert row["ms_per_step"] == 600.0
     unknown = [name for name, value in row.items() if value is None]
@@ -164,33 +169,33 @@ def test_units_and_criteria_can_be_chosen_and_come_in_the_order_asked_for(tmp_pa
     assert [r["criterion"] for r in results.table()] == ["wmv", "emv", "loss"]
     assert [r["criterion"] for r in results.table(criteria=["loss", "wmv", "cifs-jpeg"])] == ["loss", "wmv"]
     assert results.table(units=["not-begun"]) == []
-    assert len(results.table(units=["u", "not-begun"])) == 3
+    assert len(results.table(units=[U, "not-begun"])) == 3
 
 
 def test_what_failed_is_listed_and_has_no_row(tmp_path):
-    entry = {"failed": "Criterion 'bad' of plugin 1.0 raised ValueError: no."}
+    entry = MADE | {"failed": "Criterion 'bad' of plugin 1.0 raised ValueError: no."}
     results = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0]})
-    result = results.run.unit("u").result()
-    results.run.unit("u").write_result(result | {"criteria": result["criteria"] | {"bad": entry}})
+    result = results.run.unit(U).result()
+    results.run.unit(U).write_result(result | {"criteria": result["criteria"] | {"bad": entry}})
     results.run.unit("not-begun").write_error("Traceback\n  ...\nesbench.errors.UnitError: it diverged\n")
     assert [r["criterion"] for r in results.table()] == ["wmv"]
     assert results.failures() == [
-        ("u", "bad", entry["failed"]),
+        (U, "bad", entry["failed"]),
         ("not-begun", "", "esbench.errors.UnitError: it diverged"),
     ]
-    assert results.failures(criteria=["wmv"], units=["u"]) == []
+    assert results.failures(criteria=["wmv"], units=[U]) == []
 
 
 def test_a_unit_is_read_once_and_again_where_it_has_another_result(tmp_path, monkeypatch):
     results = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0]})
     looks, look = [], Unit.look
     monkeypatch.setattr(Unit, "look", lambda unit: looks.append(unit.id) or look(unit))
-    assert (len(results.table()), results.failures(), list(results.done())) == (1, [], ["u"])
-    assert looks.count("u") == 1
-    unit = results.run.unit("u")
+    assert (len(results.table()), results.failures(), list(results.done())) == (1, [], [U])
+    assert looks.count(U) == 1
+    unit = results.run.unit(U)
     unit.write_result(unit.result() | {"last_db": 7.0})
     assert results.table()[0]["last_db"] == 7.0
-    assert looks.count("u") == 2
+    assert looks.count(U) == 2
 
 
 def test_it_becomes_a_data_frame(tmp_path):
@@ -216,10 +221,10 @@ def test_a_folder_without_a_run_is_said(tmp_path):
 
 def test_a_unit_with_a_damaged_table_has_no_rows_and_is_listed_with_what_failed(tmp_path):
     results = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0]})
-    path = results.run.unit("u").criterion_path("wmv")
+    path = results.run.unit(U).criterion_path("wmv")
     path.write_bytes(path.read_bytes()[:40])
     assert results.table() == []
-    assert results.failures() == [("u", "", f"{str(path)!r} cannot be read: it is cut off.")]
+    assert results.failures() == [(U, "", f"{str(path)!r} cannot be read: it is cut off.")]
 
 
 def test_the_patience_is_that_of_the_run(tmp_path):
@@ -234,7 +239,7 @@ def test_it_shows_itself_by_its_folder_and_in_a_notebook_by_its_tables(tmp_path)
     assert repr(results) == f"Results({str(tmp_path)!r})"
     page = results._repr_html_()
     assert "<p>d, gaussian noise of sigma 25, 1 unit: peak 20.00 dB at step 2, last step 15.00 dB</p>" in page
-    assert '<tr><th scope="row">wmv</th><td>2</td><td class="number"><b>20.00</b></td>' in page
+    assert '<tr><th scope="row">wmv</th><td>2</td><td class="number">20.00</td>' in page
     assert "<td>5 (never stopped)</td>" in page
 
 

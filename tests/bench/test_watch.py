@@ -23,6 +23,7 @@ TIMES = ("ms_per_step", "criterion_ms_per_step")
 
 HEAD = """
 import ctypes, math, os, signal, sys, time
+from fractions import Fraction
 import numpy as np
 import torch
 import esbench
@@ -33,6 +34,14 @@ def info(target):
 @esbench.hookimpl
 def esbench_criteria():
     return [info(target) for name, target in sorted(globals().items()) if name.startswith("does_")]
+
+class Proud(float):
+    def __float__(self):
+        raise RuntimeError("no float")
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
 """
 
 FUNCTION = """
@@ -51,6 +60,22 @@ FAULTS = {
     "array": ("return np.ones(1)", "must return a float or None, got a ndarray at step 37."),
     "uint8": ("frame.uint8[:] = 0", "raised ValueError: assignment destination is read-only at step 37."),
     "float": ("frame.float[:] = 0", "raised ValueError: assignment destination is read-only at step 37."),
+    "huge": ("return 10**400", "must return a number that a float can hold, got a int at step 37."),
+    "share": ("return Fraction(10**400, 3)", "must return a number that a float can hold, got a Fraction at step 37."),
+    "proud": ("return Proud(1.0)", "raised RuntimeError: no float at step 37."),
+    "text": ("return esbench.Value(1.0, parts={'x': 'str'})", "must return parts as numbers by name, got a str as 'x'"),
+    "list": ("return esbench.Value(1.0, parts=[1, 2])", "must return parts as numbers by name, got a list at step 37."),
+    "why": ("return esbench.Value(None, reason=object())", "must return text as reason, got a object at step 37."),
+    "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt at step 37."),
+    "generator": ("raise GeneratorExit", "raised GeneratorExit: at step 37."),
+    "stop": ("raise StopIteration('enough')", "raised StopIteration: enough at step 37."),
+    "base": ("raise BaseException('bare')", "raised BaseException: bare at step 37."),
+    "mute": ("raise Mute", "raised Mute: (its text cannot be shown) at step 37."),
+    "alarm": (
+        "signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(9)",
+        "ended its process with SIGALRM at step",
+    ),
+    "close": ("os.closerange(0, 100)", "ended its process with exit code 1 at step 37."),
     "hang": ("ctypes.CDLL(None).sleep(600)", "did not return within 3 s at step 37."),
     "loop": ("while True: pass", "did not return within 3 s at step 37."),
     "exit": ("os._exit(3)", "ended its process with exit code 3 at step 37."),
@@ -62,6 +87,20 @@ MISSING = {
     "nan": ("return math.nan", "it gave nan"),
     "none": ("return None", ""),
     "reason": ("return esbench.Value(None, reason='too dark')", "too dark"),
+}
+
+#: what of PyTorch, and of the process, a criterion changes for everybody, at every step
+CHANGES = {
+    "grad": "torch.set_grad_enabled(False)",
+    "dtype": "torch.set_default_dtype(torch.float64)",
+    "device": "torch.set_default_device('meta')",
+    "threads": "torch.set_num_threads(7)",
+    "exact": "torch.use_deterministic_algorithms(True)",
+    "infer": "torch.inference_mode().__enter__()",
+    "seed": "torch.manual_seed(5); np.random.seed(5)",
+    "alarm": "signal.setitimer(signal.ITIMER_REAL, 0.5)",
+    "folder": "os.chdir('/')",
+    "environment": "os.environ.clear()",
 }
 
 #: what a criterion writes to, at every step
@@ -138,9 +177,10 @@ def test_what_goes_wrong_costs_its_own_column_and_the_others_have_the_values_the
     faulty = tuple(f"does-{name}" for name in FAULTS)
     run(dataclasses.replace(config, criterion=(*faulty, *config.criterion)), tmp_path / "with")
     assert rows(tmp_path / "with") == rows(tmp_path / "without")
-    assert {criterion: why for _, criterion, why in Results(tmp_path / "with").failures()} == {
-        f"does-{name}": f"Criterion 'does-{name}' of esbench-local 1.0 {why}" for name, (_, why) in FAULTS.items()
-    }
+    found = {criterion: why for _, criterion, why in Results(tmp_path / "with").failures()}
+    assert found.keys() == {*faulty}
+    for name, (_, why) in FAULTS.items():
+        assert found[f"does-{name}"].startswith(f"Criterion 'does-{name}' of esbench-local 1.0 {why}"), name
 
 
 def test_no_value_is_a_missing_value_and_what_a_stranger_writes_no_other_sees(config, tmp_path, plugin):
@@ -156,6 +196,17 @@ def test_no_value_is_a_missing_value_and_what_a_stranger_writes_no_other_sees(co
     for name, (_, reason) in MISSING.items():
         assert (entries[f"does-{name}"]["missing"], entries[f"does-{name}"]["reason"]) == (1, reason)
     assert {found[text]["stop_step"] for text in strangers} == {20}
+
+
+def test_what_a_criterion_changes_for_everybody_is_put_back(config, tmp_path, plugin):
+    run(config, tmp_path / "without")
+    plugin(code({name: (f"pass\n    {what}", "") for name, what in CHANGES.items()}))
+    changing = tuple(f"does-{name}" for name in CHANGES)
+    run(dataclasses.replace(config, criterion=(*changing, *config.criterion)), tmp_path / "with")
+    assert Results(tmp_path / "with").failures() == []
+    found = {row["criterion"]: row for row in rows(tmp_path / "with")}
+    assert [found[text] for text in config.criterion] == rows(tmp_path / "without")
+    assert {found[text]["stop_step"] for text in changing} == {20}
 
 
 def test_another_stranger_goes_on_with_its_memory(config, tmp_path, plugin):
@@ -225,3 +276,92 @@ def test_what_crosses_the_wire_comes_out_as_it_went_in(config, tmp_path):
     assert job_from_json(job_to_json(job)) == job
     event = Progress(unit="u", step=3, iterations=9, psnr_db=20.5, best={"loss": 3}, stopped={})
     assert event_from_json(event_to_json(event)) == event
+
+
+ALIVE = """
+import pathlib, subprocess, sys
+started = None
+
+def does_start(frame):
+    global started
+    if started is None:
+        started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        (pathlib.Path(__file__).parent / "pid").write_text(str(started.pid))
+    return float(frame.step)
+"""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("end", ["at its end", "with the driver"])
+def test_what_a_plugin_starts_does_not_outlive_the_run(config, tmp_path, plugin, end):
+    site = plugin(HEAD + ALIVE)
+    config = dataclasses.replace(config, criterion=("does-start",), iterations=20)
+    if end == "at its end":
+        run(config, tmp_path / "r")
+        pid = int((site / "pid").read_text())
+    else:
+        file = tmp_path / "config.toml"
+        file.write_text(dataclasses.replace(config, iterations=1_000_000).to_toml())
+        command = [sys.executable, "-m", "esbench", "run", "--config", str(file), "--out", str(tmp_path / "r"), "-q"]
+        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(site)})
+        deadline = time.monotonic() + 60
+        while not (site / "pid").exists() or not (site / "pid").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        pid = int((site / "pid").read_text())
+        assert is_alive(pid)
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 30
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+KILLED = """
+import pathlib, threading, time
+started = []
+
+def kill(times):
+    left = pathlib.Path(__file__).parent / "left"
+    if not left.exists():
+        left.write_text(str(times))
+    if (n := int(left.read_text())) > 0:
+        left.write_text(str(n - 1))
+        time.sleep(TIME)
+        os.kill(os.getpid(), signal.SIGKILL)  # between the calls, as the system does when memory runs out
+
+def does_count(frame):
+    if not started:
+        started.append(True)
+        threading.Thread(target=kill, args=(TIMES,), daemon=True).start()
+    return float(abs(frame.step - 20))
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_process_that_was_killed_from_outside_is_started_once_more(config, tmp_path, plugin, times):
+    """The thread kills at a random moment, mostly in none of the calls; else the call is blamed, as it must be."""
+    code = KILLED.replace("TIMES", str(times)).replace("TIME", "0.3")
+    plugin(HEAD + code)
+    config = dataclasses.replace(config, criterion=("does-count", "emv"), iterations=200, checkpoint_every=0.05)
+    events: list[Event] = []
+    failed = driver.run(config, tmp_path / "r", driver.plan(config, tmp_path / "r"), events.append)
+    again = [e.text for e in events if isinstance(e, Notice) and "goes on from its last checkpoint" in e.text]
+    blamed = [e.text for e in events if isinstance(e, Notice) and "goes on without it" in e.text]
+    if blamed:
+        return
+    assert again == [
+        "Its process ended with SIGKILL, in none of the plugins' calls. The unit goes on from its last checkpoint."
+    ]
+    assert failed == times - 1
+    if times == 2:
+        ((_, _, why),) = Results(tmp_path / "r").failures()
+        assert "ended with SIGKILL, in none of the plugins' calls" in why

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import esbench as package
+from esbench.builtin.datasets.remote import remotes
 from esbench.cli import COMMANDS
 from esbench.registry import PLURAL, registry
 

@@ -186,6 +186,37 @@ BAD = {
     ),
     "folder of a folder that is not there": (("a.png", "-o", "no/no/c.png"), 3, "There is no folder 'no/no', and it"),
     "folder that is a file": (("a.png", "-o", "b.jpg/c.png"), 3, "There is no folder 'b.jpg', and it cannot be made"),
+    "report in the place of the result": (
+        ("a.png", "-o", "c.png", "--report", "./c.png"),
+        2,
+        "The report would overwrite the picture 'c.png': choose another --report.",
+    ),
+    "report in the place of the picture": (
+        ("a.png", "-o", "c.png", "--report", "a.png", "--force"),
+        2,
+        "The report would overwrite the picture 'a.png'",
+    ),
+    "report in the place of a link to the picture": (
+        ("a.png", "-o", "c.png", "--report", "link.png", "--force"),
+        2,
+        "The report would overwrite the picture 'link.png'",
+    ),
+    "report in the place of the second of several": (
+        ("a.png", "b.jpg", "-o", "out", "--report", "out/b.jpg"),
+        2,
+        "The report would overwrite the picture 'out/b.jpg'",
+    ),
+    "one in the place of another that is yet to be read": (
+        ("sub/a.png", "link.png", "-o", ".", "--force"),
+        2,
+        "'sub/a.png' would overwrite the picture 'link.png': choose another --output.",
+    ),
+    "report that is a device": (
+        ("a.png", "-o", "c.png", "--report", "null", "--force"),
+        2,
+        "'null' is not a regular file: choose another name.",
+    ),
+    "no pixels at all": (("a.png", "-o", "c.png", "--max-pixels", "0"), 2, "0 is not in the range x>=1"),
     "no such criterion": (("a.png", "-o", "c.png", "-c", "wmw"), 2, "No criterion 'wmw'. Did you mean 'wmv'?"),
     "no such network": (("a.png", "-o", "c.png", "--network", "unet"), 2, "No network 'unet'."),
     "no such device": (("a.png", "-o", "c.png", "--device", "gpu"), 2, "device must be auto, cpu, cuda or cuda:N"),
@@ -201,6 +232,10 @@ BAD = {
 @pytest.mark.parametrize(("arguments", "code", "problem"), BAD.values(), ids=BAD)
 def test_what_cannot_be_is_one_sentence_and_nothing_is_written(esbench, place, arguments, code, problem):
     Image.new("RGBA", (8, 8)).save("alpha.png")
+    (place / "link.png").symlink_to("a.png")
+    (place / "null").symlink_to("/dev/null")
+    (place / "sub").mkdir()
+    Image.new("RGB", (8, 8)).save("sub/a.png")
     before = {name: (place / name).read_bytes() for name in files(place)}
     answer = esbench("denoise", *arguments)
     assert (answer.code, answer.out) == (code, "")
@@ -215,6 +250,51 @@ def test_force_overwrites_even_the_picture_itself(esbench, place):
     assert esbench("denoise", "a.png", "-o", "a.png", *TINY, "--force").code == 0
     assert (place / "a.png").read_bytes() != before
     assert files(place) == {"a.png", "b.jpg", "empty.png"}
+
+
+def test_a_picture_that_is_too_large_is_said_and_the_others_go_on(esbench, place):
+    Image.new("RGB", (40, 20)).save("large.png")
+    answer = esbench("denoise", "large.png", "a.png", "-o", "out", *TINY, "-q", "--max-pixels", "480")
+    assert answer.code == 1
+    assert answer.err.startswith("esbench: 'large.png' claims 40 x 20 pixels, more than max-pixels (480): raise that ")
+    assert files(place) == {"a.png", "b.jpg", "empty.png", "large.png", "out/a.png"}
+    assert esbench("measure", "-c", "loss", "large.png", "--max-pixels", "799").code == 3
+    assert esbench("measure", "-c", "loss", "large.png", "--max-pixels", "800").code == 0
+
+
+def test_damaged_pictures_of_all_kinds_do_not_cost_the_good_ones(esbench, place):
+    for name, kind in (("t.tif", "TIFF"), ("j.jpg", "JPEG"), ("w.webp", "WEBP"), ("p.png", "PNG")):
+        Image.open("a.png").save(name, kind)
+        content = (place / name).read_bytes()
+        (place / name).write_bytes(content[: len(content) // 2])
+    picture = Image.open("a.png")
+    picture.save("x.tif", save_all=True, append_images=[picture])
+    pages = (place / "x.tif").read_bytes().rpartition(b"\0\1\4\0")  # where the entry of the width begins
+    (place / "x.tif").write_bytes(pages[0] + b"\xff\0\4\0" + pages[2])  # the second page has none
+    names = ["t.tif", "j.jpg", "w.webp", "p.png", "x.tif"]
+    answer = esbench("denoise", *names, "a.png", "-o", "out", *TINY, "-q")
+    assert answer.code == 1
+    assert [line.split("'")[1] for line in answer.err.splitlines()] == names
+    assert all(line.startswith("esbench: ") and line.endswith(".") for line in answer.err.splitlines())
+    assert files(place) == {"a.png", "b.jpg", "empty.png", *names, "out/a.png"}
+
+
+def test_of_a_batch_that_fails_no_empty_folder_is_left(esbench, place):
+    assert esbench("denoise", "empty.png", "none.png", "-o", "out/", "--report", "why/why.html", *TINY).code == 1
+    Image.new("RGBA", (8, 8)).save("alpha.png")
+    (place / "alpha.png").rename("alpha.jpg")
+    assert esbench("denoise", "alpha.jpg", "a.png", "-o", "out/", *TINY).code == 2  # JPEG has no transparency
+    assert not (place / "out").exists()
+    assert not (place / "why").exists()
+    (place / "out").mkdir()  # one's own stays
+    assert esbench("denoise", "empty.png", "-o", "out/", *TINY).code == 1
+    assert (place / "out").is_dir()
+
+
+def test_a_name_as_long_as_the_system_takes_can_be_written(esbench, place):
+    name = "n" * 251 + ".png"
+    assert esbench("denoise", "a.png", "-o", name, *TINY).code == 0
+    assert name in files(place)
 
 
 def test_a_disk_that_is_full_costs_one_picture(esbench, place, monkeypatch):
@@ -308,13 +388,35 @@ def test_the_report_is_one_page_with_the_curve_the_pictures_and_the_settings(esb
     assert esbench(*arguments).code == 0
     page = (place / "why.html").read_text(encoding="utf-8")
     assert page.count("<section>") == 2
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 6
     assert page.count("<polyline") == 2
     assert "&lt;b&gt;&amp;.png" in page
     assert "<b>&.png" not in page
     for part in ("stopped: fixed[step=1] was lowest at step 1", "24 x 20, colour", "24 x 20, grey", "sigma "):
         assert part in page
     assert not re.search(r"(src|href)=\"(?!data:)|https?://|@import|url\(", page)
+
+
+def test_a_report_that_is_there_as_a_link_is_replaced_and_not_followed(esbench, place):
+    (place / "precious.txt").write_text("precious")
+    (place / "why.html").symlink_to("precious.txt")
+    assert esbench("denoise", "a.png", "-o", "c.png", *TINY, "--report", "why.html").code == 2
+    assert esbench("denoise", "a.png", "-o", "c.png", *TINY, "--report", "why.html", "--force").code == 0
+    assert (place / "precious.txt").read_text() == "precious"
+    assert not (place / "why.html").is_symlink()
+    assert "<section>" in (place / "why.html").read_text(encoding="utf-8")
+
+
+def test_a_report_that_cannot_be_written_costs_neither_the_picture_nor_its_row(esbench, place, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("esbench.disk.write", full)
+    answer = esbench("denoise", "a.png", "-o", "c.png", *TINY, "--report", "why.html", "--json", "-q")
+    assert answer.code == 1
+    assert answer.err == "esbench: 'why.html' cannot be written: No space left on device.\n"
+    assert [row["output"] for row in json.loads(answer.out)] == ["c.png"]
+    assert "c.png" in files(place)
 
 
 def test_there_is_no_report_of_nothing(esbench, place):

@@ -286,12 +286,12 @@ def test_a_unit_that_fails_is_said_and_the_exit_code_is_1(esbench, command, monk
     begin = Trajectory.__iter__
 
     def fails_for_a(self):
-        if self.task.y.mean() == fails_for_a.first:
+        if self.fit.observation.y.mean() == fails_for_a.first:
             raise RuntimeError("not this one")
         return begin(self)
 
     def remember(self):
-        fails_for_a.first = self.task.y.mean()
+        fails_for_a.first = self.fit.observation.y.mean()
         monkeypatch.setattr(Trajectory, "__iter__", fails_for_a)
         return fails_for_a(self)
 

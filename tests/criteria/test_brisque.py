@@ -138,6 +138,16 @@ def test_in_bands_the_same_entries_count_and_their_sums_are_the_same(h, w, at_on
     assert (found.square_right - expected.square_right).abs().le(allowed).all()
 
 
+def test_sums_over_a_band_do_not_depend_on_the_order_of_summing():
+    """A large value comes first, and float32 loses small ones; neither sum of squares is a float32 number."""
+    n = nss.ENTRIES_AT_ONCE
+    bands = brisque._Bands(1, n)
+    bands.m[1, :-1] = torch.tensor([2.0**12] + [0.5] * (n - 1))
+    absolute, square = torch.tensor(bands.products(), dtype=torch.float64).view(5, 5)[[2, 4], :2].tolist()
+    assert absolute == [2.0**12 + (n - 1) / 2, 2.0**11 + (n - 2) / 4]
+    assert square == [2.0**24 + (n - 1) / 4, 2.0**22 + (n - 2) / 16]
+
+
 FLAT = {
     "black": np.zeros((40, 50, 3), np.uint8),
     "grey": np.full((40, 50, 3), 127, np.uint8),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -146,3 +150,54 @@ def test_workers_with_other_versions_are_refused(config, tmp_path, change, sente
             asked = job_to_json(dataclasses.replace(job, run=str(folder)))
             answer = client.submit(work, asked, wanted, "run", pure=False).result(timeout=30)
             assert re.search(expected, answer["refused"])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A certificate that signs itself, with its key in the same file, as everybody of a cluster has it."""
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("needs the openssl command")
+    file = tmp_path_factory.mktemp("tls") / "cluster.pem"
+    asked = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=esbench-test"]
+    key, cert = file.with_suffix(".key"), file.with_suffix(".crt")
+    subprocess.run([openssl, *asked, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    file.write_text(key.read_text() + cert.read_text())
+    return file
+
+
+def test_over_tls_a_cluster_gives_the_same_numbers_and_refuses_who_has_no_certificate(config, tmp_path, certificate):
+    """A scheduler and a worker as the commands start them, configured as docs/clusters.md says."""
+    names = ("CA_FILE", "CLIENT__CERT", "SCHEDULER__CERT", "WORKER__CERT")
+    tls = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(certificate) for name in names}
+    tls["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] = "True"
+    place = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": os.environ | tls}
+    python = [sys.executable, "-P", "-m", "distributed.cli.dask_scheduler"]
+    options = ["--protocol", "tls", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    scheduler = subprocess.Popen([*python, *options, "--scheduler-file", str(place)], **quiet)
+    worker = None
+    try:
+        deadline = time.monotonic() + 60
+        while not place.exists() or not place.read_text():
+            assert time.monotonic() < deadline
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+        address = json.loads(place.read_text())["address"]
+        assert address.startswith("tls://")
+        python = [sys.executable, "-P", "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+        worker = subprocess.Popen([*python, "--no-dashboard"], **quiet)
+        config = dataclasses.replace(config, image=("a",), sigma=(25.0,), executor=f"dask[address={address}]")
+        file = tmp_path / "config.toml"
+        file.write_text(config.to_toml())
+        command = [sys.executable, "-P", "-m", "esbench", "run", "--config", str(file), "-q", "--out"]
+        given = subprocess.run([*command, str(tmp_path / "tls")], env=os.environ | tls, capture_output=True, text=True)
+        assert given.returncode == 0, given.stderr
+        without = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True)
+        assert (without.returncode, "Traceback" in without.stderr) == (3, False)
+        assert "No Dask scheduler answers at 'tls://127.0.0.1" in without.stderr
+    finally:
+        for process in filter(None, (worker, scheduler)):
+            process.kill()
+            process.wait()
+    assert run(dataclasses.replace(config, executor="serial"), tmp_path / "serial") == 0
+    assert rows(tmp_path / "tls") == rows(tmp_path / "serial")

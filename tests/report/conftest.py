@@ -11,7 +11,7 @@ import pytest
 from esbench.bench.config import Config
 from esbench.bench.replay import found
 from esbench.bench.results import Results
-from esbench.bench.spec import UnitSpec
+from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Run
 from esbench.stopping.rule import first_stop
 
@@ -68,14 +68,15 @@ def _write_run(
 ) -> Results:
     """Write down units of (picture, sigma), all with the same curves; `failed` criteria have none."""
     run, config = Run(folder), Config(iterations=len(psnr), patience=PATIENCE, live=live)
-    ids = [f"u{i}" for i in range(len(units))]
+    specs = [UnitSpec(dataset=dataset, image=image, noise=noise, sigma=sigma, **SPEC) for image, sigma in units]
+    ids = [unit_id(spec) for spec in specs]
     with run.lock():
         run.begin(
             config, [*ids, *planned], STAMP, {"when": "2026-01-02T03:04:05+00:00", "command": "esbench run -c wmv"}
         )
-    for id, (image, sigma) in zip(ids, units, strict=True):
+    for id, spec in zip(ids, specs, strict=True):
         unit = run.unit(id)
-        unit.begin(UnitSpec(dataset=dataset, image=image, noise=noise, sigma=sigma, **SPEC))
+        unit.begin(spec)
         unit.write_trace({"psnr_db": np.array(psnr), "average_psnr_db": np.array(psnr) - 1})
         made = {"distribution": "esbench-foo", "distribution_version": "1.2", "version": 3}
         criteria = {}
@@ -85,7 +86,7 @@ def _write_run(
             stop = found(first_stop(list(values), PATIENCE), psnr, np.array(psnr) - 1, table["ms"])
             criteria[text] = stop | {
                 "made_by": made,
-                "resolved": {"lam": 1000.0 * (sigma or 1)},
+                "resolved": {"lam": 1000.0 * (spec.sigma or 1)},
                 "failed": "",
                 "patience": PATIENCE,
                 "ssim": 0.875,

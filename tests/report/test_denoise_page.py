@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esbench.report.denoise_page import curve, page, section
+from esbench.report.denoise_page import HEIGHT, WIDTH, amplified, curve, page, section
 from esbench.restoration.options import Options
 from esbench.restoration.piece import Optimised
 from esbench.restoration.restore import Restored
 
+GREY = np.zeros((4, 4, 1), np.uint8)
 
-def optimised(values: list[float], stop: int, tile: tuple[int, int, int, int] = (0, 0, 8, 8)) -> Optimised:
-    return Optimised(tile, stop, len(values), stopped=True, reason="because", values=values)
+
+def optimised(values: list[float], stop: int, stopped: bool = True) -> Optimised:
+    return Optimised((0, 0, 8, 8), stop, len(values), stopped=stopped, reason="because", values=values)
 
 
 def denoised(image, *each: Optimised) -> Restored:
@@ -55,7 +57,7 @@ def test_a_curve_of_any_kind_stays_on_the_page(values):
     drawn = points(figure)
     assert len(drawn) == np.isfinite(values).sum()
     assert (drawn >= 0).all()
-    assert (drawn <= (720, 220)).all()
+    assert (drawn <= (WIDTH, HEIGHT)).all()
 
 
 def test_a_criterion_without_a_value_has_no_curve_but_its_reason():
@@ -68,14 +70,15 @@ def test_pictures_are_shown_pixel_by_pixel():
     rng = np.random.default_rng(0)
     for shape in ((9, 7, 3), (9, 7, 1)):
         before, after = rng.integers(0, 256, (2, *shape)).astype(np.uint8)
-        shown = pictures(section("a", before, denoised(after, optimised([1.0, 2.0], 0)), Options()))
+        shown = pictures(section("a", before, denoised(after, optimised([1.0, 2.0], 0)), Options()).html)
+        assert len(shown) == 3
         assert np.array_equal(shown[0], np.squeeze(before))
         assert np.array_equal(shown[1], np.squeeze(after))
 
 
 def test_sixteen_bits_are_shown_with_eight():
     before = np.full((4, 4, 3), 257 * 7, np.uint16)
-    shown = pictures(section("a", before, denoised(before, optimised([1.0], 0)), Options()))
+    shown = pictures(section("a", before, denoised(before, optimised([1.0], 0)), Options()).html)
     assert shown[0].dtype == np.uint8
     assert (shown[0] == 7).all()
 
@@ -83,8 +86,8 @@ def test_sixteen_bits_are_shown_with_eight():
 def test_of_a_large_picture_the_part_with_the_most_detail_is_shown_too():
     before = np.zeros((1100, 1300, 1), np.uint8)
     before[600:1000, 800:1200:2] = 255
-    text = section("a", before, denoised(before, optimised([1.0], 0)), Options(sigma=12))
-    whole, _, part, _ = pictures(text)
+    text = section("a", before, denoised(before, optimised([1.0], 0)), Options(sigma=12)).html
+    whole, _, _, part, *_ = pictures(text)
     assert max(whole.shape) == 1024
     assert part.shape == (512, 512)
     assert part.any(0).sum() == 200
@@ -92,19 +95,54 @@ def test_of_a_large_picture_the_part_with_the_most_detail_is_shown_too():
     assert "sigma 12 of 255" in text
 
 
-def test_the_script_of_the_page_is_the_one_that_it_allows():
+@pytest.mark.parametrize(
+    ("stopped", "says"), [(True, "stopped by itself at step 1"), (False, "did not stop by itself")]
+)
+def test_the_title_says_whether_it_stopped_and_the_first_sentence_needs_no_other_knowledge(stopped, says):
+    made = section("a<b>.png", GREY, denoised(GREY, optimised([2.0, 1.0, 3.0], 1, stopped)), Options())
+    assert made.title == f"a<b>.png: {says}"
+    text = page([made])
+    assert f"<h1>a&lt;b&gt;.png: {says}</h1>" in text
+    assert f"<title>a&lt;b&gt;.png: {says} – esbench</title>" in text
+    first = re.search(r'<p class="headline">(.*?)</p>', text, re.S)[1]
+    assert "about 25 of 255 levels" in first
+    assert not {"sigma", "criterion", "step", "patience"} & set(re.findall(r"\w+", first))
 
-    text = page(
-        [
-            section(
-                "a",
-                np.zeros((4, 4, 1), np.uint8),
-                denoised(np.zeros((4, 4, 1), np.uint8), optimised([1.0], 0)),
-                Options(),
-            )
-        ]
-    )
+
+def test_the_title_of_several_pictures_counts_those_that_stopped():
+    sections = [
+        section(f"{i}", GREY, denoised(GREY, optimised([1.0, 2.0], 0, stopped=i > 0)), Options()) for i in range(3)
+    ]
+    text = page(sections)
+    assert "<h1>3 pictures, 2 stopped by themselves</h1>" in text
+    assert re.findall("<h2>(.*?)</h2>", text) == [each.title for each in sections]
+    assert "<h1>2 pictures, 1 stopped by itself</h1>" in page(sections[:2])
+    assert "<h1>2 pictures, none stopped by itself</h1>" in page([sections[0]] * 2)
+
+
+def test_what_was_removed_is_amplified_around_a_middle_grey():
+    after = np.full((20, 20, 1), 100, np.uint8)
+    before = after.copy()
+    before[::2] += 4
+    before[1::2] -= 4
+    removed, factor = amplified(before, after)
+    assert factor == 8  # with 16 what is three deviations away would not stay in range
+    assert set(np.unique(removed)) == {128 - 32, 128 + 32}
+    assert amplified(after, after)[0].tolist() == np.full((20, 20, 1), 128).tolist()
+    assert amplified(np.uint8([[[255]], [[0]]]), np.uint8([[[0]], [[255]]]))[1] == 1
+
+
+def test_the_axes_say_what_they_are():
+    text = curve(optimised([5, 3, 1, 2, 4], 2), "loss")
+    for label in ("loss, lower is better", "step", "stopped at step 2"):
+        assert f">{label}</text>" in text
+    assert ">lowest so far at step 2</text>" in curve(optimised([5, 3, 1], 2, stopped=False), "loss")
+
+
+def test_the_script_of_the_page_is_the_one_that_it_allows():
+    text = page([section("a", GREY, denoised(GREY, optimised([1.0], 0)), Options())])
     script = re.search(r"<script>(.*?)</script>", text, re.S)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in text
-    assert "$" not in re.sub(r"\$\{", "", text)  # nothing is left to fill in
+    assert "{{" not in text
+    assert "{%" not in text

@@ -166,7 +166,7 @@ class mine:
 MEMORY_FAULTS = {
     "lent": ("self.mean", "as it is: other values than without the break"),
     "forgotten": ("None", "other values than without the break"),
-    "not to be pickled": ("lambda: self.mean", "pickle"),
+    "code": ("lambda: self.mean", "must return tensors, arrays and plain data from state_dict(), got a function at"),
     "missing": ("self.nothing", "has no attribute 'nothing'"),
 }
 

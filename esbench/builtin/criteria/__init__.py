@@ -15,6 +15,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
 
     cifs = {codec.name: Cifs(codec) for codec in codecs.values()}
     niqe = "Mittal et al., Making a completely blind image quality analyzer, IEEE SPL 2013"
+    crossing = "Jo, Chun and Choi, Rethinking deep image prior for denoising, ICCV 2021, zero crossing"
     prior = "Ulyanov et al., Deep image prior, CVPR 2018"
     variance = "Wang et al., Early stopping for deep image prior, TMLR 2023"
     return [
@@ -63,6 +64,46 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             reference="Stone, Cross-validatory choice and assessment of statistical predictions, JRSS B 1974",
             needs=("noisy", "holdout"),
             measures="average",
+        ),
+        CriterionInfo(
+            name="sure",
+            summary="Stein's unbiased estimate of the squared error, if the network is given the observation",
+            target="esbench.builtin.criteria.risk:sure",
+            resolve="esbench.builtin.criteria.risk:resolve_sigma",
+            probe="esbench.builtin.criteria.risk:probe_sure",
+            recompute="esbench.builtin.criteria.risk:recompute_sure",
+            free=("sigma",),
+            reference="Stein, Estimation of the mean of a multivariate normal distribution, Annals of Statistics 1981",
+            needs=("noisy", "observation"),
+        ),
+        CriterionInfo(
+            name="sure-zero",
+            summary="the last step before sure becomes negative",
+            target="esbench.builtin.criteria.risk:SureZero",
+            resolve="esbench.builtin.criteria.risk:resolve_sigma",
+            probe="esbench.builtin.criteria.risk:probe_sure",
+            reference=crossing,
+            needs=("noisy", "observation"),
+        ),
+        CriterionInfo(
+            name="pure",
+            summary="the Poisson unbiased estimate of the squared error, if the network is given the observation",
+            target="esbench.builtin.criteria.risk:pure",
+            resolve="esbench.builtin.criteria.risk:resolve_gain",
+            probe="esbench.builtin.criteria.risk:probe_pure",
+            recompute="esbench.builtin.criteria.risk:recompute_pure",
+            free=("gain",),
+            reference="Luisier, Blu and Unser, Image denoising in mixed Poisson-Gaussian noise, IEEE TIP 2011",
+            needs=("noisy", "observation"),
+        ),
+        CriterionInfo(
+            name="pure-zero",
+            summary="the last step before pure becomes negative",
+            target="esbench.builtin.criteria.risk:PureZero",
+            resolve="esbench.builtin.criteria.risk:resolve_gain",
+            probe="esbench.builtin.criteria.risk:probe_pure",
+            reference=crossing,
+            needs=("noisy", "observation"),
         ),
         CriterionInfo(
             name="brisque",

@@ -165,7 +165,9 @@ class _Bands:
 
     Sums over products of neighbours are scalar products: of |m| with |m| moved by the way to the neighbour, of m^2 with
     m^2 moved, and so on, and no product is written down. For that the map lies in one line, with a column of nothing
-    between its rows; above those of a band lies the last one of the band before.
+    between its rows; above those of a band lies the last one of the band before. A library chooses in what order it
+    sums a scalar product, and in float32 some orders are 2e-5 off after so many values. So it is float64, except for
+    signs and counts, which float32 adds up exactly.
     """
 
     def __init__(self, h: int, w: int) -> None:
@@ -180,10 +182,16 @@ class _Bands:
         self.mu, self.variance, self.room = torch.empty(3, rows, w)
         self.across, self.down = nss.taps(self.x, 1), nss.taps(self.wide, 0)
         self.m = torch.zeros(rows + 1, w + 1)
-        self.power = torch.empty(self.m.numel())
-        own = self.power[w + 1 :]
-        self.pairs = [(own, torch.ones_like(own)), (own[:-1], own[1:])]
-        self.pairs += [(self.power[:-way], self.power[way:]) for way in (w + 1, w + 2, w)]
+        self.sign = torch.empty(self.m.numel())
+        self.power = self.sign.double()
+        self.of_sign, self.of_power = self._pairs(self.sign), self._pairs(self.power)
+
+    def _pairs(self, power: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return what is multiplied for the sum over the map itself and over each product with a neighbour."""
+        w = self.m.shape[1] - 1
+        own = power[w + 1 :]
+        pairs = [(own, own.new_ones(len(own))), (own[:-1], own[1:])]
+        return pairs + [(power[:-way], power[way:]) for way in (w + 1, w + 2, w)]
 
     def sums(self, padded: torch.Tensor) -> torch.Tensor:
         """Return float64 (5, 5): sums of powers of the map of a picture, and of those of its four products.
@@ -201,9 +209,14 @@ class _Bands:
         for top in range(0, h, self.rows):
             band = slice(top, top + self.rows)
             self._normalise(padded[top : top + self.rows + 6], [columns[band] for columns in loose])
-            sums = (torch.dot(a, b).item() for _ in self._powers() for a, b in self.pairs)
-            total = [s + more for s, more in zip(total, sums, strict=True)]
+            total = [s + more for s, more in zip(total, self.products(), strict=True)]
         return torch.tensor(total, dtype=torch.float64).view(5, 5)
+
+    def products(self) -> list[float]:
+        """Return the 25 sums over the rows that the map has now."""
+        import torch
+
+        return [torch.dot(a, b).item() for pairs in self._powers() for a, b in pairs]
 
     def _normalise(self, padded: torch.Tensor, loose: Sequence[torch.Tensor]) -> None:
         """Make the map of some rows; `loose` are the last columns of their mean and of their mean square."""
@@ -232,22 +245,27 @@ class _Bands:
         if loose is not None:
             out[: len(loose), -loose.shape[1] :] = loose
 
-    def _powers(self) -> Iterator[torch.Tensor]:
-        """Put into `power` one after another the sign of the map, 1 where it counts, |m|, m |m|, m^2."""
+    def _powers(self) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+        """Give the pairs one after another of the sign of the map, 1 where it counts, |m|, m |m|, m^2."""
         import torch
 
-        m, power = self.m.view(-1), self.power
-        yield torch.sign(m, out=power)
-        yield power.abs_()
-        yield torch.abs(m, out=power)
-        yield power.mul_(m)
-        yield torch.mul(m, m, out=power)
+        m, sign, power = self.m.view(-1), self.sign, self.power
+        torch.sign(m, out=sign)
+        yield self.of_sign
+        sign.abs_()
+        yield self.of_sign
+        power.copy_(m).abs_()
+        yield self.of_power
+        power.mul_(m)
+        yield self.of_power
+        power.abs_()
+        yield self.of_power
 
 
 # -- model -------------------------------------------------------------------------------------------------------------
 
 
-class Model(NamedTuple):
+class SvmModel(NamedTuple):
     """The trained regression: support vectors (N, 36), their weights, and the range of each feature (2, 36)."""
 
     vectors: torch.Tensor
@@ -269,7 +287,7 @@ def score(features: torch.Tensor) -> torch.Tensor:
 
 
 @functools.lru_cache(8)
-def _model(device: torch.device) -> Model:
+def _model(device: torch.device) -> SvmModel:
     import torch
 
     def read(name: str) -> str:
@@ -286,7 +304,7 @@ def _model(device: torch.device) -> Model:
         for pattern, text in ((r"alpha: \[([^]]*)\]", decision), (r"rho: (\S+)", decision), (r"gamma: (\S+)", svm))
     )
     low, high = numbers(re.findall(r"data: \[([^]]*)\]", read(models.BRISQUE_RANGE))[0]).view(2, 36)
-    return Model(
+    return SvmModel(
         numbers(" ".join(re.findall(r"- \[([^]]*)\]", vectors))).view(-1, 36),
         numbers(alpha),
         float(rho),

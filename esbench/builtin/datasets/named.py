@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from esbench import images
+from esbench import disk, images
 from esbench.builtin.datasets.remote import checksums, compare, fetch, lying, remotes
 from esbench.cache import cache, fetches
-from esbench.errors import Missing, NameUnknown
+from esbench.errors import Missing, NameUnknown, Unavailable
 from esbench.pictures import Bytes
 
 
@@ -102,10 +102,16 @@ def find(name: str) -> Folder | None:
     """Return a public data set from where it lies, or None; nothing is fetched.
 
     A folder in ESBENCH_DATA is its owner's, and may have some of the pictures only; in the cache all must be there.
+
+    Raises:
+        Unavailable: the folder in ESBENCH_DATA cannot be read.
     """
     data, kind = os.environ.get("ESBENCH_DATA"), KINDS.get(name, Folder)
-    if data and lying(place := Path(data, PLACES.get(name, name))):
-        return kind(place)
+    try:
+        if data and lying(place := Path(data, PLACES.get(name, name))):
+            return kind(place)
+    except OSError as error:
+        raise Unavailable(f"The folder in ESBENCH_DATA cannot be read: {disk.reason(error)}.") from error
     place = cache("data", name)
     return None if remotes()[name].missing(place) else kind(place)
 

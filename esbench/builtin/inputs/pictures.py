@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from esbench.errors import UsageError
 from esbench.kinds import Place, Task
-from esbench.observation import Observation
+from esbench.observation import Observation, seen
 from esbench.pictures import Floats, Pictures
 
 
@@ -42,11 +42,11 @@ class Guide:
 
 
 def observed(observation: Observation) -> Floats:
-    """Return the observation, 0 where it is not known."""
-    if observation.known is None:
+    """Return the observation, 0 where it is not known or held out: what is held out must not be seen by the network."""
+    if observation.known is None and observation.holdout is None:
         return observation.y
-    known: Any = observation.known if observation.known.ndim == 3 else observation.known[..., None]
-    picture: Floats = observation.y * known
+    kept: Any = seen(observation.known, observation.holdout)
+    picture: Floats = observation.y * (kept if kept.ndim == 3 else kept[..., None])
     return picture
 
 

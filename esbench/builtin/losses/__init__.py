@@ -4,12 +4,53 @@ from __future__ import annotations
 
 from esbench.records import LossInfo
 
+_JO = "Jo, Chun and Choi, Rethinking Deep Image Prior for Denoising, ICCV 2021"
+
 INFOS = [
     LossInfo(
         name="mse",
         summary="the mean squared error to the observation, or the task's own distance to it",
         target="esbench.builtin.losses.mse:mse",
         reference="Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, CVPR 2018",
+        captured=True,
+    ),
+    LossInfo(
+        name="sure",
+        summary="Stein's unbiased estimate of the squared error, for Gaussian noise",
+        target="esbench.builtin.losses.sure:sure",
+        reference="Metzler et al., Unsupervised learning with Stein's unbiased risk estimator, 2018",
+        needs=("observation", "sigma"),
+        input="observation",
+        perturbation=0,
+        learning_rate=0.001,
+    ),
+    LossInfo(
+        name="df-ste",
+        summary="Stein's estimate with more noise added to the input at each step",
+        target="esbench.builtin.losses.df_ste:df_ste",
+        reference=_JO,
+        needs=("observation", "sigma"),
+        network="s2s",
+        input="observation",
+        learning_rate=0.003,
+        perturbation=0,
+    ),
+    LossInfo(
+        name="pure",
+        summary="the Poisson unbiased estimate of the squared error, for shot noise",
+        target="esbench.builtin.losses.pure:pure",
+        reference=f"Luisier, Blu and Unser, IEEE TIP 2011; {_JO}",
+        needs=("observation", "gain"),
+        input="observation",
+        perturbation=0,
+        learning_rate=0.001,
+    ),
+    LossInfo(
+        name="poisson",
+        summary="the negative log-likelihood of shot noise",
+        target="esbench.builtin.losses.poisson:poisson",
+        reference="Poisson, Recherches sur la probabilité des jugements, 1837",
+        needs=("gain",),
         captured=True,
     ),
     LossInfo(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esbench.report.tables import Table
+from esbench.bench.levels import counted, is_reference, spread
+from esbench.tables import Table
 
 #: Of the tables in a notebook.
 STYLE = (
@@ -26,9 +26,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
 
 def notebook(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the same tables as a piece of HTML that needs nothing else, for a notebook."""
-    tables = [f"<p>{html.escape(heading)}</p>\n{table.html()}" for heading, table in summary(rows)]
-    name = f"<p><b>{html.escape(name)}</b>{'' if rows else ': no unit is done yet'}</p>"
-    return "\n".join(['<div class="esbench">', f"<style>{STYLE}</style>", name, *tables, "</div>"])
+    from esbench.templating import render
+
+    return str(render("notebook.html", name=name, style=STYLE, tables=summary(rows)))
 
 
 #: measure of a comparison -> its line, and how its numbers are written.
@@ -86,12 +86,14 @@ def _heading(rows: Sequence[Mapping[str, Any]]) -> str:
     what = f"{first['dataset']}, {task}{_noise(first)}, {_count(len(units), 'unit')}"
     if any(row["peak_step"] is None for row in units.values()):
         return f"{what}, ended early (--live): peak, last and gap are not known"
-    peak = _mean([row["peak_db"] for row in units.values()])
-    last = _mean([row["last_db"] for row in units.values()])
+    peak = _mean([row["peak_db"] for row in units.values()], len(units))
+    last = _mean([row["last_db"] for row in units.values()], len(units))
     where = f" at step {first['peak_step']}" if len(units) == 1 else ""
     text = f"{what}: peak {peak} dB{where}, last step {last} dB"
     if _scored(rows):
-        score, baseline = (_mean([row[key] for row in units.values()]) for key in ("score_peak_db", "baseline_db"))
+        score, baseline = (
+            _mean([row[key] for row in units.values()], len(units)) for key in ("score_peak_db", "baseline_db")
+        )
         text += f"; score: peak {score} dB, without optimisation {baseline} dB"
     return text
 
@@ -111,37 +113,43 @@ def _criteria(rows: Sequence[Mapping[str, Any]]) -> Table:
     by_criterion: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_criterion.setdefault(row["criterion"], []).append(row)
-    scored = _scored(rows)
-    scores = ("score at stop (dB)", "score gap (dB)") if scored else ()
+    n = len({row["unit"] for row in rows})
+    scores = {"score at stop (dB)": max, "score gap (dB)": min} if _scored(rows) else {}
     head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", *scores, "steps saved", "ms a step")
-    table = Table(head, [(name, *_line(group, scored)) for name, group in by_criterion.items()])
-    if len(by_criterion) == 1:  # the best of one is none
+    table = Table(head, [(name, *_line(group, n, scored=bool(scores))) for name, group in by_criterion.items()])
+    whole = [i for i, (name, group) in enumerate(by_criterion.items()) if _compared(name, group, n)]
+    if len(whole) < 2:  # the best of one is none
         return table
-    for name, best in (("PSNR at stop (dB)", max), ("gap to peak (dB)", min), *zip(scores, (max, min), strict=False)):
-        table = table.best(name, best)
+    for name, best in ({"PSNR at stop (dB)": max, "gap to peak (dB)": min} | scores).items():
+        table = table.best(name, best, whole)
     return table
 
 
-def _line(rows: list[Mapping[str, Any]], scored: bool) -> tuple[str, ...]:
+def _compared(name: str, rows: list[Mapping[str, Any]], of: int) -> bool:
+    """Whether a criterion can be the best: it has all the numbers, stopped somewhere, and is no reference."""
+    known = sum(row["psnr_db"] is not None for row in rows)
+    return known == of and not all(row["fallback"] for row in rows) and not is_reference(name)
+
+
+def _line(rows: list[Mapping[str, Any]], of: int, *, scored: bool) -> tuple[str, ...]:
+    """Return the cells of a criterion; one that lacks units says so at each number."""
+    n = len(rows)
     never = sum(row["fallback"] for row in rows)
     stop = f"{statistics.median(row['stop_step'] for row in rows):g}"
     if never:
         stop += " (never stopped)" if never == len(rows) else f" ({never} never stopped)"
     saved = statistics.mean(1 - row["steps_run"] / row["iterations"] for row in rows)
     return (
-        stop,
-        _mean([row["psnr_db"] for row in rows]),
-        _mean([row["gap_db"] for row in rows]),
-        *(_mean([row[key] for row in rows]) for key in ("score_db", "score_gap_db") if scored),
+        stop if n == of else f"{stop} ({n}/{of})",
+        _mean([row["psnr_db"] for row in rows], of),
+        _mean([row["gap_db"] for row in rows], of),
+        *(_mean([row[key] for row in rows], of) for key in ("score_db", "score_gap_db") if scored),
         f"{100 * saved:.0f} %",
         f"{statistics.mean(row['criterion_ms_per_step'] for row in rows):.2f}",
     )
 
 
-def _mean(values: list[float | None]) -> str:
-    """Return mean and standard deviation in words; a dash where one of them is not a number."""
+def _mean(values: list[float | None], of: int) -> str:
+    """Return mean ± standard deviation of the known values, and of how many of how many; a dash if there are none."""
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return "-"
-    mean = f"{statistics.mean(known):.2f}"
-    return mean if len(known) == 1 else f"{mean} ± {statistics.pstdev(known):.2f}"
+    return counted(spread(known), len(known), of) if known else "-"

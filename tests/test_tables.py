@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esbench.report.tables import Table
+from esbench.tables import Table
 
 TABLE = Table(
     ("criterion", "PSNR ± std", "gap"),
@@ -66,9 +66,9 @@ def test_latex_is_a_tabular_of_booktabs_with_a_true_minus():
         "\\toprule\n"
         "criterion & PSNR $\\pm$ std & gap \\\\\n"
         "\\midrule\n"
-        "cifs-jpeg{[}lam=5] & 28.80 $\\pm$ 1.95 & \\textbf{$-$0.5} \\\\\n"
-        "a\\textbar{}b\\_c{*} & 28.80 $\\pm$ 2.10 & - \\\\\n"
-        "peak & 30.10 $\\pm$ 1.00 & 1.25 \\\\\n"
+        "cifs-jpeg{[}lam=5] & 28.80 {\\scriptsize $\\pm$ 1.95} & \\textbf{$-$0.5} \\\\\n"
+        "a\\textbar{}b\\_c{*} & 28.80 {\\scriptsize $\\pm$ 2.10} & - \\\\\n"
+        "peak & 30.10 {\\scriptsize $\\pm$ 1.00} & 1.25 \\\\\n"
         "\\bottomrule\n"
         "\\end{tabular}"
     )
@@ -79,6 +79,12 @@ def test_what_latex_would_take_for_more_is_a_character():
     assert latex == (
         r"\textbackslash{}input\{a\} \$1 \& \#2 \% \_ \textasciicircum{} \textasciitilde{} $<$b$>$ {[}c] d{*} \\"
     )
+
+
+def test_a_line_break_in_a_head_is_one_in_latex_and_a_space_elsewhere():
+    table = Table(("a", "gaussian 25\n(n=2)"), [("x", 1)])
+    assert table.latex().splitlines()[2] == r"a & \shortstack[r]{gaussian 25 \\ (n=2)} \\"
+    assert table.markdown().splitlines()[0] == "| a | gaussian 25 (n=2) |"
 
 
 def test_csv_has_all_digits_and_nothing_for_nothing():
@@ -121,7 +127,7 @@ def test_whatever_the_cells_hold_they_stay_in_their_places(rows):
     assert list(csv.reader(io.StringIO(table.csv(), newline=""))) == [["a|b", "<i>"], *map(list, rows)]
     assert all(len(re.findall(r"(?<!\\)&", line)) == 1 for line in table.latex().splitlines()[4:-2])
     page = Cells()
-    page.feed(table.html())
+    page.feed(str(table.html()))
     assert page.rows == [["a|b", "<i>"], *map(list, rows)]
     assert page.tags == {"table", "thead", "tbody", "tr", "th"} | ({"td"} if rows else set())
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+from esbench.printable import printable
 
 #: What LaTeX takes for more than a character.
 LATEX = {
@@ -30,6 +35,7 @@ LATEX = {
     "*": r"{*}",
     "±": r"$\pm$",
     "…": r"\ldots{}",
+    "†": r"$\dagger$",
     "λ": r"$\lambda$",
     "σ": r"$\sigma$",
 }
@@ -40,7 +46,7 @@ class Table:
     """Columns with a head, cells as they are shown or numbers.
 
     Attributes:
-        head: the names of the columns.
+        head: the names of the columns; in LaTeX one with a line break is broken there.
         rows: the cells; None is shown as a dash.
         bold: which of them, as (row, column), are in bold where that can be shown.
     """
@@ -70,9 +76,11 @@ class Table:
 
     def text(self) -> str:
         """Return aligned columns; columns of numbers are set to the right."""
-        cells, right = self._cells(), self._right()
-        widths = [max(map(len, column)) for column in zip(self.head, *cells, strict=True)]
-        lines = [self.head, tuple("-" * width for width in widths), *cells]
+        # a name may hold a new line, or what controls a terminal
+        head, *cells = ([printable(cell) for cell in line] for line in (self.head, *self._cells()))
+        right = self._right()
+        widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+        lines = [head, ["-" * width for width in widths], *cells]
         return "\n".join(
             "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
             for line in lines
@@ -86,28 +94,32 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self) -> str:
-        r"""Return a `tabular`, for `\usepackage{booktabs}`."""
+        r"""Return a `tabular`, for `\usepackage{booktabs}`; what follows the mean in a cell is small."""
         right = self._right()
-        cells = [[_latex(cell, r) for cell, r in zip(row, right, strict=True)] for row in self._cells()]
-        head, *rows = (
-            f"{' & '.join(line)} \\\\"
-            for line in [[_latex(name) for name in self.head], *self._marked(cells, r"\textbf{{{}}}")]
-        )
+        names = [_stacked(name, r) for name, r in zip(self.head, right, strict=True)]
+        cells = [[_shrunk(cell, r) for cell, r in zip(row, right, strict=True)] for row in self._cells()]
+        head, *rows = (f"{' & '.join(line)} \\\\" for line in [names, *self._marked(cells, r"\textbf{{{}}}")])
         columns = "".join("r" if r else "l" for r in right)
         begin, end = f"\\begin{{tabular}}{{{columns}}}", "\\end{tabular}"
         return "\n".join([begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end])
 
-    def html(self) -> str:
-        """Return a `<table>`; a row is named by its first cell, cells of columns of numbers have the class `number`."""
-        kinds = [' class="number"' if right else "" for right in self._right()]
-        names = [f'<th scope="col"{k}>{html.escape(name)}</th>' for k, name in zip(kinds, self.head, strict=True)]
-        head = f"<tr>{''.join(names)}</tr>"
-        tags = ['th scope="row"', *("td" for _ in kinds[1:])]
+    def html(self, caption: str = "", keys: Mapping[str, str] = MappingProxyType({})) -> Markup:
+        """Return a `<table>`; a row is named by its first cell, cells of columns of numbers have the class `number`.
+
+        What follows the mean in a cell, as in `27.34 ± 2.10 (22/24)`, is small: a narrow page has it below the mean.
+
+        Args:
+            caption: above the table.
+            keys: markup that stands before the name of a row, by that name.
+        """
+        from esbench.templating import render
+
+        right = self._right()
         rows = [
-            f"<tr>{''.join(f'<{t}{k}>{c}</{t[:2]}>' for t, k, c in zip(tags, kinds, row, strict=True))}</tr>"
-            for row in self._marked([[html.escape(cell) for cell in row] for row in self._cells()], "<b>{}</b>")
+            [(*_parts(cell, right[i]), (r, i) in self.bold) for i, cell in enumerate(row)]
+            for r, row in enumerate(self._cells())
         ]
-        return "\n".join(["<table>", "<thead>", head, "</thead>", "<tbody>", *rows, "</tbody>", "</table>"])
+        return render("table.html", head=self.head, right=right, rows=rows, caption=caption, keys=keys)
 
     def csv(self) -> str:
         """Return comma-separated values; numbers with all their digits, None as nothing."""
@@ -129,6 +141,16 @@ class Table:
         ]
 
 
+def markdown(tables: Iterable[tuple[str, Table]]) -> str:
+    """Return tables for Markdown, each under its title."""
+    return "\n\n".join(f"**{_markdown(title)}**\n\n{table.markdown()}" for title, table in tables)
+
+
+def latex(tables: Iterable[tuple[str, Table]]) -> str:
+    """Return tables for LaTeX, each under its title in a comment."""
+    return "\n\n".join(f"% {' '.join(title.split())}\n{table.latex()}" for title, table in tables)
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
@@ -145,8 +167,29 @@ def _number(cell: str) -> float | None:
     return float(found[0]) if found else None
 
 
+def _parts(cell: str, right: bool) -> tuple[str, str]:
+    """Return the mean of a cell of numbers, and what follows it."""
+    mean, space, rest = cell.partition(" ")
+    return (mean, space + rest) if right and rest[:1] in ("±", "(") else (cell, "")
+
+
 def _markdown(cell: str) -> str:
     return re.sub(r"([\\|*_`<])", r"\\\1", " ".join(cell.split()))
+
+
+def _stacked(name: str, right: bool) -> str:
+    """Return a name in as many lines as it has."""
+    first, *others = (_latex(line) for line in name.split("\n"))
+    if not others:
+        return first
+    lines = r" \\ ".join([first, *others])
+    return rf"\shortstack[{'r' if right else 'l'}]{{{lines}}}"
+
+
+def _shrunk(cell: str, numeric: bool) -> str:
+    """Return a cell with what follows the mean in small letters."""
+    mean, rest = _parts(cell, numeric)
+    return _latex(mean, numeric) + (rf" {{\scriptsize {_latex(rest)}}}" if rest else "")
 
 
 def _latex(cell: str, numeric: bool = False) -> str:

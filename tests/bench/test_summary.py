@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from esbench.report.summary import notebook, summary
+from esbench.bench.summary import notebook, summary
 
 
 def row(**change) -> dict:
@@ -66,15 +66,23 @@ def test_an_empty_run_has_no_table():
     assert summary([]) == []
 
 
-def test_an_output_that_was_lost_has_no_mean():
-    ((heading, table),) = summary([row(psnr_db=None, gap_db=None, last_db=None), row(unit="v")])
-    assert heading.endswith("2 units: peak 29.00 ± 0.00 dB, last step - dB")
+def test_a_number_that_not_all_units_have_says_how_many_do():
+    lost = row(psnr_db=None, gap_db=None, last_db=None)
+    ((heading, table),) = summary([lost, row(unit="v"), row(unit="v", criterion="emv", psnr_db=29.0, gap_db=0.0)])
+    assert heading.endswith("2 units: peak 29.00 ± 0.00 dB, last step 22.00 (1/2) dB")
+    assert table.rows[0][2:4] == ("28.00 (1/2)", "1.00 (1/2)")
+    assert table.rows[1][1:4] == ("400 (1/2)", "29.00 (1/2)", "0.00 (1/2)")
+    assert table.bold == frozenset()
+    ((_, table),) = summary([lost])
     assert table.rows[0][2:4] == ("-", "-")
 
 
 def test_the_best_of_several_criteria_is_marked_and_of_one_it_is_not():
     ((_, table),) = summary([row(), row(criterion="emv", psnr_db=27.0, gap_db=2.0)])
     assert table.bold == {(0, 2), (0, 3)}
+    rows = [row(), row(criterion="emv", psnr_db=27.0, gap_db=2.0)]
+    rows += [row(criterion=name, psnr_db=29.0, gap_db=0.0, fallback=True) for name in ("last", "never")]
+    assert summary(rows)[0][1].bold == {(0, 2), (0, 3)}
     assert summary([row()])[0][1].bold == frozenset()
 
 

@@ -1,0 +1,257 @@
+"""Attacks on run folders and plugins: `python -m benchmarks.attack_runs corruptions|plugins|kills`.
+
+Every file of a run is cut, emptied, swapped with another unit's, replaced by JSON of another shape or by a folder, and
+`status`, `export`, `replay` and `run`, then `run --retry-failed`, must tell it in a sentence and end with the table of
+an undisturbed run. A plugin does at its import what it should not, and no later command may mind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import functools
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from esbench.bench import driver
+from esbench.bench.config import Config
+from esbench.bench.results import Results
+from esbench.bench.store import Run, status
+from esbench.cli import cli
+from esbench.errors import EsbenchError
+from esbench.images import write
+
+JSON = ("[]", "null", "{}", '"x"', "5", "NaN", "1e999", "[" * 9999, '{"a":' * 9999, "{", '{"plan": ["../.."]}')
+
+#: What a plugin does at import.
+IMPORTS = {
+    "os._exit(3)": "import os; os._exit(3)",
+    "os._exit(0)": "import os; os._exit(0)",
+    "os.abort()": "import os; os.abort()",
+    "SIGKILL": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "SIGSEGV": "import ctypes; ctypes.string_at(0)",
+    "sys.exit": "import sys; sys.exit('no')",
+    "KeyboardInterrupt": "raise KeyboardInterrupt",
+    "GeneratorExit": "raise GeneratorExit",
+    "BaseException": "raise BaseException",
+    "MemoryError": "raise MemoryError",
+    "recursion": "def f(): f()\nf()",
+    "__str__ raises": "class E(Exception):\n def __str__(self): raise ValueError\nraise E",
+    "__str__ exits": "class E(Exception):\n def __str__(self): raise SystemExit\nraise E",
+    "lone surrogate": "raise ValueError('\\udc80')",
+    "terminal escapes": "raise ValueError('\\x1b[2J')",
+    "syntax": "def",
+    "print": "print('lost')",
+    "os.write": "import os; os.write(1, b'lost')",
+    "subprocess": "import os; os.system('echo lost')",
+    "atexit": "import atexit; atexit.register(print, 'lost')",
+    "atexit subprocess": "import atexit, os; atexit.register(os.system, 'echo lost')",
+    "closed output": "import os; os.close(1)",
+}
+
+
+def config(place: Path) -> Config:
+    (place / "pictures").mkdir()
+    for i, name in enumerate("ab"):
+        image = np.random.default_rng(i).integers(0, 256, (24, 28, 3), np.uint8)
+        write(place / "pictures" / f"{name}.png", image)
+    return Config(
+        dataset=str(place / "pictures"),
+        criterion=("emv", "loss"),
+        network="skip[channels=4,scales=2]",
+        iterations=8,
+        patience=3,
+        device="cpu",
+    )
+
+
+def table(out: Path) -> list[dict]:
+    return [{k: v for k, v in row.items() if not k.endswith("ms_per_step")} for row in Results(out).table()]
+
+
+def run(asked: Config, out: Path) -> None:
+    driver.run(asked, out, driver.plan(asked, out), lambda event: None)
+
+
+def corruptions_of(whole: Path) -> Iterator[tuple[str, Path, Callable[[Path], object]]]:
+    """Give kind, file and what spoils that file in a copy of a run, for every file of it."""
+    units = sorted((whole / "units").iterdir())
+    for file in sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file() and "lock" not in p.name):
+        data = (whole / file).read_bytes()
+        for share in (0.0, 0.1, 0.5, 0.9, 0.99):
+            yield "cut", file, functools.partial(Path.write_bytes, data=data[: int(share * len(data))])
+        for seed in range(4):
+            spoiled = bytearray(data)
+            spoiled[random.Random(seed).randrange(len(data))] ^= 1 << seed
+            yield "bit", file, functools.partial(Path.write_bytes, data=bytes(spoiled))
+        yield "gone", file, Path.unlink
+        yield "folder", file, _folder
+        if file.parts[0] == "units":
+            other = next(unit for unit in units if unit.name != file.parts[1]) / Path(*file.parts[2:])
+            yield "swapped", file, functools.partial(shutil.copy, other)
+        if file.suffix == ".json":
+            for text in JSON:
+                yield "json", file, functools.partial(Path.write_text, data=text)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    (path / "x").mkdir(parents=True)
+
+
+def corruptions(arguments: argparse.Namespace) -> None:
+    """Spoil one thing at a time and count what comes of it."""
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+        place = Path(folder)
+        asked = config(place)
+        run(asked, place / "whole")
+        good = table(place / "whole")
+        sys.stdout, screen = nowhere, sys.stdout
+        sys.stderr = nowhere
+        cases = list(corruptions_of(place / "whole"))
+        for i, (kind, file, spoil) in enumerate(cases[:: arguments.every]):
+            out = place / f"r{i}"
+            shutil.copytree(place / "whole", out)
+            spoil(out / file)
+            said, traceback = [], False
+            for command in (["status"], ["export", "--format", "csv"], ["replay", "--patience", "1"]):
+                try:
+                    cli.main([command[0], str(out), *command[1:]], standalone_mode=False)
+                except EsbenchError as error:
+                    said.append(str(error))
+                except Exception as error:
+                    traceback = True
+                    print(f"{kind} {file}: {command[0]}: {type(error).__name__}: {error}", file=screen)
+            try:
+                said += [found["reason"] for found in map(status, Run(out).units()) if found["reason"]]
+                changed = table(out) != good
+            except EsbenchError:
+                changed = True
+            try:
+                run(Config(**vars(asked) | {"retry_failed": True}), out)
+                healed = table(out) == good
+            except Exception as error:
+                healed = False
+                print(f"{kind} {file}: retry: {type(error).__name__}: {error}", file=screen)
+            counts[kind]["cases"] += 1
+            counts[kind]["told"] += bool(said)
+            # a picture that is only shown may be gone or damaged; what counts is a table that changed in silence
+            counts[kind]["accepted in silence"] += changed and not said and kind != "gone"
+            counts[kind]["tracebacks"] += traceback
+            counts[kind]["healed"] += healed
+            shutil.rmtree(out)
+        sys.stdout, sys.stderr = screen, sys.__stderr__
+    heads = ("cases", "told", "accepted in silence", "tracebacks", "healed")
+    print(f"{'':10}" + "".join(f"{head:>21}" for head in heads))
+    for kind, counted in counts.items():
+        print(f"{kind:10}" + "".join(f"{counted[head]:21}" for head in heads))
+    print(f"{'all':10}" + "".join(f"{sum(c[head] for c in counts.values()):21}" for head in heads))
+
+
+def plugins(arguments: argparse.Namespace) -> None:
+    """Install a plugin with each fault, and call a command three times."""
+    counts: collections.Counter[str] = collections.Counter()
+    for name, code in IMPORTS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            info = place / "esbench_bad-1.0.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: esbench-bad\nVersion: 1.0\n")
+            (info / "entry_points.txt").write_text("[esbench]\nbad = esbench_bad\n")
+            (place / "esbench_bad.py").write_text(code + "\n")
+            environ = os.environ | {"PYTHONPATH": folder, "ESBENCH_CACHE": str(place / "cache")}
+            answers = []
+            for _ in range(3):
+                line = [sys.executable, "-P", "-m", "esbench", "plugins", "--json"]
+                answers.append(subprocess.run(line, env=environ, capture_output=True, text=True, check=False))
+            good = []
+            for answer in answers:
+                try:
+                    rows = json.loads(answer.stdout)
+                    good.append(answer.returncode == 0 and any(r["distribution"] == "esbench-bad" for r in rows))
+                except ValueError:
+                    good.append(False)
+            counts["faults"] += 1
+            counts["answered at once"] += good[0]
+            counts["ended the first command"] += not good[0]
+            counts["answered from the second command on"] += all(good[1:])
+            counts["tracebacks"] += any("Traceback" in answer.stderr for answer in answers)
+            print(f"{name:20} {['no', 'yes'][good[0]]:4} {['no', 'yes'][all(good[1:])]:4}")
+    print(dict(counts))
+
+
+def kills(arguments: argparse.Namespace) -> None:
+    """Kill the process that a plugin's criterion is measured in, at random moments, and compare the tables."""
+    random.seed(arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        site = place / "site"
+        info = site / "esbench_steps-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: esbench-steps\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[esbench]\nsteps = esbench_steps\n")
+        (site / "esbench_steps.py").write_text(
+            "import esbench, os, pathlib\n"
+            "pathlib.Path(__file__).with_name(f'pid-{os.getpid()}').touch()\n"
+            "@esbench.hookimpl\n"
+            "def esbench_criteria():\n"
+            "    return [esbench.CriterionInfo(name='steps', summary='counts', target=steps)]\n"
+            "def steps(frame):\n"
+            "    return float(abs(frame.step - 20))\n"
+        )
+        asked = config(place)
+        file = place / "config.toml"
+        same = {"criterion": ("steps", "emv"), "iterations": 120, "checkpoint_every": 0.1}
+        file.write_text(Config(**vars(asked) | same).to_toml())
+        command = [sys.executable, "-P", "-m", "esbench", "run", "--config", str(file), "-q", "--out"]
+        environ = os.environ | {"PYTHONPATH": str(site)}
+        counts: collections.Counter[str] = collections.Counter()
+        tables = []
+        for i in range(arguments.kills + 1):
+            for old in site.glob("pid-*"):
+                old.unlink()
+            out = place / f"r{i}"
+            process = subprocess.Popen([*command, str(out)], env=environ, stdout=subprocess.DEVNULL)
+            if i:  # the first one is left alone
+                while process.poll() is None and len(list(site.glob("pid-*"))) < 2:
+                    time.sleep(0.02)
+                time.sleep(random.uniform(0, 1.5))
+                for path in site.glob("pid-*"):
+                    pid = int(path.name.removeprefix("pid-"))
+                    if pid != process.pid and process.poll() is None:
+                        try:
+                            os.kill(pid, 9)
+                            counts["killed"] += 1
+                        except ProcessLookupError:
+                            pass
+            counts[f"exit code {process.wait()}"] += 1
+            sys.path.insert(0, str(site))
+            rows = [row for row in table(out) if row["criterion"] == "emv"]
+            tables.append(rows)
+            counts["the same table"] += rows == tables[0]
+        print(dict(counts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("attack", choices=("corruptions", "plugins", "kills"))
+    parser.add_argument("--every", type=int, default=1, help="only each so many-th of the corruptions")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    {"corruptions": corruptions, "plugins": plugins, "kills": kills}[arguments.attack](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Files of a run as they get onto the disk: whole or not at all, and with whose they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+import uuid
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from esbench import disk
+from esbench.errors import DataError, Missing
+
+#: Where a table says whose it is: in the footer, the key, then the value with its length before it.
+WHOSE = re.compile(rb"esbench-unit\x18[\x00-\xff]{1,2}?([A-Za-z0-9_.-]+)", re.DOTALL)
+
+#: Where a picture says whose it is.
+TEXT = re.compile(rb"tEXtesbench-unit\0([A-Za-z0-9_.-]+)\n")
+
+
+def folder(path: Path) -> None:
+    """Make a folder; a file that is in its place is moved aside."""
+    for place in (path.parent, path):
+        if not place.is_dir() and os.path.lexists(place):
+            _aside(place)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def no_folder(path: Path) -> None:
+    """Move a folder aside that is in the place of a file."""
+    if path.is_dir():
+        _aside(path)
+
+
+def _aside(path: Path) -> None:
+    path.rename(path.with_name(f"{path.name.replace('.', '-')}-aside-{uuid.uuid4().hex[:8]}"))
+
+
+def signed(png: bytes, id: str) -> bytes:
+    """Return a PNG file with a text in it that says of which unit it is, after its head of 33 bytes."""
+    content = b"tEXtesbench-unit\0" + id.encode() + b"\n"  # what follows is a checksum
+    chunk = struct.pack(">L", len(content) - 4) + content + struct.pack(">L", zlib.crc32(content))
+    return png[:33] + chunk + png[33:]
+
+
+def write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, Any], id: str) -> None:
+    """Write a table with what made it, and of which unit it is."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = {"esbench": json.dumps(made_by), "esbench-unit": id}
+    table = pa.table(dict(columns)).replace_schema_metadata(metadata)
+    with disk.replacing(path) as part:
+        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+
+
+def read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Return columns of a table (all for None), what made it, and of which unit it is, or None if it does not say.
+
+    Raises:
+        Missing: it is not there.
+        DataError: it cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        table = file.read(columns=columns, use_threads=False)  # the tables are small
+        metadata = table.schema.metadata or {}
+        made_by = json.loads(metadata.get(b"esbench", b"{}"))
+        id = metadata[b"esbench-unit"].decode() if b"esbench-unit" in metadata else None
+        if lacking := [name for name in columns or () if name not in table.column_names]:
+            raise ValueError(f"it has no column {lacking[0]!r}")
+        values = {name: table.column(name).to_numpy() for name in table.column_names}
+        if odd := [name for name, value in values.items() if value.dtype.kind not in "biuf"]:
+            raise ValueError(f"its column {odd[0]!r} is not of numbers")
+        if not isinstance(made_by, dict):
+            raise ValueError("it does not say what made it")
+    except FileNotFoundError:
+        raise Missing(f"There is no {str(path)!r}.") from None
+    except Exception as error:
+        raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
+    return values, made_by, id

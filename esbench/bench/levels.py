@@ -1,0 +1,172 @@
+"""The tables of a comparison: a line a criterion, a column a noise level."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from esbench.tables import Table
+
+Rows = Sequence[dict[str, Any]]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the cells of a comparison show.
+
+    Attributes:
+        name: of its files.
+        title: what is shown, in words.
+        of: a row of the results table to the number that is shown.
+        best: `max` or `min`, of a column's criteria.
+        beside: lines for what is no criterion, each from the row of any criterion.
+    """
+
+    name: str
+    title: str
+    of: Callable[[dict[str, Any]], float | None]
+    best: Callable[[Iterable[float]], float]
+    beside: dict[str, Callable[[dict[str, Any]], float | None]]
+
+
+#: Criteria that the others have to beat. They take part in no comparison.
+REFERENCES = ("loss", "fixed", "last")
+
+#: Noise levels of a table, so that it fits on a sheet of A4 with margins of 2.5 cm, also in LaTeX.
+COLUMNS = 4
+
+VIEWS = (
+    View(
+        "table",
+        "PSNR at the stop (dB)",
+        lambda row: row["psnr_db"],
+        max,
+        {"no early stopping": lambda row: row["last_db"], "peak": lambda row: row["peak_db"]},
+    ),
+    View(
+        "table-gap",
+        "Gap to the peak (dB)",
+        lambda row: row["gap_db"],
+        min,
+        {"no early stopping": lambda row: _minus(row["peak_db"], row["last_db"])},
+    ),
+    View(
+        "table-average",
+        "PSNR of the averaged output at the stop (dB)",
+        lambda row: row["average_psnr_db"],
+        max,
+        {"peak": lambda row: row["average_peak_db"]},
+    ),
+)
+
+
+def levels(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return the rows of each data set and noise level by their names, from low to high."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["dataset"], level(row)), []).append(row)
+    return dict(sorted(groups.items(), key=lambda item: (item[0][0], item[1][0]["sigma"] or 0)))
+
+
+def level(row: dict[str, Any]) -> str:
+    """Return the noise of a row as it is read: `gaussian 25`, `poisson[rate=12]`."""
+    return str(row["noise"]) if row["sigma"] is None else f"{row['noise']} {row['sigma']:g}"
+
+
+def criteria(rows: Rows) -> list[str]:
+    """Return the criteria in the order in which they come."""
+    return list(dict.fromkeys(row["criterion"] for row in rows))
+
+
+def units(rows: Rows) -> dict[str, dict[str, Any]]:
+    """Return one row of each unit, by its id."""
+    return {row["unit"]: row for row in rows}
+
+
+def is_reference(criterion: str) -> bool:
+    """Whether a criterion is one that the others have to beat."""
+    return criterion.partition("[")[0] in REFERENCES
+
+
+def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
+    """Return a title and a table for each data set, or for up to four of its noise levels.
+
+    A cell is mean ± standard deviation over the units of its column, the best of a column in bold. A criterion that
+    has no number for some units says for how many it has one, and is never the best: the others were measured on more.
+    Nor is a reference, or one that never stopped, which has a dagger.
+    """
+    by_dataset: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
+    for (dataset, noise), group in levels(rows).items():
+        by_dataset.setdefault(dataset, []).append((noise, group))
+    return [
+        (dataset, _part(part, criteria(rows), view))
+        for dataset, groups in by_dataset.items()
+        for part in _parts(groups, COLUMNS)
+    ]
+
+
+def _parts(groups: Sequence[_T], most: int) -> list[Sequence[_T]]:
+    """Return groups in parts of at most so many, as even as can be."""
+    size = -(-len(groups) // -(-len(groups) // most))
+    return [groups[i : i + size] for i in range(0, len(groups), size)]
+
+
+def _part(groups: Sequence[tuple[str, Rows]], names: Sequence[str], view: View) -> Table:
+    """Return the table of some noise levels."""
+    columns, bold = [], set()
+    for i, (_, group) in enumerate(groups, 1):
+        n, known = len(units(group)), _known(group, names, view)
+        stopped = {row["criterion"] for row in group if not row["fallback"]}
+        cells = [_cell(values, n) for _, values in known]
+        for j, name in enumerate(names):
+            if cells[j] is not None and name not in stopped:
+                cells[j] = f"{cells[j]}†"
+        columns.append(cells)
+        whole = [j for j, name in enumerate(names) if len(known[j][1]) == n and name in stopped]
+        whole = [j for j in whole if not is_reference(names[j])]
+        means = {j: round(statistics.fmean(known[j][1]), 2) for j in whole}
+        bold |= {(j, i) for j, mean in means.items() if len(means) > 1 and mean == view.best(means.values())}
+    head = ("criterion", *(f"{noise}\n(n={len(units(group))})" for noise, group in groups))
+    return Table(head, list(zip([*names, *view.beside], *columns, strict=True)), bold)
+
+
+def numbers(rows: Rows, view: View) -> Table:
+    """Return what the tables of a comparison show as plain numbers: a line for each cell."""
+    lines = [
+        (dataset, noise, name, len(values), statistics.fmean(values), float(np.std(values)))
+        for (dataset, noise), group in levels(rows).items()
+        for name, values in _known(group, criteria(rows), view)
+        if values
+    ]
+    return Table(("dataset", "noise", "criterion", "units", "mean_db", "std_db"), lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return mean ± standard deviation, or the one value that there is."""
+    mean = f"{statistics.fmean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values):.2f}"
+
+
+def _known(group: Rows, names: Sequence[str], view: View) -> list[tuple[str, list[float]]]:
+    """Return the name and the numbers of each cell of a column: the criteria, and what is beside them."""
+    cells = [(name, [view.of(row) for row in group if row["criterion"] == name]) for name in names]
+    cells += [(name, [of(row) for row in units(group).values()]) for name, of in view.beside.items()]
+    return [(name, [value for value in values if value is not None]) for name, values in cells]
+
+
+def _cell(values: list[float], of: int) -> str | None:
+    return counted(spread(values), len(values), of) if values else None
+
+
+def counted(text: str, n: int, of: int) -> str:
+    """Return a text with how many of how many units it is about, if not about all: `27.34 ± 2.10 (22/24)`."""
+    return text if n == of else f"{text} ({n}/{of})"
+
+
+def _minus(peak: float | None, last: float | None) -> float | None:
+    return None if peak is None or last is None else peak - last

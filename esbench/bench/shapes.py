@@ -1,0 +1,147 @@
+"""What the JSON files of a run must look like: whoever reads them afterwards need not ask.
+
+A file may be cut off, empty, somebody else's, or made to do harm. What is wrong with one is a clause of a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from esbench import disk
+from esbench.errors import DataError, Missing, UsageError
+from esbench.params import split
+
+#: Of run.json; raised when older versions can no longer read a run.
+FORMAT = 1
+
+#: The name of a unit, and of its folder: never a path.
+NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,255}")
+
+
+class Damaged(DataError):
+    """A file of a run is there and cannot be read; it can be made anew."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises:
+        DataError: it is not one: the file is damaged, or not ours.
+        FileNotFoundError: it is not there.
+    """
+    try:
+        disk.regular(path)
+        text = path.read_bytes().decode()
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be shown to anybody
+    except Missing:
+        raise FileNotFoundError(path) from None
+    except DataError as error:
+        raise Damaged(str(error)) from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise Damaged(f"{str(path)!r} cannot be read: {error}.") from error
+    if not isinstance(value, dict):
+        raise Damaged(f"{str(path)!r} cannot be read: it must hold an object, not a {type(value).__name__}.")
+    return value
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+def record_fault(record: dict[str, Any]) -> str:
+    """Return what is wrong with the record of a run, or an empty string."""
+    if record.get("format") is not FORMAT:
+        return "it has no format"
+    plan, commands, stamp = record.get("plan"), record.get("commands"), record.get("stamp")
+    if not isinstance(plan, list) or not all(isinstance(id, str) and NAME.fullmatch(id) for id in plan):
+        return "its plan must be a list of names of units"
+    if not isinstance(commands, list) or not all(isinstance(command, dict) for command in commands):
+        return "its commands must be a list of objects"
+    if not isinstance(stamp, dict) or not isinstance(stamp.get("packages", {}), dict):
+        return "its stamp must be an object"
+    plugins = stamp.get("plugins", [])
+    if not isinstance(plugins, list) or not all(isinstance(plugin, dict) for plugin in plugins):
+        return "the plugins of its stamp must be a list of objects"
+    return ""
+
+
+def result_fault(result: dict[str, Any]) -> str:
+    """Return what is wrong with the shape of a result, or an empty string."""
+    complete, criteria = result.get("complete"), result.get("criteria")
+    steps: Any = result.get("steps")
+    if not isinstance(complete, bool):
+        return "complete must be true or false"
+    if not _is_count(steps) or steps == 0:
+        return "steps must be a whole number from 1"
+    for name in ("peak_db", "last_db", "average_peak_db"):
+        if name not in result or (result[name] is not None and not _is_number(result[name])):
+            return f"{name} must be a number or null"
+    if not (_is_count(result.get("peak_step")) if complete else result.get("peak_step", 0) is None):
+        return "peak_step must be a whole number if it is complete, else null"
+    if not _is_number(result.get("seconds")):
+        return "seconds must be a number"
+    if not isinstance(result.get("machine", {}), dict):
+        return "machine must be an object"
+    if not isinstance(criteria, dict):
+        return "criteria must be an object"
+    faults = (
+        f"{fault} (in {text!r})" for text, entry in criteria.items() if (fault := _entry_fault(text, entry, steps))
+    )
+    return next(faults, "")
+
+
+def _entry_fault(text: str, entry: Any, steps: int) -> str:
+    """Return what is wrong with what a result says of one criterion, or an empty string."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("failed"), str):
+        return "failed must be a text"
+    made = entry.get("made_by")
+    known = ("distribution", "distribution_version")
+    if not isinstance(made, dict) or not all(isinstance(made.get(name), str) for name in known):
+        return "made_by must be an object with the distribution and its version"
+    if not _is_count(made.get("version")) or not isinstance(entry.get("resolved"), dict):
+        return "resolved must be an object, and version a whole number"
+    if entry["failed"]:
+        return ""
+    try:
+        split(text)
+    except UsageError:
+        return "it is not the name of a criterion"
+    counts: dict[str, Any] = {name: entry.get(name) for name in ("patience", "stop_step")}
+    numbers = {name: entry[name] for name in ("ssim", "psnr_db", "average_psnr_db") if entry.get(name) is not None}
+    if "steps_run" in entry:  # results from before it was written down are decided again
+        counts["steps_run"], numbers["criterion_ms_per_step"] = entry["steps_run"], entry.get("criterion_ms_per_step")
+        if not isinstance(entry.get("fallback"), bool):
+            return "fallback must be true or false"
+        if not all(name in entry for name in ("psnr_db", "average_psnr_db")):
+            return "psnr_db and average_psnr_db are not there"
+    if "ssim" not in entry:
+        return "ssim is not there"
+    for name, value in counts.items():
+        if not _is_count(value) or (name == "stop_step" and value >= steps):
+            return f"{name} must be a whole number"
+    for name, value in numbers.items():
+        if not _is_number(value):
+            return f"{name} must be a number"
+    return ""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

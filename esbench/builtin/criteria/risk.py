@@ -1,0 +1,121 @@
+"""Unbiased estimates of the squared error as criteria, beside any loss, and the steps at which they become negative.
+
+They need the divergence of the network, which a probe measures by one random direction at each step. Without a network
+that is given the observation as it is they do not exist: the divergence is with respect to the observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from esbench.frames import Frame, Value
+from esbench.observation import Problem
+from esbench.records import Range
+
+if TYPE_CHECKING:
+    from esbench.kinds import Step
+
+
+def sure(frame: Frame, *, sigma: Annotated[float | Literal["auto"], Range(0)] = "auto") -> Value:
+    """The mean of (f(y) - y)^2, plus 2 sigma^2 div f(y) / N, minus sigma^2, with sigma on the 0-255 scale."""
+    why = _no_value(frame)
+    return Value(None, reason=why) if why else Value(recompute_sure(frame.probes, sigma=sigma))
+
+
+def recompute_sure(columns: Mapping[str, Any], *, sigma: Any) -> Any:
+    """Return the values from what the probe recorded."""
+    variance = (sigma / 255) ** 2
+    return columns["residual"] + 2 * variance * columns["divergence"] - variance
+
+
+def probe_sure(step: Step) -> dict[str, Any]:
+    """Return the mean of (f(y) - y)^2 and an estimate of div f(y) / N; nothing if there is no such thing."""
+    from esbench import divergence
+
+    if not divergence.given_itself(step):
+        return {}
+    step.z.requires_grad_()
+    return {
+        "divergence": divergence.divergence(step, divergence.gaussian(step), graph=False),
+        "residual": step.data,
+    }
+
+
+def resolve_sigma(problem: Problem, *, sigma: float | str) -> dict[str, Any]:
+    """Return the noise level as a number, if the problem has a noisy picture."""
+    return {"sigma": problem.noise_level if sigma == "auto" and problem.noisy is not None else sigma}
+
+
+def pure(frame: Frame, *, gain: Annotated[float | Literal["auto"], Range(0)] = "auto") -> Value:
+    """The mean of (f(y) - y)^2, plus 2 gain y_i df_i/dy_i, minus gain y."""
+    why = _no_value(frame)
+    return Value(None, reason=why) if why else Value(recompute_pure(frame.probes, gain=gain))
+
+
+def recompute_pure(columns: Mapping[str, Any], *, gain: Any) -> Any:
+    """Return the values from what the probe recorded."""
+    return columns["residual"] + 2 * gain * columns["divergence"] - gain * columns["brightness"]
+
+
+def probe_pure(step: Step) -> dict[str, Any]:
+    """Return the means of (f(y) - y)^2 and of y, and an estimate of that of y_i df_i/dy_i; nothing as for sure."""
+    from esbench import divergence
+
+    if not divergence.given_itself(step):
+        return {}
+    step.z.requires_grad_()
+    kept = step.observation.weight(step.x)
+    return {
+        "divergence": divergence.divergence(step, divergence.signs(step), by=step.y, graph=False),
+        "residual": step.data,
+        "brightness": step.y.mean() if kept is None else (kept * step.y).mean(),
+    }
+
+
+def resolve_gain(problem: Problem, *, gain: float | str) -> dict[str, Any]:
+    """Return the gain as a number, if the problem has a noisy picture."""
+    from esbench.noise import estimate_gain
+
+    return {"gain": estimate_gain(problem.noisy.float) if gain == "auto" and problem.noisy is not None else gain}
+
+
+class SureZero:
+    """Minus the number of steps until `sure` is negative for the first time, and 0 from there on."""
+
+    def __init__(self, *, sigma: Annotated[float | Literal["auto"], Range(0)] = "auto") -> None:
+        self._estimate: Callable[[Frame], Value] = lambda frame: sure(frame, sigma=sigma)
+        self.crossed = False
+
+    def update(self, frame: Frame) -> Value:
+        """Return the value at the next step."""
+        estimate = self._estimate(frame)
+        if estimate.value is None:
+            return estimate
+        self.crossed = self.crossed or estimate.value < 0
+        return Value(0.0 if self.crossed else -1.0 - frame.step, {"estimate": estimate.value})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs."""
+        return {"crossed": self.crossed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.crossed = state["crossed"]
+
+
+class PureZero(SureZero):
+    """Minus the number of steps until `pure` is negative for the first time, and 0 from there on."""
+
+    def __init__(self, *, gain: Annotated[float | Literal["auto"], Range(0)] = "auto") -> None:
+        super().__init__()
+        self._estimate = lambda frame: pure(frame, gain=gain)
+
+
+def _no_value(frame: Frame) -> str:
+    """Return why there is no estimate of this frame; empty if there is one."""
+    if not frame.probes:
+        return "needs a network that is given the observation as it is: --input observation, --perturbation 0"
+    if frame.average is None:
+        return "is an estimate for the output, not for an average of outputs"
+    return ""

@@ -1,0 +1,15 @@
+"""Regularisers: what is added to a loss. A kind inside the package, without a hook; records only."""
+
+from __future__ import annotations
+
+from esbench.records import RegulariserInfo
+
+INFOS = [
+    RegulariserInfo(
+        name="tv",
+        summary="total variation of the output",
+        target="esbench.builtin.regularisers.tv:tv",
+        reference="Rudin, Osher and Fatemi, Nonlinear total variation based noise removal algorithms, 1992",
+        captured=True,
+    ),
+]

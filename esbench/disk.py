@@ -1,0 +1,88 @@
+"""Files on the disk: read only where they are regular files, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from esbench.errors import DataError, Missing
+
+#: What a path can lead to besides a regular file; to open one may block for ever.
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def regular(path: str | os.PathLike[str]) -> None:
+    """Check that a path leads to a regular file, without opening it.
+
+    Raises:
+        Missing: there is no such file.
+        DataError: it is something else, or cannot be looked at.
+    """
+    name = repr(os.fspath(path))
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise Missing(f"There is no file {name}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise DataError(f"{name} cannot be read: {reason(error)}.") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{name} is {KINDS.get(stat.S_IFMT(mode), 'something else')}, not a regular file.")
+
+
+def text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a regular file.
+
+    Raises:
+        Missing: there is no such file.
+        DataError: it is something else.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is no text.
+    """
+    regular(path)
+    return Path(path).read_text(encoding="utf-8")
+
+
+def write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file, whole or not at all; what is no regular file (a pipe, a terminal) is written to as it is."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        Path(path).write_bytes(data)
+        return
+    with replacing(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
+    """Give a file to write, which takes the place of `path` at the end and is removed where an exception is raised.
+
+    A link is replaced, not followed.
+
+    Args:
+        path: the file that is to be written.
+        suffix: what the name of the other one ends in, for libraries that look at it.
+    """
+    # not made from the name: with what is added, a long one would be too long
+    part = Path(path).with_name(f".esbench.{uuid.uuid4().hex[:8]}{suffix}")
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def reason(error: Exception) -> str:
+    """Return in a clause what an exception says: one line without its full stop, and not a page."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(said.split())[:300].rstrip(".")

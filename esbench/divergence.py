@@ -1,0 +1,57 @@
+"""The divergence of the network with respect to the observation, by a random direction.
+
+Unbiased estimates of the squared error need it: as a loss, and as a criterion beside any loss.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from esbench.kinds import Step, Task
+
+
+def divergence(
+    step: Step,
+    direction: torch.Tensor,
+    *,
+    by: torch.Tensor | None = None,
+    epsilon: float | None = None,
+    graph: bool = True,
+) -> torch.Tensor:
+    """Return an estimate of the mean of w_i df_i/dz_i over the elements i that the loss sees.
+
+    Args:
+        step: its z is the observation, possibly with more noise. Without `epsilon` it requires a gradient.
+        direction: d, of the size of z: independent values of mean 0 and variance 1.
+        by: w; None for 1.
+        epsilon: of the finite difference w d (f(z + epsilon d) - f(z)) / epsilon, of which both evaluations of f have a
+            gradient; None for d J^T (w d), by a vector-Jacobian product, which has no error but that of the direction.
+        graph: whether the vector-Jacobian product is to have a gradient, by a graph of second order.
+    """
+    d = direction if by is None else by * direction
+    kept = step.observation.weight(step.x)
+    d = d if kept is None else kept * d
+    if epsilon is not None:
+        return (d * (step.f(step.z + epsilon * direction) - step.x)).mean() / epsilon
+    (turned,) = torch.autograd.grad((d * step.x).sum(), step.z, create_graph=graph)
+    return (direction * turned).mean()
+
+
+def given_itself(step: Step) -> bool:
+    """Whether the network is given the observation as it is, which is the picture and noise alone."""
+    if type(step.task).forward is not Task.forward or type(step.task).distance is not Task.distance:
+        return False
+    y, weight = step.observation.tensor("y", step.z), step.observation.weight(step.z)
+    if weight is not None:
+        y = y * (weight > 0)
+    return step.z.shape == y.shape and torch.equal(step.z, y)
+
+
+def gaussian(step: Step) -> torch.Tensor:
+    """Return a direction of standard normal values."""
+    return torch.empty_like(step.z).normal_(generator=step.generator)
+
+
+def signs(step: Step) -> torch.Tensor:
+    """Return a direction of -1 and 1, equally likely."""
+    return 2 * torch.empty_like(step.z).bernoulli_(0.5, generator=step.generator) - 1

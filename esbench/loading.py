@@ -1,0 +1,204 @@
+"""Which plugin was being loaded when a process died, so that the next one can leave it out.
+
+A plugin that calls `os._exit`, crashes or never returns while it is imported takes the command with it: there is nobody
+left to say which it was. So before each call of a plugin a process notes whose code comes next, in a file that it holds
+a lock on, and removes the file afterwards. The system releases the lock when a process dies: a file without a lock was
+left by one that died, and names the suspect. Processes at the same time have files of their own.
+
+A suspect is tried in a process of its own before it is loaded: that a command was killed from outside at that moment
+proves nothing. One that dies there too is left out, by this command and the coming ones, until its version changes or
+ESBENCH_PLUGINS names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from esbench.cache import cache
+from esbench.process import end, environ, python, told
+
+#: Seconds that a suspect may take to be loaded in a process of its own, and after which one that is being loaded by
+#: another process is a suspect.
+LIMIT = 30.0
+
+
+class Trail:
+    """The notes of one process, and what those before it left.
+
+    Args:
+        folder: where they lie; None for no notes at all.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._file: IO[str] | None = None
+        self._path = Path()
+        self._at_work: list[str] = []
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Trail:
+        """Keep one file for all notes until the end of the block."""
+        self._held += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held -= 1
+        self._close()
+
+    @contextlib.contextmanager
+    def at(self, owner: str) -> Iterator[None]:
+        """Note that an owner's code comes next; a Ctrl-C there leaves the note, as a death does."""
+        if self.folder is None:
+            yield
+            return
+        self._note([*self._at_work, owner])
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._file is not None:
+                self._file.close()
+            self._file = None  # the next note has another file, and this one has no lock
+            raise
+        finally:
+            rest = list(self._at_work)
+            rest.remove(owner)
+            if self._file is None:
+                self._at_work = rest
+            else:
+                self._note(rest)
+                self._close()
+
+    def dead(self) -> dict[str, str]:
+        """Return the owners that died when they were tried, and how."""
+        found = {}
+        for path in self._files("*.dead"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                verdict = json.loads(path.read_text(encoding="utf-8"))
+                found[str(verdict["owner"])] = str(verdict["how"])
+        return found
+
+    def suspects(self) -> set[str]:
+        """Return the owners whose code was at work when a process died, or is for longer than LIMIT."""
+        found: set[str] = set()
+        for path in self._files("*.note"):
+            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+                if _is_free(file, path):
+                    owners = set(file.read().split("\n")) - {""}
+                    if not owners:  # it died, but in nobody's code
+                        path.unlink(missing_ok=True)
+                elif time.time() - path.stat().st_mtime > LIMIT:
+                    owners = set(file.read().split("\n")) - {""}
+                else:
+                    owners = set()
+                found |= owners
+        return found
+
+    def tried(self, owner: str, how: str) -> None:
+        """Write down how an owner died when it was tried; an empty text for one that did not."""
+        if self.folder is None:
+            return
+        verdict = self.folder / f"{hashlib.sha256(owner.encode()).hexdigest()[:16]}.dead"
+        with contextlib.suppress(OSError):
+            if how:
+                part = verdict.with_suffix(f".{uuid.uuid4().hex[:8]}")
+                part.write_text(json.dumps({"owner": owner, "how": how}), encoding="utf-8")
+                part.replace(verdict)
+            else:
+                verdict.unlink(missing_ok=True)
+        for path in self._files("*.note"):
+            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+                if _is_free(file, path) and set(file.read().split("\n")) <= {"", owner}:
+                    path.unlink(missing_ok=True)
+
+    def _files(self, pattern: str) -> list[Path]:
+        try:
+            return [] if self.folder is None else sorted(self.folder.glob(pattern))
+        except OSError:
+            return []
+
+    def _note(self, at_work: list[str]) -> None:
+        with self._lock:
+            self._at_work = at_work
+            try:
+                file = self._opened()
+                file.seek(0)
+                file.truncate()
+                file.write("\n".join(at_work))
+                file.flush()
+            except OSError:  # a folder that cannot be written, or a disk without locks: no notes
+                self.folder = self._file = None
+
+    def _opened(self) -> IO[str]:
+        if self._file is None:
+            assert self.folder is not None
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            part, self._path = self.folder / f"{name}.part", self.folder / f"{name}.note"
+            self._file = open(part, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                part.replace(self._path)  # nobody sees it before it is locked
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
+        return self._file
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._file is not None and not self._held and not self._at_work:
+                self._path.unlink(missing_ok=True)  # before the lock is released
+                self._file.close()
+                self._file = None
+
+
+def trail() -> Trail:
+    """Return the notes of this environment on this machine."""
+    if os.environ.get("ESBENCH_TRIAL"):  # a suspect, tried: whoever tries it sees what becomes of it
+        return Trail(None)
+    where = f"{sys.prefix}\n{os.uname().nodename}"
+    return Trail(cache("loading", hashlib.sha256(where.encode()).hexdigest()[:16]))
+
+
+def trial(distribution: str) -> str:
+    """Run a command with one plugin in a process of its own; return how that died, or an empty text."""
+    import subprocess
+
+    process = subprocess.Popen(  # noqa: S603
+        python("esbench", "list-criteria"),
+        env=environ() | {"ESBENCH_PLUGINS": distribution, "ESBENCH_TRIAL": "1", "ESBENCH_STRICT_PLUGINS": ""},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        end(process)
+        return f"did not end within {LIMIT:g} s"
+    finally:
+        end(process)
+    # who leaves with exit code 0 before there is a list has died too
+    return told(process.returncode) if process.returncode or not said else ""
+
+
+def _is_free(file: IO[str], path: Path) -> bool:
+    """Whether the process that wrote a note has died; one that ends just now has removed it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.path.exists(path)

@@ -1,0 +1,70 @@
+"""What failed in a run, by criterion and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Done = Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One reason, and all it happened to.
+
+    Attributes:
+        criterion: empty if whole units failed.
+        maker: who made the criterion.
+        reason: why.
+        units: their ids.
+    """
+
+    criterion: str
+    maker: str
+    reason: str
+    units: tuple[str, ...]
+
+
+def grouped(failed: Sequence[tuple[str, str, str]], done: Done) -> list[Failure]:
+    """Return failures by criterion and reason: whole units first, then what happened most often.
+
+    Args:
+        failed: unit, criterion and reason of each.
+        done: the results of the units that are done, by their ids.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for unit, criterion, reason in failed:
+        groups.setdefault((criterion, reason), []).append(unit)
+    failures = [
+        Failure(criterion, maker(done[ids[0]]["criteria"][criterion]) if criterion else "", reason, tuple(ids))
+        for (criterion, reason), ids in groups.items()
+    ]
+    return sorted(failures, key=lambda failure: (failure.criterion != "", -len(failure.units)))
+
+
+def alarm(failed: Sequence[tuple[str, str, str]], done: Done, planned: int) -> str:
+    """Return in a sentence how much failed: `2 plugins failed on 54 of 324 columns.`; empty if nothing did.
+
+    A column is one criterion on one unit that is done.
+    """
+    owners = {done[unit]["criteria"][text]["made_by"]["distribution"] for unit, text, _ in failed if text}
+    texts = {text for _, text, _ in failed if text}
+    said = []
+    if whole := sum(not text for _, text, _ in failed):
+        said.append(f"{whole} of {_count(planned, 'unit')} failed")
+    if texts:
+        who = _count(len(texts), "criterion", "criteria") if "esbench" in owners else _count(len(owners), "plugin")
+        columns = _count(sum(len(result["criteria"]) for result in done.values()), "column")
+        said.append(f"{who} failed on {sum(bool(text) for _, text, _ in failed)} of {columns}")
+    return f"{'; '.join(said)}." if said else ""
+
+
+def maker(entry: dict[str, Any]) -> str:
+    """Return whose numbers a criterion's are, from its entry in the result of a unit."""
+    made = entry["made_by"]
+    return f"{made['distribution']} {made['distribution_version']} (version {made['version']})".replace("  ", " ")
+
+
+def _count(n: int, one: str, many: str = "") -> str:
+    return f"{n} {one if n == 1 else many or f'{one}s'}"

@@ -1,0 +1,55 @@
+"""Pages from templates: what a template is given is escaped, unless it was made by another template."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+
+def render(name: str, /, **values: Any) -> Markup:
+    """Return a template of `pages`, filled in."""
+    from markupsafe import Markup
+
+    return Markup(_environment().get_template(name).render(values))  # noqa: S704 - a template escapes by itself
+
+
+def page(name: str, scripts: Sequence[str], /, **values: Any) -> str:
+    """Return a whole page.
+
+    Args:
+        name: the template.
+        scripts: the files with its script. The page allows this script by its digest, and no other.
+        values: of the template.
+    """
+    from markupsafe import Markup
+
+    code = "".join(map(source, scripts))
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    script, style = Markup(code), Markup(source("page.css"))  # noqa: S704 - files of esbench
+    return str(render(name, script=script, digest=digest, style=style, **values))
+
+
+def source(name: str) -> str:
+    """Return a file of the templates as it is."""
+    return resources.files("esbench").joinpath(f"pages/{name}").read_text(encoding="utf-8")
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    return Environment(
+        loader=FunctionLoader(source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
