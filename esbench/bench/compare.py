@@ -106,7 +106,7 @@ def _paired_by(row: Row) -> tuple[Hashable, ...]:
 
 def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[dict[str, Any]]:
     """Return the records of two criteria: over all pairs and, where these have several noise levels, over each."""
-    pairs: list[Pair] = [(row, second[key]) for key, row in first.items() if key in second]
+    pairs = [(row, second[key]) for key, row in first.items() if key in second]
     if not pairs:
         return []
     levels: dict[float | None, list[Pair]] = {}
@@ -123,7 +123,7 @@ def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[di
     }
     scored = any(row["score_db"] != row["psnr_db"] for pair in pairs for row in pair)
     measures = [*MEASURES, *(SCORES if scored else ())]
-    groups = [(None, pairs), *levels.items()] if len(levels) > 1 else list(levels.items())
+    groups = [*([(None, pairs)] if len(levels) > 1 else []), *levels.items()]
     return [said | {"sigma": sigma} | difference(group, measure) for sigma, group in groups for measure in measures]
 
 

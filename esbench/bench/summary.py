@@ -113,25 +113,25 @@ def _criteria(rows: Sequence[Mapping[str, Any]]) -> Table:
     by_criterion: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_criterion.setdefault(row["criterion"], []).append(row)
-    n, scored = len({row["unit"] for row in rows}), _scored(rows)
-    scores = ("score at stop (dB)", "score gap (dB)") if scored else ()
+    n = len({row["unit"] for row in rows})
+    scores = {"score at stop (dB)": max, "score gap (dB)": min} if _scored(rows) else {}
     head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", *scores, "steps saved", "ms a step")
-    table = Table(head, [(name, *_line(group, n, scored)) for name, group in by_criterion.items()])
+    table = Table(head, [(name, *_line(group, n, scored=bool(scores))) for name, group in by_criterion.items()])
     whole = [i for i, (name, group) in enumerate(by_criterion.items()) if _compared(name, group, n)]
     if len(whole) < 2:  # the best of one is none
         return table
-    for name, best in (("PSNR at stop (dB)", max), ("gap to peak (dB)", min), *zip(scores, (max, min), strict=False)):
+    for name, best in ({"PSNR at stop (dB)": max, "gap to peak (dB)": min} | scores).items():
         table = table.best(name, best, whole)
     return table
 
 
-def _compared(name: str, rows: Sequence[Mapping[str, Any]], of: int) -> bool:
+def _compared(name: str, rows: list[Mapping[str, Any]], of: int) -> bool:
     """Whether a criterion can be the best: it has all the numbers, stopped somewhere, and is no reference."""
     known = sum(row["psnr_db"] is not None for row in rows)
     return known == of and not all(row["fallback"] for row in rows) and not is_reference(name)
 
 
-def _line(rows: Sequence[Mapping[str, Any]], of: int, scored: bool) -> tuple[str, ...]:
+def _line(rows: list[Mapping[str, Any]], of: int, *, scored: bool) -> tuple[str, ...]:
     """Return the cells of a criterion; one that lacks units says so at each number."""
     n = len(rows)
     never = sum(row["fallback"] for row in rows)

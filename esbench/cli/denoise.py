@@ -76,13 +76,17 @@ def denoise_command(
     """
     options = Options(**{key: value for key, value in flags.items() if value is not None})
     jobs = [Order(name, file, max_pixels) for name, file in zip(pictures, targets(pictures, output), strict=True)]
-    ctx.exit(carried_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
+    ctx.exit(carry_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
 
 
-def carried_out(
+def carry_out(
     jobs: Sequence[Order], options: Options, report: Path | None, *, force: bool, as_json: bool, quiet: bool
 ) -> int:
-    """Restore pictures, write and print what became of them, and return the exit code."""
+    """Restore the pictures of a command, print what became of them, and return the exit code.
+
+    Raises:
+        UsageError: something of it cannot be, before any work.
+    """
     _keep_apart(jobs, report)
     with _writable([job.file for job in jobs] + ([] if report is None else [report]), force):
         for job in jobs:

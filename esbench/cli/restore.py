@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from esbench import images, params
-from esbench.cli.denoise import Order, carried_out, targets
+from esbench.cli.denoise import Order, carry_out, targets
 from esbench.cli.options import max_pixels_option
 from esbench.cli.output import json_option
 from esbench.cli.progress import Listen
@@ -94,10 +94,10 @@ def restore_command(
     task = without_keeping(task) if denoise_known else task
     options = Options(task=task, **{key: value for key, value in flags.items() if value is not None})
     names = expanded(pictures)
-    beside = Beside(mask, mask_marks == "known", guide)
+    beside = Beside(mask, mask_marks == "known", guide, max_pixels)
     files = targets(names, output)
     jobs = [Picture(name, file, max_pixels, beside=beside) for name, file in zip(names, files, strict=True)]
-    ctx.exit(carried_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
+    ctx.exit(carry_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
 
 
 @dataclass(frozen=True)
@@ -108,22 +108,26 @@ class Beside:
         mask: a file, or a folder of files with the pictures' names.
         marks_known: whether the mask is white where pixels are known.
         guide: a file, or a folder of files with the pictures' names.
+        max_pixels: a picture of more is not read.
     """
 
     mask: Path | None
     marks_known: bool
     guide: Path | None
+    max_pixels: int = images.MAX_PIXELS
 
     def mask_of(self, name: str, photo: images.Photo) -> Any:
         """Return the mask of a picture, above half where pixels are missing; without a file its transparent pixels."""
         if self.mask is None:
             return None if photo.alpha is None else photo.alpha[..., 0] < np.iinfo(photo.alpha.dtype).max / 2
-        mask = images.read(_named(self.mask, name, "mask"))
+        mask = images.read(_named(self.mask, name, "mask"), self.max_pixels)
         return 255 - mask if self.marks_known else mask
 
     def guide_of(self, name: str) -> Any:
         """Return the guide of a picture, or None."""
-        return None if self.guide is None else images.read_photo(_named(self.guide, name, "guide")).pixels
+        return (
+            None if self.guide is None else images.read_photo(_named(self.guide, name, "guide"), self.max_pixels).pixels
+        )
 
 
 @dataclass
