@@ -142,13 +142,13 @@ class Session:
     def _look(self, step: Step) -> None:
         """Do the probes of the criteria that are measured at this step."""
         for column in self.columns:
-            if column.text not in self._probes or not column.at_work:
+            if column.text not in self._probes or not column.active:
                 continue
             assert column.criterion is not None
             if step.t % column.criterion.every == 0:
                 if column.third_party:
                     self._lanes.drain()  # one of them is at work at a time
-                with column.its_own_fault(step.t):
+                with column.contained(step.t):
                     measure = functools.partial(probed, self._probes[column.text], self.trajectory.f, step, self._seed)
                     column.probes[step.t] = column.criterion.ask(measure)
 
@@ -176,9 +176,9 @@ def _probe(column: Column) -> Any:
     """Return the probe of a column's criterion, or None."""
     component = registry().get("criterion", column.text)
     assert isinstance(component.info, CriterionInfo)
-    if component.info.probe is None or not column.at_work:
+    if component.info.probe is None or not column.active:
         return None
-    with column.its_own_fault(0):
+    with column.contained(0):
         return load(component.record, component.info.probe)
     return None
 
