@@ -1,4 +1,4 @@
-"""The files of a report: the page, the figures, the tables."""
+"""Write the files of a report: the page, the figures, the tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esbench.disk import write
 from esbench.report import embed, figures, html
 from esbench.tables import latex, markdown
 
-#: In a run of more units than this only the first has its curves in files of their own; the page has those of many.
+#: If a run has more units than this, only the curves of the first are written to files; the page has those of many.
 FEW = 4
 
 
@@ -21,7 +21,7 @@ def report(results: Results, folder: Path) -> list[Path]:
 
     Args:
         results: the run.
-        folder: where to; it is there.
+        folder: an existing folder.
     """
     rows: list[Any] = [*results.table()]
     paths = [folder / "index.html"]
