@@ -11,7 +11,7 @@ def esbench_criteria():
             name="example",
             summary="mean step between neighbouring pixels",
             target="esbench_example.criterion:example",
-            reference="to fill in: paper, equation or URL",
-            version=1,  # raise it when the numbers change: values of two versions are never mixed
+            reference="to fill in: paper, equation or address",
+            version=1,  # increase it when the numbers change: values of two versions are never mixed
         )
     ]
