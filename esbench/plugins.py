@@ -92,7 +92,7 @@ class PluginHost:
         self.plugins = [self._load(*point) for point in _built_in()]
         self.trail = loading.trail()
         allowed = _allowed(environ.get("ESBENCH_PLUGINS", ""))
-        with self.trail, theirs():
+        with self.trail, third_party():
             for name, distribution, version, load in _installed():
                 named = allowed is not None and bool({_normal(name), _normal(distribution)} & allowed)
                 if allowed is not None and not named:

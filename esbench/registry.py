@@ -111,7 +111,7 @@ class Registry:
         for kind, infos in INTERNAL.items():
             self.records[kind] = [Record(kind, info, "esbench", __version__) for info in infos]
         self._codec_owners()
-        with host.trail, theirs():
+        with host.trail, third_party():
             for kind, records in self.records.items():
                 self.records[kind] = [self._traced(record) for record in records]
 
