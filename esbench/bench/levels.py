@@ -98,7 +98,7 @@ def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
 
     A cell is mean ± standard deviation over the units of its column, the best of a column in bold. A criterion that
     has no number for some units says for how many it has one, and is never the best: the others were measured on more.
-    Nor is a reference, or one that never stopped, which has a dagger.
+    Nor is a reference, or one that not stopped, which has a dagger.
     """
     by_dataset: dict[str, list[tuple[str, list[Mapping[str, Any]]]]] = {}
     for (dataset, noise), group in levels(rows).items():
