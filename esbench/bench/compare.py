@@ -123,7 +123,9 @@ def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[di
     }
     scored = any(row["score_db"] != row["psnr_db"] for pair in pairs for row in pair)
     measures = [*MEASURES, *(SCORES if scored else ())]
-    groups = [*([(None, pairs)] if len(levels) > 1 else []), *levels.items()]
+    groups: list[tuple[float | None, list[Pair]]] = [*levels.items()]
+    if len(groups) > 1:
+        groups.insert(0, (None, [*pairs]))
     return [said | {"sigma": sigma} | difference(group, measure) for sigma, group in groups for measure in measures]
 
 
