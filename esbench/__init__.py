@@ -1,4 +1,4 @@
-"""esbench: when to stop a Deep Image Prior. Criteria, one stopping rule, and a benchmark that compares them."""
+"""esbench: decide when to stop a Deep Image Prior. Criteria, one stopping rule, and a benchmark that compares them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from esbench.stopper import Stopper
     from esbench.stopping.rule import Stop, first_stop
 
-#: public name -> the module that it is in.
+#: public name -> its module.
 _HOMES = {
     **dict.fromkeys(("CodecInfo", "CriterionInfo", "DatasetInfo", "DegradationInfo", "Range"), "records"),
     **dict.fromkeys(("Block", "Frame", "Value"), "frames"),
@@ -86,7 +86,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: `import esbench` alone costs nothing."""
+    """Import a public name on first use, so that `import esbench` is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'esbench' has no attribute {name!r}")
     import importlib

@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Python puts the current directory first, and a folder of pictures may hold a file that is called like a module.
+# Python puts the current directory first, and a folder of pictures may contain a file with the name of a module.
 if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:
     del sys.path[0]
 

@@ -1,4 +1,4 @@
-"""The exponential average of the outputs: the one of the literature, and the one that is delivered."""
+"""The exponential average of the outputs: that of the literature, and the unbiased one that is returned."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Average:
 
     Args:
         decay: of the weights.
-        unbiased: from a_{-1} = 0 instead, over the sum of the weights 1 - decay^(t + 1): without the weight that
-            a_0 = x_0 gives the first output for long. After some 400 steps of decay 0.99 the two are the same. Traces
-            record the plain one, and the unbiased one is what is delivered. It leaves out outputs that are not finite.
+        unbiased: from a_{-1} = 0 instead, divided by the sum of the weights 1 - decay^(t + 1), so that the first output
+            has no extra weight. After some 400 steps of decay 0.99 the two are the same. Traces record the plain one;
+            the unbiased one is returned to users. It skips outputs that are not finite.
     """
 
     def __init__(self, decay: float, *, unbiased: bool = False) -> None:
@@ -37,20 +37,20 @@ class Average:
 
         if self._sum is None:
             self._sum, self._weights = torch.zeros_like(x), torch.zeros((), dtype=torch.float64, device=x.device)
-        finite = x.isfinite().all()  # not looked at here: a GPU would be waited for
+        finite = x.isfinite().all()  # not evaluated here: that would wait for a GPU
         self._sum = torch.where(finite, self.decay * self._sum + (1 - self.decay) * x, self._sum)
         self._weights = torch.where(finite, self.decay * self._weights + (1 - self.decay), self._weights)
         return self.value
 
     def restore(self) -> None:
-        """Begin again if what was averaged is not finite: the optimisation goes back to an earlier state."""
+        """Restart if the average is not finite: the optimisation went back to an earlier state."""
         if self._sum is not None and not self._sum.isfinite().all():
             self._sum = self._weights = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on."""
+        """Return what `load_state_dict` needs to continue."""
         return {"sum": self._sum, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another average left off."""
+        """Continue from the state of another average."""
         self._sum, self._weights = state["sum"], state["weights"]

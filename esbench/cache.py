@@ -1,4 +1,4 @@
-"""Where esbench keeps what it did not bring along, and how it gets there."""
+"""The cache of datasets and models, and downloads into it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 from esbench import disk
 from esbench.errors import Checksum, DataError, Missing
 
-#: Seconds to wait for a connection, and for the next piece of an answer.
+#: Seconds to wait for a connection, and for the next piece of a response.
 TIMEOUT = (3, 30)
 
-#: Seconds before a transfer that broke off, or a server that is busy, is tried again.
+#: Seconds before retrying an interrupted transfer or a busy server.
 PAUSES = (0.5, 2.0)
 
-#: The longest pause that a server is granted where it names one.
+#: The longest pause that a server may request.
 PATIENCE = 30.0
 
-#: A server that could not be reached is not called again for so many seconds: its other files would wait as long.
+#: A server that could not be reached is not tried again for this many seconds: its other files would wait as long.
 REST = 10.0
 
 BUSY = (429, 500, 502, 503, 504)
@@ -33,7 +33,7 @@ _resting: dict[str, float] = {}  # server -> until when
 
 
 class Unreachable(Missing):
-    """Nobody gave a file, for reasons that are not the file's: no connection, a broken one, a busy server."""
+    """A file could not be fetched for reasons of the network: no connection, a broken one, a busy server."""
 
 
 def cache(*parts: str) -> Path:
@@ -46,7 +46,7 @@ def cache(*parts: str) -> Path:
 
 @contextlib.contextmanager
 def planning(alone: bool = True) -> Iterator[None]:
-    """Fetch nothing meanwhile: a plan does not wait for a network."""
+    """Disable fetching, because a plan must not wait for a network."""
     before = _planning.set(alone)
     try:
         yield
@@ -55,7 +55,7 @@ def planning(alone: bool = True) -> Iterator[None]:
 
 
 def fetches() -> bool:
-    """Return whether what is missing may be fetched now."""
+    """Whether missing files may be fetched now."""
     return not _planning.get()
 
 
@@ -65,20 +65,20 @@ def download(
     whole: Callable[[Path], bool],
     heard: Callable[[str], None] = lambda server: None,
 ) -> Path:
-    """Fetch a file from the first address that gives it whole, and return where it lies.
+    """Fetch a file from the first address that returns it complete, and return its path.
 
-    Whoever looks meanwhile sees all of it or nothing.
+    The file is written atomically.
 
     Args:
-        addresses: where it can be had, tried in order.
-        target: where it shall lie.
-        whole: whether a file on the disk is what was published.
-        heard: called with the name of a server that begins to answer.
+        addresses: its addresses, tried in order.
+        target: its path.
+        whole: whether a file on the disk is the published one.
+        heard: called with the name of a server that starts to respond.
 
     Raises:
         Missing: no address has it; the message is a clause with the reasons.
-        Unreachable: one might have it another time.
-        Checksum: what came is not what was published.
+        Unreachable: it may succeed at another time.
+        Checksum: the download is not the published file.
         DataError: it cannot be written.
     """
     failures: list[Missing | Checksum] = []
@@ -96,10 +96,10 @@ def download(
 
 
 def _content(address: str, server: str, heard: Callable[[str], None]) -> bytes:
-    """Return what an address answers; it is small enough for the memory.
+    """Return the content of an address, which must fit into memory.
 
     Raises:
-        Missing: nothing; the message is a clause that says why.
+        Missing: there is none; the message is a clause with the reason.
     """
     import pooch
     import requests
@@ -121,7 +121,7 @@ def _content(address: str, server: str, heard: Callable[[str], None]) -> bytes:
 
 
 def _verdict(error: Exception, server: str) -> tuple[Missing, float | None]:
-    """Return what is said of a download that failed, and after how many seconds the next may not; None for never."""
+    """Return the error of a failed download, and after how many seconds to retry; None for never."""
     import requests
     from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
@@ -136,7 +136,7 @@ def _verdict(error: Exception, server: str) -> tuple[Missing, float | None]:
     if isinstance(error, requests.exceptions.SSLError):
         return Unreachable(f"the certificate of {server} is not accepted"), None
     cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):  # there never was a connection
+    if isinstance(cause, MaxRetryError):  # no connection was made
         _resting[server] = time.monotonic() + REST
         return Unreachable(f"{server} cannot be reached"), None
     if isinstance(error, requests.ReadTimeout) or isinstance(cause, ReadTimeoutError):
@@ -145,7 +145,7 @@ def _verdict(error: Exception, server: str) -> tuple[Missing, float | None]:
 
 
 class _Ear:
-    """What pooch takes for a progress bar; it only hears that an answer has begun."""
+    """A progress bar for pooch that only reports the start of a response."""
 
     total = 0
 
@@ -163,10 +163,10 @@ class _Ear:
 
 
 def _put(content: bytes, target: Path, whole: Callable[[Path], bool], server: str) -> None:
-    """Write a file under another name, look whether it is whole, and give it its name only then.
+    """Write a file under a temporary name, verify it, and only then rename it.
 
     Raises:
-        Checksum: it is not what was published.
+        Checksum: it is not the published file.
         DataError: it cannot be written.
     """
     try:
@@ -174,7 +174,7 @@ def _put(content: bytes, target: Path, whole: Callable[[Path], bool], server: st
         with disk.replacing(target) as part:
             part.write_bytes(content)
             if not whole(part):
-                raise Checksum(f"{server} gives other bytes than were published")
+                raise Checksum(f"the file of {server} does not match the published checksum")
     except OSError as error:
         raise DataError(
             f"{str(target)!r} cannot be written: {disk.reason(error)}. Set ESBENCH_CACHE to another folder."

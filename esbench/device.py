@@ -1,4 +1,4 @@
-"""Where the optimisation happens."""
+"""The device of an optimisation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from esbench.errors import Unavailable, UsageError
 
 
 def named(device: str) -> str:
-    """Return the device of a name: cpu, cuda or cuda:N; for auto a GPU where there is one.
+    """Return the device of a name: cpu, cuda or cuda:N; for auto a GPU if there is one.
 
     Raises:
-        Unavailable: there is no such device here.
-        UsageError: nothing is called that.
+        Unavailable: the device is not available.
+        UsageError: there is no such device name.
     """
     if device == "cpu":
         return device
@@ -25,6 +25,6 @@ def named(device: str) -> str:
         return "cuda" if count else "cpu"
     if int(device.partition(":")[2] or 0) >= count:
         raise Unavailable(
-            f"There is no device {device!r}: PyTorch sees {count} CUDA device(s) here. --device cpu works."
+            f"Device {device!r} is not available: PyTorch finds {count} CUDA device(s). --device cpu works."
         )
     return device

@@ -1,4 +1,4 @@
-"""Files on the disk: read only where they are regular files, written whole or not at all."""
+"""Files on the disk: read only regular files, and write atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from esbench.errors import DataError, Missing
 
-#: What a path can lead to besides a regular file; to open one may block for ever.
+#: What a path can be besides a regular file; opening one may block forever.
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -22,11 +22,11 @@ KINDS = {
 
 
 def regular(path: str | os.PathLike[str]) -> None:
-    """Check that a path leads to a regular file, without opening it.
+    """Check that a path is a regular file, without opening it.
 
     Raises:
         Missing: there is no such file.
-        DataError: it is something else, or cannot be looked at.
+        DataError: it is something else, or cannot be accessed.
     """
     name = repr(os.fspath(path))
     try:
@@ -46,14 +46,14 @@ def text(path: str | os.PathLike[str]) -> str:
         Missing: there is no such file.
         DataError: it is something else.
         OSError: it cannot be read.
-        UnicodeDecodeError: it is no text.
+        UnicodeDecodeError: it is not text.
     """
     regular(path)
     return Path(path).read_text(encoding="utf-8")
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file, whole or not at all; what is no regular file (a pipe, a terminal) is written to as it is."""
+    """Write a file atomically; a path that is not a regular file (a pipe, a terminal) is written directly."""
     if os.path.exists(path) and not os.path.isfile(path):
         Path(path).write_bytes(data)
         return
@@ -63,15 +63,15 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
-    """Give a file to write, which takes the place of `path` at the end and is removed where an exception is raised.
+    """Yield a temporary file that replaces `path` at the end, and is removed if an exception is raised.
 
     A link is replaced, not followed.
 
     Args:
-        path: the file that is to be written.
-        suffix: what the name of the other one ends in, for libraries that look at it.
+        path: the file to write.
+        suffix: of the temporary file, for libraries that depend on it.
     """
-    # not made from the name: with what is added, a long one would be too long
+    # not derived from the name, because a long one would become too long
     part = Path(path).with_name(f".esbench.{uuid.uuid4().hex[:8]}{suffix}")
     try:
         yield part
@@ -83,6 +83,6 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
 
 
 def reason(error: Exception) -> str:
-    """Return in a clause what an exception says: one line without its full stop, and not a page."""
+    """Return the message of an exception as a short clause: one line without a full stop."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(said.split())[:300].rstrip(".")

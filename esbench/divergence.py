@@ -1,6 +1,6 @@
-"""The divergence of the network with respect to the observation, by a random direction.
+"""The divergence of the network with respect to the observation, estimated with a random direction.
 
-Unbiased estimates of the squared error need it: as a loss, and as a criterion beside any loss.
+Unbiased estimates of the squared error need it: as a loss, and as a criterion with any loss.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def divergence(
         step: its z is the observation, possibly with more noise. Without `epsilon` it requires a gradient.
         direction: d, of the size of z: independent values of mean 0 and variance 1.
         by: w; None for 1.
-        epsilon: of the finite difference w d (f(z + epsilon d) - f(z)) / epsilon, of which both evaluations of f have a
-            gradient; None for d J^T (w d), by a vector-Jacobian product, which has no error but that of the direction.
-        graph: whether the vector-Jacobian product is to have a gradient, by a graph of second order.
+        epsilon: of the finite difference w d (f(z + epsilon d) - f(z)) / epsilon, where both evaluations of f have a
+            gradient; None for d J^T (w d), by a vector-Jacobian product, whose only error is that of the direction.
+        graph: whether the vector-Jacobian product has a gradient, by a graph of second order.
     """
     d = direction if by is None else by * direction
     kept = step.observation.weight(step.x)
@@ -38,7 +38,7 @@ def divergence(
 
 
 def given_itself(step: Step) -> bool:
-    """Whether the network is given the observation as it is, which is the picture and noise alone."""
+    """Whether the input of the network is the unchanged observation, which is only the picture and noise."""
     if type(step.task).forward is not Task.forward or type(step.task).distance is not Task.distance:
         return False
     y, weight = step.observation.tensor("y", step.z), step.observation.weight(step.z)

@@ -1,22 +1,22 @@
 """The exceptions of esbench.
 
     EsbenchError                 exit code
-    ├── UsageError                   2   what was asked for cannot be
+    ├── UsageError                   2   the request is invalid
     │   ├── NameUnknown                  no component of that name
-    │   ├── ParamError                   a parameter that does not fit
-    │   └── ConfigError                  a configuration that does not fit, or not this run
-    ├── Unavailable                  3   what was named is not here: a package, a device, a file
-    │   ├── PluginError                  a plugin does not do what it promised
+    │   ├── ParamError                   an unknown parameter or an invalid value
+    │   └── ConfigError                  an invalid configuration, or that of another run
+    ├── Unavailable                  3   something named is not available: a package, a device, a file
+    │   ├── PluginError                  a plugin breaks its contract
     │   │   ├── LoadError                    it cannot be loaded
-    │   │   └── Conflict                     two plugins claim one name
+    │   │   └── Conflict                     two plugins use the same name
     │   └── DataError                    data
     │       ├── Missing                      not found
-    │       └── Checksum                     found, but other bytes than promised
-    └── UnitError                    1   one optimisation failed; the others go on
-        └── Busy                         another process is at work on it
+    │       └── Checksum                     found, but with the wrong checksum
+    └── UnitError                    1   one optimisation failed; the others continue
+        └── Busy                         another process is running it
 
 Each message is one sentence or two: what was wanted, what was given, what to do. The command line shows it without a
-traceback; every other exception is our own mistake and shows everything.
+traceback; every other exception is a bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from collections.abc import Iterable
 
 
 class EsbenchError(Exception):
-    """Whatever esbench has to say to its user."""
+    """Base class of all errors that esbench reports to the user."""
 
     exit_code = 4
 
 
 class UsageError(EsbenchError):
-    """What was asked for cannot be."""
+    """The request is invalid."""
 
     exit_code = 2
 
@@ -50,64 +50,64 @@ class NameUnknown(UsageError):
 
 
 class ParamError(UsageError):
-    """A parameter does not exist or does not fit."""
+    """A parameter does not exist, or its value is invalid."""
 
 
 class ConfigError(UsageError):
-    """A configuration does not fit together, or is not that of this run."""
+    """A configuration is inconsistent, or belongs to another run."""
 
 
 class Unavailable(EsbenchError):
-    """What was named is not here."""
+    """Something named is not available."""
 
     exit_code = 3
 
 
 class PluginError(Unavailable):
-    """A plugin does not do what it promised."""
+    """A plugin breaks its contract."""
 
 
 class LoadError(PluginError):
-    """A plugin, or what one of its records points to, cannot be loaded."""
+    """A plugin, or the target of one of its records, cannot be loaded."""
 
 
 class Conflict(PluginError):
-    """Two plugins claim one name."""
+    """Two plugins use the same name."""
 
 
 class DataError(Unavailable):
-    """Something is wrong with data."""
+    """Data is missing or damaged."""
 
 
 class Missing(DataError):
-    """Data is not where it was looked for."""
+    """Data was not found."""
 
 
 class Checksum(DataError):
-    """Data has other bytes than it should."""
+    """Data does not match its checksum."""
 
 
 class UnitError(EsbenchError):
-    """One optimisation failed; the others go on."""
+    """One optimisation failed; the others continue."""
 
     exit_code = 1
 
 
 class Busy(UnitError):
-    """Another process is at work on a unit."""
+    """Another process is running a unit."""
 
 
 def described(error: BaseException) -> str:
-    """Return what somebody else's exception is and says, in a line that can be shown."""
+    """Return the type and the text of a third-party exception as one printable line."""
     try:
         text = str(error)
-    except BaseException:  # its own text is code too
+    except BaseException:  # __str__ is third-party code too
         text = "(its text cannot be shown)"
     return shown(f"{type(error).__name__}: {text}")
 
 
 def shown(text: str) -> str:
-    """Return a text of somebody else's as one line without what a terminal or JSON cannot take."""
+    """Return a third-party text as one line, without characters that a terminal or JSON cannot represent."""
     line = " ".join(text[:2000].split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 

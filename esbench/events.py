@@ -1,4 +1,4 @@
-"""What is announced while esbench is at work; each kind of event is a class of its own."""
+"""The events of a run; each kind is a class."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something happened in a run; each kind is a class of its own."""
+    """Base class of all events."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted(Event):
-    """A run begins: its folder, how many units it asks for and how many of them are done already."""
+    """A run starts: its folder, its number of units, and how many of them are already done."""
 
     folder: str
     units: int
@@ -23,7 +23,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitStarted(Event):
-    """A unit begins, or goes on at a step that an earlier command came to."""
+    """A unit starts, or resumes at a step that an earlier command reached."""
 
     unit: str
     iterations: int
@@ -32,9 +32,9 @@ class UnitStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Event):
-    """A unit has come to a step: the PSNR of its output, if it is known, and the best step of each criterion so far.
+    """A unit reached a step: the PSNR of its output, if it is known, and the best step of each criterion so far.
 
-    `later` is how many steps may come after this unit, where that is known.
+    `later` is how many steps may follow after this unit, if that is known.
     """
 
     unit: str
@@ -48,9 +48,9 @@ class Progress(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Notice(Event):
-    """A sentence that the user should see, such as an optimisation that was set back. No `unit`: the run.
+    """A message for the user, such as that an optimisation was set back. An empty `unit` means the run.
 
-    `detail` marks what only somebody who asks for more wants to see, such as a parameter that was decided.
+    `detail` marks messages that are only shown if verbose, such as a parameter that was resolved.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Notice(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitFinished(Event):
-    """A unit is done and on the disk."""
+    """A unit is done and written to the disk."""
 
     unit: str
     seconds: float
@@ -68,7 +68,7 @@ class UnitFinished(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitFailed(Event):
-    """A unit failed; the others go on."""
+    """A unit failed; the others continue."""
 
     unit: str
     reason: str
@@ -76,7 +76,7 @@ class UnitFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitPaused(Event):
-    """A unit was left at a step, because the budget is spent or somebody asked; the same command goes on there."""
+    """A unit was paused at a step, by the budget or the user; the same command resumes it there."""
 
     unit: str
     step: int
@@ -84,7 +84,7 @@ class UnitPaused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished(Event):
-    """A run ends: how many of its units are done, how many failed, and how many are left for the same command."""
+    """A run ends: how many of its units are done, how many failed, and how many are left to run."""
 
     folder: str
     done: int

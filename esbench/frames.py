@@ -1,4 +1,4 @@
-"""What a criterion sees of a step, and what it says of it."""
+"""The input and output of a criterion: frames and values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Frame(Picture):
         step: the step, from 0.
         loss: the loss of this output, or None outside an optimisation.
         problem: the noisy picture and what is known of it.
-        average: the exponentially averaged output, itself a Frame; None where there is none.
+        average: the exponentially averaged output, itself a Frame; None if there is none.
         probes: what the criterion's probe measured of the network at this step, by name; empty without one.
     """
 
@@ -39,16 +39,16 @@ class Frame(Picture):
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive steps of one optimisation; the pictures stay on the device until somebody looks.
+    """Consecutive steps of one optimisation; the pictures stay on the device until they are used.
 
     Attributes:
         first: the step of the first frame.
         losses: the data term of each step: how far its output is from the observation.
         average_losses: that of the averaged outputs.
-        outputs: one output a step, each from before its step's update.
+        outputs: one output per step, each from before its step's update.
         averages: the exponentially averaged outputs.
         restored: the steps of this block after which the optimisation went back to an earlier state.
-        parts: what was minimised, where that is not the data term alone: `total` and the parts of the loss, by name.
+        parts: `total` and the parts of the loss, by name, if the data term is not all that was minimised.
     """
 
     first: int
@@ -69,7 +69,7 @@ class Block:
     def frames(
         self, problem: Problem, probes: Mapping[int, Mapping[str, float]] = MappingProxyType({})
     ) -> Iterator[Frame]:
-        """Give the frames in order, each with its averaged frame and what a probe measured at its step."""
+        """Yield the frames in order, each with its averaged frame and what a probe measured at its step."""
         for i, (loss, average_loss) in enumerate(zip(self.losses, self.average_losses, strict=True)):
             t = self.first + i
             average = Frame(self.averages, i, step=t, loss=average_loss, problem=problem, probes=probes.get(t))
@@ -78,11 +78,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Value:
-    """What a criterion made of a frame, when a plain float does not say it all.
+    """A criterion's value of a frame, with parts or a reason.
 
     Attributes:
-        value: the number, lower is better; None where there is none.
-        parts: what the number was made of, recorded beside it (`bytes` for CIFS).
+        value: the number, lower is better; None if there is none.
+        parts: the parts of the number, recorded with it (`bytes` for CIFS).
         reason: why there is no number.
     """
 

@@ -1,7 +1,7 @@
 """The hooks of esbench: what a plugin can add.
 
-A hook returns records, cheap to make; what a record's `target` points to is imported when it is first used. An
-implementation may leave out arguments that it does not look at.
+A hook returns records, which are cheap to make; the `target` of a record is imported on first use. An implementation
+may omit arguments that it does not use.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> Iterable[CriterionInfo]
         ```
 
     Args:
-        codecs: every codec that is installed, by name.
+        codecs: every installed codec, by name.
 
     Returns:
-        One record a criterion.
+        One record per criterion.
     """
 
 
 @hookspec
 def esbench_codecs() -> Iterable[CodecInfo]:
-    """Add codecs; each becomes a criterion `cifs-<name>` by itself.
+    """Add codecs; each also becomes a criterion `cifs-<name>`.
 
     Example:
         ```python
@@ -61,13 +61,13 @@ def esbench_codecs() -> Iterable[CodecInfo]:
         ```
 
     Returns:
-        One record a codec.
+        One record per codec.
     """
 
 
 @hookspec
 def esbench_datasets() -> Iterable[DatasetInfo]:
-    """Add data sets.
+    """Add datasets.
 
     Example:
         ```python
@@ -89,7 +89,7 @@ def esbench_datasets() -> Iterable[DatasetInfo]:
         ```
 
     Returns:
-        One record a data set.
+        One record per dataset.
     """
 
 
@@ -113,13 +113,13 @@ def esbench_degradations() -> Iterable[DegradationInfo]:
         ```
 
     Returns:
-        One record a degradation.
+        One record per degradation.
     """
 
 
 @hookspec
 def esbench_event(event: Event) -> None:
-    """Listen to what happens in a run, in the process that drives it.
+    """Listen to the events of a run, in the process that drives it.
 
     Example:
         ```python
@@ -133,5 +133,5 @@ def esbench_event(event: Event) -> None:
 
     Args:
         event: RunStarted, UnitStarted, Progress, Notice, UnitFinished, UnitFailed, UnitPaused or RunFinished; more
-            kinds may come.
+            kinds may be added.
     """

@@ -1,4 +1,4 @@
-"""Pictures from files and from other people's arrays."""
+"""Pictures from files and from users' arrays."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-#: What is looked for in a folder.
+#: The suffixes of picture files in a folder.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm")
 
-#: The formats that are looked for in a file, as Pillow names them. Of all that it knows, some start other programs
-#: (EPS: Ghostscript), and many are rare and seldom tested.
+#: The formats to read, as Pillow names them. Of its other formats, some start other programs (EPS: Ghostscript), and
+#: many are rare and seldom tested.
 READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
 
-#: The most pixels of a picture that is read where nothing else is said: cameras of 108 megapixels are below. A file of
-#: a kilobyte can claim any size, and each pixel of it takes up to 20 bytes of memory.
+#: The default limit of pixels of a picture: cameras of 108 megapixels are below. A file of a kilobyte can claim any
+#: size, and each of its pixels takes up to 20 bytes of memory.
 MAX_PIXELS = 128_000_000
 
-#: The formats in which a photo is written, by suffix, and the longest side that each can hold.
+#: The formats in which a photo can be written, by suffix, and the longest side of each.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
 
-#: What of the EXIF data goes with the pixels wherever they go: description, camera, software, date, artist, copyright.
-#: The rest of the first directory says how the old file was laid out.
+#: The EXIF tags that are kept: description, camera, software, date, artist, copyright. The other tags of the first
+#: directory describe the layout of the old file.
 KEPT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 ORIENTATION = 0x0112
 
-#: How stored pixels are turned upright, by EXIF orientation. Pillow's own way writes the EXIF data anew, which fails on
-#: what it does not expect there.
+#: How to turn stored pixels upright, by EXIF orientation. Pillow's own function rewrites the EXIF data, which fails on
+#: unexpected values.
 UPRIGHT: dict[int, Callable[[Any], Any]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -59,11 +59,11 @@ UPRIGHT: dict[int, Callable[[Any], Any]] = {
 def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Bytes:
     """Return a picture file as uint8, (H, W, 3) RGB or (H, W, 1) grey.
 
-    Turned as its EXIF orientation says; transparency is dropped, 16 bits become 8.
+    It is turned by its EXIF orientation; transparency is dropped, 16 bits become 8.
 
     Args:
         path: PNG, JPEG, TIFF, WebP, BMP, PPM or GIF, by its content.
-        max_pixels: a picture of more is refused before it is decoded.
+        max_pixels: a larger picture is rejected before it is decoded.
 
     Raises:
         Missing: there is no such file.
@@ -96,19 +96,19 @@ def size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[ImageFile]:
-    """Open a picture file; whatever a decoder raises meanwhile becomes a sentence.
+    """Open a picture file; any exception of a decoder becomes a DataError.
 
     Raises:
         Missing: there is no such file.
-        DataError: it is no picture, damaged, or too large.
+        DataError: it is not a picture, damaged, or too large.
     """
     from PIL import Image, UnidentifiedImageError
 
     name = repr(os.fspath(path))
     if os.path.isdir(path):
-        raise DataError(f"{name} is a folder: name the pictures in it.")
+        raise DataError(f"{name} is a folder: give the pictures in it.")
     regular(path)
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is looked at below, and can be raised
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked below, and can be raised
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=READ) as image:
             if image.width * image.height > max_pixels:
@@ -122,7 +122,7 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[ImageFile
     except UnidentifiedImageError:
         raise DataError(f"{name} is not a picture that can be read (by its content, not its name).") from None
     except MemoryError as error:
-        raise DataError(f"{name} cannot be read as a picture: there is not enough memory for it.") from error
+        raise DataError(f"{name} cannot be read as a picture: there is not enough memory.") from error
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise DataError(f"{name} cannot be read as a picture: {reason(error)}.") from error
     finally:
@@ -136,17 +136,17 @@ def write(path: str | os.PathLike[str], image: Bytes) -> None:
     Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path)
 
 
-# -- photos: pictures of people, of which nothing is to be lost on the way ---------------------------------------------
+# -- photos: users' pictures, of which nothing may be lost -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture file of somebody: its pixels, and what goes with them.
+    """A user's picture file: its pixels and metadata.
 
     Attributes:
         pixels: uint8 or uint16, upright; (H, W, 3) RGB or (H, W, 1) grey.
-        alpha: (H, W, 1) of the same kind, or None.
-        profile: the ICC colour profile; empty where the file has none.
+        alpha: (H, W, 1) of the same dtype, or None.
+        profile: the ICC colour profile; empty if the file has none.
         exif: description, camera, date, place and the like by EXIF tag, directories as dicts; never the orientation.
     """
 
@@ -157,15 +157,15 @@ class Photo:
 
 
 def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
-    """Return a PNG, JPEG, TIFF or WebP file with all its bits, turned as its EXIF orientation says.
+    """Return a PNG, JPEG, TIFF or WebP file with all its bits, turned by its EXIF orientation.
 
     Args:
-        path: the file; its content says what it is, not its name.
-        max_pixels: a picture of more is refused before it is decoded.
+        path: the file; its content determines the format, not its name.
+        max_pixels: a larger picture is rejected before it is decoded.
 
     Raises:
         Missing: there is no such file.
-        DataError: it is no such picture, or one of several pages, or of colours that are not grey or RGB.
+        DataError: it is not such a picture, has several pages, or colours that are not grey or RGB.
     """
     with _opened(path, max_pixels) as image:
         problem = _unfit(image)
@@ -175,10 +175,10 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
-    """Write a photo in the format of the suffix, all at once: nobody ever sees half a file.
+    """Write a photo atomically, in the format of the suffix.
 
-    PNG, TIFF and WebP without loss, JPEG at quality 95 without subsampling of the colours. 16 bits stay 16 in PNG and
-    TIFF, and are rounded to 8 in the others; see `unwritable` for what cannot be.
+    PNG, TIFF and WebP are lossless, JPEG has quality 95 without colour subsampling. 16 bits stay 16 in PNG and TIFF,
+    and are rounded to 8 in the others; see `unwritable` for the limits.
     """
     path = Path(path)
     data = ENCODERS[FORMATS[path.suffix.lower()]](photo)
@@ -200,12 +200,12 @@ def unwritable(path: str | os.PathLike[str], photo: Photo) -> str:
 
 
 def _unfit(image: ImageFile) -> str:
-    """Return why an opened file is no photo, or an empty string."""
+    """Return why an opened file is not a photo, or an empty string."""
     if image.format not in ("PNG", "JPEG", "MPO", "TIFF", "WEBP"):
         return f"is a {image.format} file: save it as PNG, JPEG, TIFF or WebP"
     pages = getattr(image, "n_frames", 1)
-    if pages > 1 and image.format != "MPO":  # the further pictures of a JPEG are previews of the first
-        return f"has {pages} pages: save the one that is meant as a file of its own"
+    if pages > 1 and image.format != "MPO":  # the other pictures of a JPEG are previews of the first
+        return f"has {pages} pages: save one of them as a separate file"
     if image.mode == "F" or (image.mode == "I" and not _deep(image)):
         return f"has {'floating-point' if image.mode == 'F' else '32-bit'} pixels: save it with 8 or 16 bits"
     if image.mode in ("CMYK", "LAB", "HSV"):
@@ -214,7 +214,7 @@ def _unfit(image: ImageFile) -> str:
 
 
 def _deep(image: ImageFile) -> bool:
-    """Whether an opened file has 16 bits a channel, of which Pillow keeps only those of grey pictures."""
+    """Whether an opened file has 16 bits per channel, which Pillow keeps only for grey pictures."""
     if image.format == "TIFF":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         return 16 in tags.get(258, ()) and set(tags.get(339, (1,))) == {1}  # unsigned
@@ -223,12 +223,12 @@ def _deep(image: ImageFile) -> bool:
 
 
 def _photo(image: ImageFile, path: Path) -> Photo:
-    """Return what an opened file holds."""
+    """Return the photo in an opened file."""
     deep = _deep(image)
     if image.format == "PNG" or not deep:
-        image.load()  # EXIF data may come last; Pillow turns a TIFF by itself here
+        image.load()  # EXIF data may come last; Pillow turns a TIFF here
     exif, profile = image.getexif(), image.info.get("icc_profile")
-    profile = profile if isinstance(profile, bytes) else b""  # a damaged TIFF may have a number there
+    profile = profile if isinstance(profile, bytes) else b""  # a damaged TIFF may have a number
     if deep:
         pixels = _decoded(image, path)
     else:
@@ -236,7 +236,7 @@ def _photo(image: ImageFile, path: Path) -> Photo:
         pixels = np.asarray(image.convert(mode if image.has_transparency_data else mode[:-1]))
     pixels = UPRIGHT.get(exif.get(ORIENTATION, 1), np.asarray)(pixels)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    n = 1 if pixels.shape[2] < 3 else 3  # what comes after them is alpha
+    n = 1 if pixels.shape[2] < 3 else 3  # the rest is alpha
     alpha = pixels[..., n:] if pixels.shape[2] > n else None
     return Photo(np.ascontiguousarray(pixels[..., :n]), alpha, profile, _kept(exif))
 
@@ -246,13 +246,13 @@ def _decoded(image: ImageFile, path: Path) -> Any:
     import imagecodecs
 
     data = path.read_bytes()
-    # with `out` a damaged file cannot have another size here than it has for Pillow
+    # `out` ensures that a damaged file has the same size as for Pillow
     if image.format == "PNG":
         channels = {0: 1, 2: 3, 4: 2, 6: 4}[data[25]] + ("transparency" in image.info)
         shape = (image.height, image.width, channels)[: 2 + (channels > 1)]
         return imagecodecs.png_decode(data, out=np.empty(shape, np.uint16))
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    h, w, channels, planes = tags[257], tags[256], tags.get(277, 1), tags.get(284) == 2  # a plane a channel
+    h, w, channels, planes = tags[257], tags[256], tags.get(277, 1), tags.get(284) == 2  # a plane per channel
     shape = (h, w) if channels == 1 else (channels, h, w) if planes else (h, w, channels)
     pixels = imagecodecs.tiff_decode(data, out=np.empty(shape, np.uint16))
     if planes and channels > 1:
@@ -261,10 +261,10 @@ def _decoded(image: ImageFile, path: Path) -> Any:
 
 
 def _kept(exif: Image.Exif) -> dict[int, Any]:
-    """Return what of the EXIF data is true of the pixels in any file."""
+    """Return the EXIF data that stays valid for the pixels in any file."""
     from PIL import ExifTags
 
-    # Pillow writes ASCII only; as bytes a text stays as it stood in the file
+    # Pillow writes only ASCII; as bytes, a text stays as it was in the file
     kept: dict[int, Any] = {tag: str(exif[tag]).encode("latin-1", "replace") for tag in KEPT if tag in exif}
     sizes = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)  # of the pixels before they were turned
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
@@ -279,10 +279,10 @@ def _kept(exif: Image.Exif) -> dict[int, Any]:
 
 
 def _can_be_kept(directory: int, tag: int, value: Any) -> bool:
-    """Whether an EXIF value can be written again; one of a damaged file must not cost the picture in the end."""
+    """Whether an EXIF value can be written again; that of a damaged file must not make writing the picture fail."""
     try:
         _exif({directory: {tag: value}})
-    except Exception:  # a text in the place of a number, and whatever else the encoder does not expect
+    except Exception:  # text instead of a number, and anything else that the encoder does not expect
         return False
     return True
 
@@ -294,7 +294,7 @@ def _channels(photo: Photo) -> Any:
 
 
 def _profile(photo: Photo, channels: int) -> bytes:
-    """Return the profile where it is one of so many channels; readers refuse a file where it is not."""
+    """Return the profile if it matches the channels, else nothing; readers reject a file with a mismatch."""
     return photo.profile if photo.profile[16:20] == (b"GRAY" if channels < 3 else b"RGB ") else b""
 
 
@@ -320,7 +320,7 @@ def _eight_bits(photo: Photo) -> Any:
 
 def _jpeg(photo: Photo) -> bytes:
     file, profile, exif = io.BytesIO(), _profile(photo, photo.pixels.shape[2]), _exif(photo.exif)
-    exif = exif if len(exif) < 65_500 else b""  # a segment of a JPEG holds no more
+    exif = exif if len(exif) < 65_500 else b""  # the limit of a JPEG segment
     _eight_bits(Photo(photo.pixels)).save(
         file, "JPEG", quality=95, subsampling=0, exif=exif, icc_profile=profile or None
     )
@@ -328,7 +328,7 @@ def _jpeg(photo: Photo) -> bytes:
 
 
 def _webp(photo: Photo) -> bytes:
-    """Return a WebP, which is always RGB; exact: with the colours under full transparency."""
+    """Return a WebP, which is always RGB; `exact` keeps the colours under full transparency."""
     file, profile = io.BytesIO(), _profile(photo, 3)
     exif = _exif(photo.exif)
     _eight_bits(photo).save(file, "WEBP", lossless=True, exact=True, exif=exif, icc_profile=profile or None)
@@ -336,7 +336,7 @@ def _webp(photo: Photo) -> bytes:
 
 
 def _png(photo: Photo) -> bytes:
-    """Return a PNG: Pillow writes 16 bits of grey only, and imagecodecs neither profile nor EXIF."""
+    """Return a PNG. Pillow writes 16 bits only for grey, and imagecodecs neither profile nor EXIF."""
     import imagecodecs
 
     data = bytes(imagecodecs.png_encode(_channels(photo)))
@@ -354,7 +354,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _tiff(photo: Photo) -> bytes:
-    """Return a TIFF of one deflated strip: Pillow writes 16 bits of grey only, and OpenCV neither profile nor EXIF."""
+    """Return a TIFF of one deflated strip. Pillow writes 16 bits only for grey, and OpenCV neither profile nor EXIF."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     pixels = _channels(photo)
@@ -367,11 +367,11 @@ def _tiff(photo: Photo) -> bytes:
     tags[258] = (8 * pixels.itemsize,) * channels
     tags[259] = 8  # deflate
     tags[262] = 2 if channels > 2 else 1  # RGB, or grey with black at zero
-    tags[273] = 0  # where the strip begins: behind the tags, as Pillow takes it
+    tags[273] = 0  # the start of the strip: Pillow puts it behind the tags
     tags[277], tags[278], tags[279] = channels, pixels.shape[0], len(strip)
     tags[284] = 1  # the channels of a pixel side by side
     if photo.alpha is not None:
-        tags[338] = 2  # not multiplied into the colours
+        tags[338] = 2  # unassociated: not premultiplied
     if profile := _profile(photo, channels):
         tags.tagtype[34675] = 7  # bytes
         tags[34675] = profile
@@ -385,22 +385,22 @@ def _tiff(photo: Photo) -> bytes:
 ENCODERS: dict[str, Callable[[Photo], bytes]] = {"PNG": _png, "JPEG": _jpeg, "TIFF": _tiff, "WEBP": _webp}
 
 
-# -- arrays of others --------------------------------------------------------------------------------------------------
+# -- arrays of users ---------------------------------------------------------------------------------------------------
 
 
-#: The floating-point types of pictures, by name; others, such as float8, lack what is needed to look at their range.
+#: The floating-point types of pictures, by name; others, such as float8, lack the functions to check their range.
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
-#: What white is, of integers.
+#: The value of white of integer types.
 TOPS = {"uint8": 255, "uint16": 65535}
 
 
 def pictures(image: Any, what: str = "image") -> Pictures:
-    """Return somebody's picture as a batch of one.
+    """Return a user's picture as a batch of one.
 
     Args:
         image: NumPy or torch, uint8 or float in [0, 1]; (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3.
-            Where both ends could be channels, NumPy is taken as (H, W, C) and torch as (C, H, W).
+            If both ends could be channels, NumPy is taken as (H, W, C) and torch as (C, H, W).
         what: its name in a message.
 
     Raises:
@@ -430,7 +430,7 @@ def pictures(image: Any, what: str = "image") -> Pictures:
 
 
 def checked(image: Any, what: str = "image") -> Pictures:
-    """Return `pictures(image)` after a look at its range.
+    """Return `pictures(image)` after checking its range.
 
     Raises:
         UsageError: floats far outside [0, 1], or NaN.
@@ -443,7 +443,7 @@ def checked(image: Any, what: str = "image") -> Pictures:
 
 
 def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats], Any]]:
-    """Return somebody's picture as (H, W, C) in [0, 1], and the way back to its kind, shape and dtype.
+    """Return a user's picture as (H, W, C) in [0, 1], and a function that restores its type, shape and dtype.
 
     Args:
         image: as for `pictures`, or uint16.
@@ -480,10 +480,10 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
 
 
 def _array(image: Any, what: str) -> tuple[Any, str, bool]:
-    """Return somebody's array as one that NumPy and torch can work with, the name of its type, whether it is a tensor.
+    """Return a user's array in a form that NumPy and torch support, the name of its type, and whether it is a tensor.
 
     Raises:
-        UsageError: it holds no values, or not all of them.
+        UsageError: values are missing.
     """
     if hasattr(image, "detach"):
         return _dense(image.detach(), what)
@@ -496,16 +496,16 @@ def _array(image: Any, what: str) -> tuple[Any, str, bool]:
     native = array.dtype.newbyteorder("=")
     if native.kind == "f" and native.itemsize > 8:  # longdouble, which torch does not have
         native = np.dtype(np.float64)
-    with np.errstate(over="ignore"):  # infinite, which is refused where the range is looked at
+    with np.errstate(over="ignore"):  # it becomes infinite, which the check of the range rejects
         array = array.astype(native, copy=False)
-    # torch takes neither negative strides nor those of a field of a record
+    # torch supports neither negative strides nor those of a field of a record
     if not array.flags.aligned or any(stride < 0 or stride % max(1, array.itemsize) for stride in array.strides):
         array = array.copy()
     return array, array.dtype.name, False
 
 
 def _dense(tensor: Any, what: str) -> tuple[Any, str, bool]:
-    """Return what `_array` does of a tensor."""
+    """Return the result of `_array` for a tensor."""
     import torch
 
     unlike = {
@@ -518,12 +518,12 @@ def _dense(tensor: Any, what: str) -> tuple[Any, str, bool]:
         raise UsageError(f"{what} must be a dense tensor with a value at each pixel, got a {kind} one.")
     if tensor.is_meta:
         raise UsageError(f"{what} must have values, got a tensor on the device 'meta'.")
-    # a negative bit is a view of a complex tensor's, which NumPy cannot have
+    # a tensor with the negative bit is a view of a complex one, which NumPy does not support
     return tensor.resolve_neg(), str(tensor.dtype).removeprefix("torch."), True
 
 
 def _channels_first(shape: tuple[int, ...], tensor: bool) -> bool:
-    """Whether a shape of three is (C, H, W); where both ends could be channels, a tensor's are the first."""
+    """Whether a shape of three is (C, H, W); if both ends could be channels, those of a tensor are the first."""
     return shape[0] in (1, 3) and (tensor or shape[-1] not in (1, 3))
 
 

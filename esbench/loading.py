@@ -1,13 +1,13 @@
-"""Which plugin was being loaded when a process died, so that the next one can leave it out.
+"""Record which plugin was being loaded when a process died, so that the next process can skip it.
 
-A plugin that calls `os._exit`, crashes or never returns while it is imported takes the command with it: there is nobody
-left to say which it was. So before each call of a plugin a process notes whose code comes next, in a file that it holds
-a lock on, and removes the file afterwards. The system releases the lock when a process dies: a file without a lock was
-left by one that died, and names the suspect. Processes at the same time have files of their own.
+A plugin that calls `os._exit`, crashes or never returns during import ends the command, which cannot report it any
+more. So before each call of a plugin, the process writes its distribution into a locked file, and removes the file
+afterwards. The system releases the lock when a process dies: a file without a lock was left by a process that died, and
+names the suspect. Concurrent processes use separate files.
 
-A suspect is tried in a process of its own before it is loaded: that a command was killed from outside at that moment
-proves nothing. One that dies there too is left out, by this command and the coming ones, until its version changes or
-ESBENCH_PLUGINS names it.
+A suspect is tested in a separate process before it is loaded, because the command may have been killed from outside at
+that moment. If it dies there too, this command and later ones skip it, until its version changes or ESBENCH_PLUGINS
+names it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from typing import IO
 from esbench.cache import cache
 from esbench.process import end, environ, python, told
 
-#: Seconds that a suspect may take to be loaded in a process of its own, and after which one that is being loaded by
-#: another process is a suspect.
+#: Seconds that a suspect may take to be loaded in a separate process, and after which a plugin that another process is
+#: loading becomes a suspect.
 LIMIT = 30.0
 
 
 class Trail:
-    """The notes of one process, and what those before it left.
+    """The notes of one process, and those that earlier ones left.
 
     Args:
-        folder: where they lie; None for no notes at all.
+        folder: of the notes; None for no notes.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -59,7 +59,7 @@ class Trail:
 
     @contextlib.contextmanager
     def at(self, owner: str) -> Iterator[None]:
-        """Note that an owner's code comes next; a Ctrl-C there leaves the note, as a death does."""
+        """Note that a distribution's code runs next; a Ctrl-C there leaves the note, as a crash does."""
         if self.folder is None:
             yield
             return
@@ -69,7 +69,7 @@ class Trail:
         except KeyboardInterrupt:
             if self._file is not None:
                 self._file.close()
-            self._file = None  # the next note has another file, and this one has no lock
+            self._file = None  # the next note uses another file, and this one has no lock
             raise
         finally:
             rest = list(self._at_work)
@@ -81,7 +81,7 @@ class Trail:
                 self._close()
 
     def dead(self) -> dict[str, str]:
-        """Return the owners that died when they were tried, and how."""
+        """Return the distributions that died when they were tested, and how."""
         found = {}
         for path in self._files("*.dead"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -90,13 +90,13 @@ class Trail:
         return found
 
     def suspects(self) -> set[str]:
-        """Return the owners whose code was at work when a process died, or is for longer than LIMIT."""
+        """Return the distributions whose code ran when a process died, or has been running for longer than LIMIT."""
         found: set[str] = set()
         for path in self._files("*.note"):
             with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
                 if _is_free(file, path):
                     owners = set(file.read().split("\n")) - {""}
-                    if not owners:  # it died, but in nobody's code
+                    if not owners:  # it died, but not in a plugin
                         path.unlink(missing_ok=True)
                 elif time.time() - path.stat().st_mtime > LIMIT:
                     owners = set(file.read().split("\n")) - {""}
@@ -106,7 +106,7 @@ class Trail:
         return found
 
     def tried(self, owner: str, how: str) -> None:
-        """Write down how an owner died when it was tried; an empty text for one that did not."""
+        """Record how a distribution died when it was tested; an empty text if it did not."""
         if self.folder is None:
             return
         verdict = self.folder / f"{hashlib.sha256(owner.encode()).hexdigest()[:16]}.dead"
@@ -137,7 +137,7 @@ class Trail:
                 file.truncate()
                 file.write("\n".join(at_work))
                 file.flush()
-            except OSError:  # a folder that cannot be written, or a disk without locks: no notes
+            except OSError:  # no notes if the folder cannot be written, or the disk has no locks
                 self.folder = self._file = None
 
     def _opened(self) -> IO[str]:
@@ -149,7 +149,7 @@ class Trail:
             self._file = open(part, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX)
-                part.replace(self._path)  # nobody sees it before it is locked
+                part.replace(self._path)  # not visible before it is locked
             except OSError:
                 part.unlink(missing_ok=True)
                 raise
@@ -165,14 +165,14 @@ class Trail:
 
 def trail() -> Trail:
     """Return the notes of this environment on this machine."""
-    if os.environ.get("ESBENCH_TRIAL"):  # a suspect, tried: whoever tries it sees what becomes of it
+    if os.environ.get("ESBENCH_TRIAL"):  # a suspect is being tested: the parent process sees the outcome
         return Trail(None)
     where = f"{sys.prefix}\n{os.uname().nodename}"
     return Trail(cache("loading", hashlib.sha256(where.encode()).hexdigest()[:16]))
 
 
 def trial(distribution: str) -> str:
-    """Run a command with one plugin in a process of its own; return how that died, or an empty text."""
+    """Run a command with one plugin in a separate process; return how that died, or an empty text."""
     import subprocess
 
     process = subprocess.Popen(  # noqa: S603
@@ -191,12 +191,12 @@ def trial(distribution: str) -> str:
         return f"did not end within {LIMIT:g} s"
     finally:
         end(process)
-    # who leaves with exit code 0 before there is a list has died too
+    # an exit with code 0 before the list is printed counts as a death
     return told(process.returncode) if process.returncode or not said else ""
 
 
 def _is_free(file: IO[str], path: Path) -> bool:
-    """Whether the process that wrote a note has died; one that ends just now has removed it."""
+    """Whether the process that wrote a note has died; one that is just ending has removed it."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

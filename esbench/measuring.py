@@ -1,4 +1,4 @@
-"""A criterion's value of one picture, and the criteria that there are."""
+"""Measure one picture with a criterion, and list the installed criteria."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from esbench.stopping.criterion import Criterion
 
 
 def measure(criterion: str, image: Any) -> float | None:
-    """Return a criterion's value of one picture, lower is better; None where it has none for one picture.
+    """Return a criterion's value of one picture, lower is better; None if it has no value of one picture.
 
     Args:
         criterion: `name` or `name[key=value]`.
@@ -42,6 +42,6 @@ def measured(component: Component, image: Any) -> tuple[Value, float]:
 
 
 def criteria() -> dict[str, Record]:
-    """Return every criterion that is installed, by name; two of the same name by `distribution:name`."""
+    """Return every installed criterion by name; two of the same name by `distribution:name`."""
     records = registry().records["criterion"]
     return {r.qualified if r.status == "conflict" else r.info.name: r for r in records}

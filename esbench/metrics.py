@@ -1,4 +1,4 @@
-"""The score of the benchmark: PSNR, and SSIM of what was stopped at."""
+"""The scores of the benchmark: PSNR, and SSIM at the stop."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 
 def psnr(image: npt.ArrayLike, clean: npt.ArrayLike) -> float:
-    """Return the PSNR in dB of two pictures in [0, 1], all elements together; infinite where they are equal."""
+    """Return the PSNR in dB of two pictures in [0, 1] over all elements; infinite if they are equal."""
     error = np.mean((np.clip(image, 0, 1).astype(np.float64) - np.asarray(clean, np.float64)) ** 2)
     return math.inf if error == 0 else float(-10 * np.log10(error))
 
 
 def finite(db: float) -> float | None:
-    """Return a number as JSON can hold it: None where it is infinite or NaN."""
+    """Return a number as a JSON value: None if it is infinite or NaN."""
     return float(db) if math.isfinite(db) else None
 
 
@@ -23,7 +23,7 @@ def ssim(image: npt.ArrayLike, clean: npt.ArrayLike) -> float:
     """Return the structural similarity of two pictures (H, W, C) in [0, 1], averaged over pixels and channels.
 
     Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004): Gaussian window of
-    11 pixels and standard deviation 1.5, only where it fits, data range 1.
+    11 pixels and standard deviation 1.5, only complete windows, data range 1.
     """
     x, y = np.clip(image, 0, 1).astype(np.float64), np.asarray(clean, np.float64)
     c1, c2 = 0.01**2, 0.03**2
@@ -33,7 +33,7 @@ def ssim(image: npt.ArrayLike, clean: npt.ArrayLike) -> float:
 
 
 def _window(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the Gaussian means of all windows that fit."""
+    """Return the Gaussian means of all complete windows."""
     g = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
     g /= g.sum()
     for axis in (0, 1):

@@ -1,7 +1,6 @@
-"""Trained models: where they are looked for, and where they come from when they are nowhere.
+"""Find and fetch trained models.
 
-None of them is ours, and none comes with esbench. A file counts only when its SHA-256 is the published one, wherever
-it is.
+None of them comes with esbench. A file is used only if its SHA-256 is the published one, wherever it is.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ class Model:
 
     Attributes:
         sha256: of its bytes.
-        url: its public home.
-        command: what brings it without that address; empty where nothing does.
-        package: an importable package that carries it, and where in it; empty where there is none.
-        file: where a system package puts it; empty where there is none.
+        url: its public address.
+        command: a command that installs it without that address; empty if there is none.
+        package: an importable package that contains it, and its path there; empty if there is none.
+        file: the path at which a system package installs it; empty if there is none.
     """
 
     sha256: str
@@ -44,7 +43,7 @@ _SKVIDEO = f"{_GITHUB}/scikit-video/scikit-video"
 
 BRISQUE_MODEL, BRISQUE_RANGE = "brisque_model_live.yml", "brisque_range_live.yml"
 NIQE_LIVE_PRIOR = "niqe_nss_parameters.mat"
-# two files of one name in scikit-video: since 1.2 the one of the official release, up to 1.1 one of its own making
+# scikit-video has two files of one name: since 1.2 that of the official release, up to 1.1 its own
 NIQE_RELEASE_PRIOR, NIQE_SKVIDEO_PRIOR = "niqe_release_params.mat", "niqe_image_params.mat"
 
 MODELS = {
@@ -63,7 +62,7 @@ MODELS = {
     NIQE_RELEASE_PRIOR: Model(
         "c0f359a92d32de06002b81d1446e8a060a31de46ae9cce2c4d781405626727eb",
         f"{_SKVIDEO}/a8e07337faf56a10d81d2ecb406c92f3d120827e/skvideo/measure/data/niqe_image_params.mat",
-        "",  # on PyPI are older versions only, with the other file
+        "",  # PyPI has only older versions, with the other file
         package=("skvideo", "measure/data/niqe_image_params.mat"),
     ),
     NIQE_SKVIDEO_PRIOR: Model(
@@ -82,11 +81,11 @@ MODELS = {
 
 
 def path(name: str) -> Path:
-    """Return where a model's file lies, downloaded into the cache if it is nowhere yet; of a plan, where it will lie.
+    """Return the path of a model's file, downloaded into the cache if needed; while planning, its future path.
 
     Raises:
-        Missing: it is nowhere, and could not be downloaded; the sentence has the command that mends it.
-        Checksum: what came has other bytes than were published.
+        Missing: it was not found and could not be downloaded; the message has the command that installs it.
+        Checksum: the download does not match the published checksum.
     """
     if (found := find(name)) is not None:
         return found
@@ -94,7 +93,7 @@ def path(name: str) -> Path:
 
 
 def find(name: str) -> Path | None:
-    """Return where a model's file lies, its bytes checked, or None; nothing is downloaded or imported."""
+    """Return the path of a model's file, its checksum verified, or None; nothing is downloaded or imported."""
     return next(
         (place for place in places(name) if place.is_file() and _sha256(place.read_bytes()) == _model(name).sha256),
         None,
@@ -102,7 +101,7 @@ def find(name: str) -> Path | None:
 
 
 def places(name: str) -> Iterator[Path]:
-    """Give the places where a model's file is looked for: ESBENCH_DATA, the cache, packages that carry it."""
+    """Yield the paths to search for a model's file: ESBENCH_DATA, the cache, packages that contain it."""
     model = _model(name)
     if data := os.environ.get("ESBENCH_DATA"):
         yield Path(data, "models", name)
@@ -115,20 +114,18 @@ def places(name: str) -> Iterator[Path]:
 
 
 def download(name: str) -> Path:
-    """Fetch a model's file from its public home into the cache, and return where it lies.
+    """Fetch a model's file from its public address into the cache, and return its path.
 
     Raises:
-        Missing: it could not be fetched; the sentence has the command that mends it.
-        Checksum: what came has other bytes than were published.
+        Missing: it could not be fetched; the message has the command that installs it.
+        Checksum: the download does not match the published checksum.
     """
     model, target = _model(name), cache("models", name)
     try:
         return fetched((model.url,), target, lambda path: _sha256(path.read_bytes()) == model.sha256)
     except (Missing, Checksum) as error:
         command = model.command or f"curl -fL --create-dirs -o '{target}' {model.url}"
-        raise type(error)(
-            f"{name} is not on this machine and could not be fetched ({error}). Run: {command}"
-        ) from error
+        raise type(error)(f"{name} is not available and could not be fetched ({error}). Run: {command}") from error
 
 
 def _model(name: str) -> Model:

@@ -1,8 +1,8 @@
-"""Components with parameters as text: `cifs-jpeg[quality=90,lam=2e6]` <-> name and values.
+"""Parse and write components with parameters: `cifs-jpeg[quality=90,lam=2e6]` <-> name and values.
 
-The parameters of a component are the keyword parameters of its target: their names, annotations and defaults are all
-that there is to know, and nobody writes them down twice. A parameter annotated as `tuple[int, ...]` takes a list, which
-is written with slashes: `skip[channels=8/16/32]`.
+The parameters of a component are the keyword parameters of its target, with their annotations and defaults; they are
+declared nowhere else. A parameter annotated as `tuple[int, ...]` takes a list, written with slashes:
+`skip[channels=8/16/32]`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REQUIRED: Any = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter: its annotation says what fits, REQUIRED as default that it must be given."""
+    """One parameter. A default of REQUIRED means that it must be given."""
 
     name: str
     annotation: Any
@@ -32,10 +32,10 @@ class Param:
 
 
 def split(text: str) -> tuple[str, dict[str, str]]:
-    """Take `name[key=value,...]` apart, both sides still text.
+    """Split `name[key=value,...]` into the name and the values as text.
 
     Raises:
-        UsageError: it is not written like that.
+        UsageError: the syntax is invalid.
     """
     name, bracket, rest = text.strip().partition("[")
     given: dict[str, str] = {}
@@ -66,7 +66,7 @@ def parameters(target: Callable[..., Any], skip: int) -> dict[str, Param]:
 
 
 def decide(text: str, given: Mapping[str, str], known: Mapping[str, Param]) -> dict[str, Any]:
-    """Return the value of every known parameter: as given, or its default.
+    """Return the value of every known parameter: the given one, or the default.
 
     Raises:
         ParamError: a parameter is unknown, missing, of the wrong type or out of range.
@@ -88,13 +88,13 @@ def decide(text: str, given: Mapping[str, str], known: Mapping[str, Param]) -> d
 
 
 def canonical(name: str, values: Mapping[str, Any], known: Mapping[str, Param]) -> str:
-    """Return the one text of a component: sorted keys, defaults left out."""
+    """Return the canonical text of a component: sorted keys, without defaults."""
     items = [f"{key}={plain(values[key])}" for key in sorted(values) if values[key] != known[key].default]
     return f"{name}[{','.join(items)}]" if items else name
 
 
 def plain(value: Any) -> str:
-    """Return a value as it is written in a component's text: 2000000.0 as 2000000, True as true, (8, 16) as 8/16."""
+    """Format a value for a component's text: 2000000.0 as 2000000, True as true, (8, 16) as 8/16."""
     if isinstance(value, tuple):
         return "/".join(map(plain, value))
     if isinstance(value, bool) or value is None:
@@ -108,7 +108,7 @@ def convert(text: str, param: Param, where: str) -> Any:
     """Return a parameter's value from its text.
 
     Raises:
-        ParamError: it does not fit the annotation.
+        ParamError: the text does not match the annotation.
     """
     for wanted in _alternatives(param.annotation):
         value = _convert(text, wanted)
@@ -140,7 +140,7 @@ def schema(known: Mapping[str, Param]) -> dict[str, Any]:
 
 
 def describe(annotation: Any) -> str:
-    """Return in words what fits an annotation: "an integer between 0 and 100"."""
+    """Describe the valid values of an annotation: "an integer between 0 and 100"."""
     words = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "none"}
     span = _span(annotation)
     parts = []
@@ -157,7 +157,7 @@ def describe(annotation: Any) -> str:
 
 
 def _scope(target: Callable[..., Any]) -> dict[str, Any]:
-    """Return the names that a target's annotations may use."""
+    """Return the namespace of a target's annotations."""
     function = inspect.unwrap(cast(Any, target).__init__ if isinstance(target, type) else target)
     if isinstance(function, functools.partial):
         return _scope(function.func)
@@ -172,7 +172,7 @@ def _annotation(p: inspect.Parameter, scope: dict[str, Any]) -> Any:
         try:
             annotation = eval(annotation, scope)  # noqa: S307 - the author's own annotation, as typing.get_type_hints does
         except Exception:
-            annotation = REQUIRED  # a name that only exists for the type checker
+            annotation = REQUIRED  # a name that exists only for the type checker
     if annotation in (REQUIRED, Any):
         annotation = str if p.default in (REQUIRED, None) else type(p.default)
     return annotation
@@ -199,7 +199,7 @@ def _span(annotation: Any) -> Range | None:
 
 
 def _convert(text: str, wanted: Any) -> Any:
-    """Return the value, or None where the text is none of that kind."""
+    """Return the value, or None if the text is not of that type."""
     if typing.get_origin(wanted) is Literal:
         return next((choice for choice in typing.get_args(wanted) if plain(choice) == text), None)
     if wanted is bool:

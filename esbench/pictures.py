@@ -1,6 +1,6 @@
-"""Pictures in three views: a tensor on the device, float and 8-bit arrays; each made when somebody looks at it.
+"""Pictures in three views: a tensor on the device, float and 8-bit arrays; each is made on first use.
 
-No torch and no NumPy is imported before that.
+torch and NumPy are not imported before that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ else:
 
 
 class Pictures:
-    """Pictures of one size in three views, each made once, when somebody asks for it.
+    """Pictures of one size in three views, each made once, on first use.
 
     Args:
         source: (B, C, H, W) float tensor, or (B, H, W, C) uint8 or float array; floats are in [0, 1].
@@ -41,7 +41,7 @@ class Pictures:
 
     @cached_property
     def tensor(self) -> torch.Tensor:
-        """(B, C, H, W), as the network gave it, on its device."""
+        """(B, C, H, W), as the network returned it, on its device."""
         import torch
 
         if self._is_tensor:
@@ -74,7 +74,7 @@ class Pictures:
         if self._is_tensor:
             import torch
 
-            # rounded on the device: a quarter of the bytes to copy
+            # round on the device: a quarter of the bytes to copy
             eight = (self.tensor.float().clamp(0, 1) * 255).round().to(torch.uint8)
             return _frozen(eight.movedim(1, -1).contiguous().cpu().numpy())
         if self._source.dtype.kind == "u":
@@ -84,11 +84,11 @@ class Pictures:
     @cached_property
     def finite(self) -> Sequence[bool]:
         """For each picture, whether it has no NaN and no infinite value."""
-        # a sum is not finite if one of its terms is not, and takes a tenth of the time of looking at each
+        # a sum is not finite if one of its terms is not, and takes a tenth of the time of checking each
         if self._is_tensor:
             import torch
 
-            wide = torch.promote_types(self.tensor.dtype, torch.float32)  # of 16 bits a sum itself becomes infinite
+            wide = torch.promote_types(self.tensor.dtype, torch.float32)  # a sum in 16 bits overflows
             return self.tensor.flatten(1).sum(1, dtype=wide).isfinite().tolist()
         import numpy as np
 
@@ -100,7 +100,7 @@ class Guarded(Pictures):
     """Pictures for third-party code: the read-only arrays are shared, the tensor is a copy.
 
     Args:
-        own: the pictures that others see too.
+        own: the shared pictures.
     """
 
     def __init__(self, own: Pictures) -> None:
@@ -136,7 +136,7 @@ class Picture:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """(C, H, W), as the network gave it, on its device; do not write to it."""
+        """(C, H, W), as the network returned it, on its device; do not write to it."""
         return self._pictures.tensor[self._index]
 
     @property
@@ -161,7 +161,7 @@ class Picture:
         return Guarded(self._pictures)[self._index]
 
     def copy(self) -> Floats:
-        """Return (H, W, C) float32 in [0, 1] that is all its own: no view that keeps its whole block."""
+        """Return a copy (H, W, C) float32 in [0, 1]; a view would keep its whole block in memory."""
         if self._pictures._is_tensor:
             own: Floats = Pictures(self.tensor[None]).float[0]
             return own

@@ -1,12 +1,12 @@
-"""Plain data, arrays and tensors as bytes, without pickle: reading them runs no code.
+"""Serialise plain data, arrays and tensors without pickle, so that reading them executes no code.
 
 A value is a tree of None, bool, int, float, str, bytes, list, tuple, dict, NumPy arrays and numbers, and torch tensors.
 The bytes are
 
     MAGIC | length of the head | head: JSON, one entry per buffer and the tree | buffers | CRC-32 of all before
 
-where the tree names the buffers by their number. Everything comes back as it was, to the bit: NaN, the sign of a zero,
-the type of each number, the memory order of each tensor. Tensors come back on the CPU.
+where the tree refers to the buffers by number. Everything is restored to the bit: NaN, the sign of a zero, the type of
+each number, the memory order of each tensor. Tensors are restored on the CPU.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 MAGIC = b"esbench state 1\n"
 
-#: Levels of a tree, far more than a state has: a list that holds itself has no end.
+#: The maximum depth of a tree, far more than a state has, to detect a list that contains itself.
 DEPTH = 64
 
 #: Kinds of NumPy arrays: bool, int, unsigned, float, complex, bytes, str. Others hold objects, dates or records.
 KINDS = "biufcSU"
 
-#: A buffer as a tree has it: a list of floats, bytes, an array or a tensor; given as bytes-like objects.
+#: A buffer of a tree: a list of floats, bytes, an array or a tensor, as bytes-like objects.
 Buffer: TypeAlias = bytes | memoryview
 
 
@@ -40,11 +40,11 @@ class NotPlain(TypeError):
 
 
 def copied(value: Any, place: str = "", depth: int = DEPTH) -> Any:
-    """Return a value in the plain types alone, its containers copied.
+    """Return a copy of a value that uses only plain types.
 
     Args:
-        value: a tree; subclasses become what they derive from.
-        place: of the value in what it is part of, for the message.
+        value: a tree; subclasses become their base types.
+        place: of the value in its tree, for the message.
         depth: levels that may still follow.
 
     Raises:
@@ -74,7 +74,7 @@ def copied(value: Any, place: str = "", depth: int = DEPTH) -> Any:
 
 
 def dumps(value: Any) -> Iterator[Buffer]:
-    """Give the bytes of a value, piece by piece.
+    """Yield the bytes of a value, piece by piece.
 
     Raises:
         NotPlain: something in it is not plain data.
@@ -90,23 +90,23 @@ def dumps(value: Any) -> Iterator[Buffer]:
 
 
 def loads(data: bytes) -> Any:
-    """Return the value that `dumps` was given.
+    """Return the value from the bytes of `dumps`.
 
     Raises:
-        ValueError: these are not such bytes, or not all of them.
+        ValueError: these are not such bytes, or they are incomplete.
     """
     if not data.startswith(MAGIC):
         raise ValueError("it is not a state of this version of esbench")
     view, at = memoryview(data), len(MAGIC) + 8
     if len(data) < at + 4 or zlib.crc32(view[:-4]) != struct.unpack("<L", view[-4:])[0]:
-        raise ValueError("it is cut off or damaged")
+        raise ValueError("it is truncated or damaged")
     try:
         (length,) = struct.unpack("<Q", view[at - 8 : at])
         head = json.loads(bytes(view[at : at + length]))
         buffers, at = [], at + length
         for length in head["buffers"]:
             if not 0 <= length <= len(data) - 4 - at:
-                raise ValueError("a buffer is not there")
+                raise ValueError("a buffer is missing")
             buffers.append(view[at : at + length])
             at += length
         return _unfolded(head["tree"], buffers)
@@ -115,7 +115,7 @@ def loads(data: bytes) -> Any:
 
 
 def _folded(value: Any, buffers: list[Buffer]) -> Any:
-    """Return a copied tree as JSON; what JSON does not have is a list that begins with its name."""
+    """Return a copied tree as JSON; types that JSON does not have become a list that begins with their name."""
 
     def buffer(content: Buffer) -> int:
         buffers.append(content)
@@ -131,13 +131,13 @@ def _folded(value: Any, buffers: list[Buffer]) -> Any:
     if isinstance(value, bytes):
         return ["bytes", buffer(value)]
     if isinstance(value, list | tuple):
-        if len(value) > 8 and all(type(item) is float for item in value):  # a curve: eight bytes each, and quickly
+        if len(value) > 8 and all(type(item) is float for item in value):  # a curve: eight bytes each, and fast
             floats = memoryview(array.array("d", value)).cast("B")
             return ["floats", type(value).__name__, buffer(floats)]
         return [type(value).__name__, [_folded(item, buffers) for item in value]]
     if isinstance(value, dict):
         return ["dict", [[_folded(key, buffers), _folded(item, buffers)] for key, item in value.items()]]
-    order = sorted(range(value.dim()), key=value.stride, reverse=True)  # as it lies in memory
+    order = sorted(range(value.dim()), key=value.stride, reverse=True)  # the order in memory
     flat = value.permute(order).contiguous().reshape(-1)
     content = memoryview(flat.view(_torch().uint8).numpy()) if flat.numel() else b""
     return ["tensor", str(value.dtype).removeprefix("torch."), list(value.shape), order, buffer(content)]
@@ -200,7 +200,7 @@ _READ: dict[str, Callable[..., Any]] = {
 }
 
 
-#: What makes of a number or a text of a subclass one of the plain type, whatever the subclass overrides.
+#: Conversions from a subclass of a number or text to the plain type, whatever the subclass overrides.
 _EXACTLY: dict[type, Callable[[Any], Any]] = {
     int: int.__int__,
     float: float.__float__,
@@ -210,10 +210,10 @@ _EXACTLY: dict[type, Callable[[Any], Any]] = {
 
 
 def _own(value: Any, place: str) -> Any:
-    """Return an array, a number of NumPy's or a tensor as its plain kind.
+    """Return an array, a NumPy number or a tensor as its plain type.
 
     Raises:
-        NotPlain: it is of a kind that its bytes do not say all of.
+        NotPlain: its bytes do not describe it completely.
     """
     if _is_tensor(value):
         torch = _torch()
@@ -226,7 +226,7 @@ def _own(value: Any, place: str) -> Any:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether it is a tensor; there is none before somebody has imported torch."""
+    """Whether it is a tensor; there is none before torch is imported."""
     return "torch" in sys.modules and isinstance(value, _torch().Tensor)
 
 

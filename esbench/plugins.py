@@ -1,6 +1,6 @@
-"""The plugin host: loads what is installed, one plugin at a time, so that a broken one costs itself alone.
+"""The plugin host: loads installed plugins one at a time, so that a broken one does not affect the others.
 
-Built-in components come through the same door. The only module, beside hookspecs, that knows pluggy.
+Built-in components use the same hooks. Only this module and hookspecs use pluggy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationIn
 
 GROUP = "esbench"
 
-#: The packages of esbench that register components, through the same hooks as anybody's.
+#: The packages of esbench that register components, through the same hooks as plugins.
 BUILT_IN = (
     "esbench.builtin.codecs",
     "esbench.builtin.criteria",
@@ -37,7 +37,7 @@ BUILT_IN = (
     "esbench.builtin.degradations",
 )
 
-#: kind -> the hook that adds components of it, and the record that it returns.
+#: kind -> the hook that adds its components, and the record that the hook returns.
 HOOKS: dict[str, tuple[str, type[Info]]] = {
     "codec": ("esbench_codecs", CodecInfo),
     "criterion": ("esbench_criteria", CriterionInfo),
@@ -54,10 +54,11 @@ class Plugin:
 
     Attributes:
         name: of the entry point.
-        distribution: that it came with, and its version.
+        distribution: the distribution that installed it.
+        version: of the distribution.
         status: ok, broken, blocked by ESBENCH_PLUGINS, or in conflict with another over a name.
-        reason: one line, where the status is not ok.
-        traceback: of the failure, where there was one.
+        reason: one line, if the status is not ok.
+        traceback: of the failure, if there was one.
         records: what it provides, by kind.
     """
 
@@ -84,14 +85,14 @@ class PluginHost:
     """All plugins of this environment.
 
     Args:
-        environ: where ESBENCH_PLUGINS and ESBENCH_STRICT_PLUGINS are read.
+        environ: the environment with ESBENCH_PLUGINS and ESBENCH_STRICT_PLUGINS.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self.plugins = [self._load(*door) for door in _built_in()]
+        self.plugins = [self._load(*point) for point in _built_in()]
         self.trail = loading.trail()
         allowed = _allowed(environ.get("ESBENCH_PLUGINS", ""))
-        with self.trail, theirs():
+        with self.trail, third_party():
             for name, distribution, version, load in _installed():
                 named = allowed is not None and bool({_normal(name), _normal(distribution)} & allowed)
                 if allowed is not None and not named:
@@ -99,7 +100,7 @@ class PluginHost:
                     self.plugins.append(Plugin(name, distribution, version, status="blocked", reason=reason))
                 elif how := self._died(distribution, version, again=named):
                     plugin = Plugin(name, distribution, version)
-                    plugin.break_(f"{how} while it was loaded. ESBENCH_PLUGINS={distribution} tries it again")
+                    plugin.break_(f"{how} while it was loaded. Set ESBENCH_PLUGINS={distribution} to try it again")
                     self.plugins.append(plugin)
                 else:
                     self.plugins.append(self._load(name, distribution, version, load))
@@ -107,28 +108,28 @@ class PluginHost:
         if environ.get("ESBENCH_STRICT_PLUGINS", "") not in ("", "0"):
             for plugin in self.plugins:
                 if plugin.status == "broken":
-                    raise LoadError(f"{_whose(plugin)} is broken: {plugin.reason} (ESBENCH_STRICT_PLUGINS is set).")
+                    raise LoadError(f"{_full_name(plugin)} is broken: {plugin.reason} (ESBENCH_STRICT_PLUGINS is set).")
 
     def emit(self, event: Event) -> None:
-        """Tell every plugin that listens; one that raises is marked as broken and not told again."""
+        """Send an event to every plugin that listens; one that raises is marked as broken and gets no more events."""
         for plugin in self.plugins:
             if plugin.manager is not None:
                 with _guard(plugin, "raised in esbench_event"):
                     plugin.manager.hook.esbench_event(event=event)
 
     def _died(self, distribution: str, version: str, again: bool) -> str:
-        """Return how a distribution's plugins took a process with them, or an empty text.
+        """Return how loading a distribution's plugins ended a process, or an empty text.
 
         Args:
             distribution: of the plugin.
             version: of the distribution.
-            again: whether one that did before is tried once more.
+            again: try a distribution again that ended a process before.
         """
         owner = f"{distribution} {version}"
         known, suspect = self._dead.get(owner, ""), owner in self._suspects
         if not suspect and not (known and again):
             return known
-        print(f"esbench: {owner} is tried in a process of its own: a command ended in it", file=sys.stderr, flush=True)
+        print(f"esbench: testing {owner} in a separate process: a command ended in it", file=sys.stderr, flush=True)
         how = loading.trial(distribution)
         self.trail.tried(owner, how)
         return how
@@ -142,7 +143,7 @@ class PluginHost:
         return self.trail.suspects()
 
     def _load(self, name: str, distribution: str, version: str, load: Callable[[], Any]) -> Plugin:
-        """Import one plugin and check its hooks, in a manager of its own: a failure leaves nothing behind."""
+        """Import one plugin and check its hooks, in its own manager, so that a failure leaves nothing behind."""
         plugin = Plugin(name, distribution, version)
         with self._guarded(plugin, "could not be loaded"):
             module = load()
@@ -162,27 +163,27 @@ class PluginHost:
         return plugin
 
     def _collect(self) -> None:
-        """Ask for the records: the codecs first, because the criteria are made from them."""
+        """Collect the records: the codecs first, because criteria are made from them."""
         self._ask("codec")
         codecs = self._codecs()
-        # A plugin is whole or broken: the others are asked before the built-in criteria are made from everybody's
-        # codecs.
+        # A broken plugin provides nothing, so all hooks of plugins are called before the built-in criteria are made
+        # from all codecs.
         for kind in ("dataset", "degradation"):
             self._ask(kind)
         self._ask("criterion", built_in=False, codecs=codecs)
         self._ask("criterion", built_in=True, codecs=self._codecs())
 
     def _codecs(self) -> Mapping[str, CodecInfo]:
-        """Return the codecs by name: a built-in is not replaced, and what two plugins claim is nobody's."""
+        """Return the codecs by name: a built-in one is not replaced, and a name of two plugins is left out."""
         codecs: dict[str, list[CodecInfo]] = {}
-        ours = set()
+        built_in = set()
         for plugin in self.plugins:
             for info in plugin.records.get("codec", []):
                 assert isinstance(info, CodecInfo)
-                if info.name not in ours:
+                if info.name not in built_in:
                     codecs.setdefault(info.name, []).append(info)
             if plugin.built_in:
-                ours = set(codecs)
+                built_in = set(codecs)
         return MappingProxyType({name: infos[0] for name, infos in codecs.items() if len(infos) == 1})
 
     def _ask(self, kind: str, built_in: bool | None = None, **kwargs: Any) -> None:
@@ -193,13 +194,13 @@ class PluginHost:
             with self._guarded(plugin, f"raised in {hook}"):
                 caller = getattr(plugin.manager.hook, hook)
                 results = caller(**kwargs)
-                if not results and caller.get_hookimpls():  # pluggy leaves None out
+                if not results and caller.get_hookimpls():  # pluggy drops None
                     raise LoadError(f"{hook} must return a list of {record.__name__}, got None")
                 plugin.records[kind] = _checked(hook, record, results)
 
     @contextlib.contextmanager
     def _guarded(self, plugin: Plugin, what: str) -> Iterator[None]:
-        """Run what a plugin does while it is loaded; if it ends the process, the next one knows."""
+        """Guard the loading of a plugin; the trail names it if it ends the process."""
         owner = f"{plugin.distribution} {plugin.version}"
         with contextlib.nullcontext() if plugin.built_in else self.trail.at(owner), _guard(plugin, what):
             yield
@@ -219,15 +220,15 @@ def _checked(hook: str, record: type[Info], results: list[Any]) -> list[Info]:
             if not isinstance(info, record):
                 raise LoadError(f"{hook} must return a list of {record.__name__}, got a {type(info).__name__} in it")
             if info.name in {other.name for other in infos}:
-                raise LoadError(f"{hook} gives the name {info.name!r} twice")
+                raise LoadError(f"{hook} returns the name {info.name!r} twice")
             if odd := [key for key, value in vars(info).items() if isinstance(value, str) and not _is_text(value)]:
-                raise LoadError(f"{hook} gives {info.name!r} a {odd[0]} with half a character in it")
+                raise LoadError(f"{hook} returns {info.name!r} with invalid Unicode in its {odd[0]}")
             infos.append(info)
     return infos
 
 
 def _is_text(value: str) -> bool:
-    """Whether a text can be written down: half of a surrogate pair cannot."""
+    """Whether a text can be encoded: half of a surrogate pair cannot."""
     return value.isascii() or value == value.encode(errors="replace").decode()
 
 
@@ -237,10 +238,10 @@ def _built_in() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
 
 
 def _installed() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
-    """Give name, distribution, version and loader of each entry point.
+    """Yield name, distribution, version and loader of each entry point.
 
-    Distribution by distribution, because entry_points() gives up on all when the file of one cannot be parsed; that
-    file is all that is read of the many that have nothing to do with us.
+    Read distribution by distribution, because entry_points() raises if a single file cannot be parsed. Of unrelated
+    distributions only that file is read.
     """
     seen = set()
     for distribution in importlib.metadata.distributions():
@@ -251,7 +252,7 @@ def _installed() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
         try:
             name, version = _identity(distribution)
             key = _normal(name)
-            if key in seen:  # the first on the path is the one that imports
+            if key in seen:  # the first on the path is the one that is imported
                 continue
             seen.add(key)
             points = [point for point in distribution.entry_points if point.group == GROUP]
@@ -262,14 +263,14 @@ def _installed() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:
             if point.pattern.match(point.value):
                 yield point.name, name, version, point.load
             else:
-                sentence = f"its entry point {point.value!r} is not written package.module or package.module:object"
+                sentence = f"its entry point {point.value!r} must be package.module or package.module:object"
                 yield point.name, name, version, _raiser(sentence)
 
 
 def _identity(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     name = distribution.metadata["Name"]
     if not name:
-        raise ValueError("it does not say its name")
+        raise ValueError("it has no name")
     return str(name), str(distribution.version)
 
 
@@ -295,15 +296,15 @@ def _allowed(text: str) -> set[str] | None:
 
 
 def _normal(name: str) -> str:
-    """Return a distribution's name as package indexes compare them: Foo_bar is foo-bar."""
+    """Return a distribution's normalised name, as package indexes use it: Foo_bar is foo-bar."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @contextlib.contextmanager
 def _guard(plugin: Plugin, what: str) -> Iterator[None]:
-    """Turn whatever a plugin raises, sys.exit included, into its status; what it prints goes to stderr."""
+    """Record any exception of a plugin, even sys.exit, in its status; what it prints goes to stderr."""
     try:
-        with theirs():
+        with third_party():
             yield
     except Interrupted:
         raise
@@ -316,15 +317,15 @@ def _guard(plugin: Plugin, what: str) -> Iterator[None]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody pressed Ctrl-C; a plain KeyboardInterrupt may be a plugin's own."""
+    """The user pressed Ctrl-C; a plain KeyboardInterrupt may come from a plugin."""
 
 
 @contextlib.contextmanager
-def theirs() -> Iterator[None]:
-    """Surround the work of somebody else's code: what it prints goes to stderr, and Ctrl-C is told from what it raises.
+def third_party() -> Iterator[None]:
+    """Surround calls of third-party code: redirect its prints to stderr, and tell Ctrl-C from its own exceptions.
 
     Raises:
-        Interrupted: somebody pressed Ctrl-C.
+        Interrupted: the user pressed Ctrl-C.
     """
     global _watches
     with contextlib.redirect_stdout(sys.stderr):
@@ -350,13 +351,13 @@ def _interrupt(*_: object) -> None:
 
 
 def _traceback() -> str:
-    """Return the traceback of the exception at hand, as far as it can be shown."""
+    """Return the traceback of the current exception, if it can be shown."""
     try:
         text = traceback.format_exc()
-    except BaseException:  # an exception's text is code of its own
+    except BaseException:  # __str__ of an exception is third-party code too
         text = "Its traceback cannot be shown.\n"
     return text.encode(errors="backslashreplace").decode()
 
 
-def _whose(plugin: Plugin) -> str:
+def _full_name(plugin: Plugin) -> str:
     return f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version})"

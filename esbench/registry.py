@@ -1,4 +1,4 @@
-"""The registry: kind and name to component. What is listed is not yet imported; what is used is."""
+"""The registry: maps kind and name to a component. Listing imports no components; they are imported on use."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from esbench import __version__, params
 from esbench.builtin import executors, inputs, losses, networks, regularisers, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable, described, shown
 from esbench.params import Param
-from esbench.plugins import HOOKS, Interrupted, Plugin, PluginHost, theirs
+from esbench.plugins import HOOKS, Interrupted, Plugin, PluginHost, third_party
 from esbench.records import CriterionInfo, Info, Range
 
-#: kind -> what `esbench list` calls many of them.
+#: kind -> its plural, as in `esbench list`.
 PLURAL = {
     "criterion": "criteria",
     "codec": "codecs",
@@ -32,7 +32,7 @@ PLURAL = {
     "executor": "executors",
 }
 
-#: kinds without a hook: adding one is a change to esbench itself.
+#: Kinds without a hook: only esbench itself can add components.
 INTERNAL: dict[str, Iterable[Info]] = {
     "task": tasks.INFOS,
     "loss": losses.INFOS,
@@ -60,7 +60,7 @@ LEADING = {
 
 @dataclass(frozen=True)
 class Record:
-    """A component as it is listed: what it says of itself, and whose it is."""
+    """A component as it is listed: its info, its distribution and its status."""
 
     kind: str
     info: Info
@@ -71,7 +71,7 @@ class Record:
 
     @property
     def qualified(self) -> str:
-        """The name with its distribution, which no other can claim."""
+        """The name with its distribution, which is unique."""
         return f"{self.distribution}:{self.info.name}"
 
 
@@ -111,16 +111,16 @@ class Registry:
         for kind, infos in INTERNAL.items():
             self.records[kind] = [Record(kind, info, "esbench", __version__) for info in infos]
         self._codec_owners()
-        with host.trail, theirs():
+        with host.trail, third_party():
             for kind, records in self.records.items():
-                self.records[kind] = [self._noted(record) for record in records]
+                self.records[kind] = [self._traced(record) for record in records]
 
     def find(self, kind: str, name: str) -> Record:
         """Return the record of a name, plain or qualified as `distribution:name`.
 
         Raises:
             NameUnknown: there is none.
-            Conflict: several plugins claim it.
+            Conflict: several plugins have it.
             Unavailable: it is listed, but cannot be used.
         """
         records = self.records[kind]
@@ -136,7 +136,7 @@ class Registry:
             if not usable:
                 owners = " and ".join(f"{r.distribution} {r.distribution_version}" for r in named)
                 choices = " or ".join(repr(r.qualified) for r in named)
-                raise Conflict(f"{owners} both have a {kind} {name!r}. Say which: {choices}.")
+                raise Conflict(f"{owners} both have a {kind} {name!r}. Choose {choices}.")
             record = usable[0]
         if record.status in ("unavailable", "broken"):
             raise Unavailable(f"{kind.capitalize()} {name!r} cannot be used: {record.reason}")
@@ -146,7 +146,7 @@ class Registry:
         """Return a component from its text `name[key=value,...]`.
 
         Raises:
-            UsageError: the text is wrong, the name unknown, or a parameter does not fit.
+            UsageError: the text, its name or a parameter is invalid.
             Unavailable: it is listed, but cannot be used.
         """
         name, given = params.split(text)
@@ -154,7 +154,7 @@ class Registry:
         target = load(record, record.info.target)
         known = parameters(record)
         values = params.decide(text, given, known)
-        # one text for one component: the plain name wherever it is enough
+        # the canonical text uses the plain name if it is unique
         plain = [r.qualified for r in self.records[kind] if r.info.name == record.info.name and r.status != "conflict"]
         name = record.info.name if record.qualified in plain else record.qualified
         return Component(record, target, values, params.canonical(name, values, known))
@@ -170,7 +170,7 @@ class Registry:
         return NameUnknown(kind, name, names, hint)
 
     def _codec_owners(self) -> None:
-        """A criterion that esbench makes from somebody's codec is theirs, and is withdrawn if they are in conflict."""
+        """Assign a criterion made from a third-party codec to the codec's distribution, so that it shares conflicts."""
         owners = {r.info.name: r for r in reversed(self.records["codec"])}  # the built-in ones are first
         for i, record in enumerate(self.records["criterion"]):
             owner = owners.get(getattr(record.info, "codec", ""))
@@ -179,8 +179,8 @@ class Registry:
                     record, distribution=owner.distribution, distribution_version=owner.distribution_version
                 )
 
-    def _noted(self, record: Record) -> Record:
-        """Judge a record; if its owner's code ends the process, the next one knows."""
+    def _traced(self, record: Record) -> Record:
+        """Judge a record; the trail names its distribution if its code ends the process."""
         if record.distribution == "esbench":
             return self._judge(record)
         with self.host.trail.at(f"{record.distribution} {record.distribution_version}"):
@@ -191,7 +191,7 @@ class Registry:
         rivals = [r for r in self.records[record.kind] if r.info.name == record.info.name and r is not record]
         if rivals and record.distribution != "esbench":
             names = ", ".join(f"{r.distribution} {r.distribution_version}" for r in rivals)
-            reason = f"{names} has the name too; this one is {record.qualified!r}"
+            reason = f"{names} has the same name; this one is {record.qualified!r}"
             for plugin in self.host.plugins:
                 if plugin.distribution == record.distribution and plugin.records:
                     plugin.status = "conflict"
@@ -210,37 +210,37 @@ class Registry:
         return record
 
     def _target(self, record: Record) -> str | Callable[..., Any]:
-        """Return where a component is: the codec's place for a criterion that is made of one."""
+        """Return the target of a component; of a criterion made from a codec, the codec's target."""
         codec = getattr(record.info, "codec", "")
         codecs = [r.info.target for r in self.records["codec"] if r.info.name == codec]
         return codecs[0] if codecs and not isinstance(record.info.target, str) else record.info.target
 
 
 def parameters(record: Record) -> dict[str, Param]:
-    """Return the parameters of a component by name; every criterion has `every` and `on` beside its own.
+    """Return the parameters of a component by name; every criterion also has `every` and `on`.
 
     Raises:
         LoadError: its target cannot be imported.
     """
     target = load(record, record.info.target)
     try:
-        # the class of a criterion with memory gets its frames later
+        # a criterion with memory is a class, which gets its frames later
         leading = 0 if record.kind == "criterion" and isinstance(target, type) else LEADING[record.kind]
         known = params.parameters(target, leading)
     except (TypeError, ValueError) as error:
-        raise LoadError(f"{_whose(record)} has no readable signature: {error}") from error
+        raise LoadError(f"{_full_name(record)} has no readable signature: {error}") from error
     if isinstance(record.info, CriterionInfo):
         from typing import Annotated
 
         if taken := known.keys() & {"every", "on"}:
-            raise LoadError(f"{_whose(record)} has a parameter {taken.pop()!r}, which is every criterion's already")
+            raise LoadError(f"{_full_name(record)} has a parameter {taken.pop()!r}, which every criterion already has")
         known["every"] = Param("every", Annotated[int, Range(1)], record.info.every)
         known["on"] = Param("on", Literal["output", "average"], record.info.measures)
     return known
 
 
 def load(record: Record, target: str | Callable[..., Any]) -> Callable[..., Any]:
-    """Return what a record points to, imported if need be.
+    """Return the target of a record, imported if needed.
 
     Raises:
         LoadError: it cannot be imported, or is not callable.
@@ -251,12 +251,12 @@ def load(record: Record, target: str | Callable[..., Any]) -> Callable[..., Any]
     with _guard(record, "could not be loaded:"):
         found = getattr(importlib.import_module(module), name)
     if not callable(found):
-        raise LoadError(f"{_whose(record)} could not be loaded: {target} is a {type(found).__name__}, not callable")
+        raise LoadError(f"{_full_name(record)} could not be loaded: {target} is a {type(found).__name__}, not callable")
     return found  # type: ignore[no-any-return]
 
 
 def registry() -> Registry:
-    """Return the registry of this process, made when first asked for."""
+    """Return the registry of this process, made on first use."""
     return _registry()
 
 
@@ -267,23 +267,23 @@ def _registry() -> Registry:
 
 @functools.cache
 def made_by(text: str) -> dict[str, Any]:
-    """Return whose numbers a criterion's are: what is recorded with every value, and must not be mixed."""
+    """Return the origin of a criterion's values; it is recorded with them, and different origins must not be mixed."""
     record = registry().find("criterion", params.split(text)[0])
     version = record.distribution_version if record.distribution != "esbench" else ""
     return {"distribution": record.distribution, "distribution_version": version, "version": record.info.version}
 
 
 def _ask(record: Record, function: Callable[[], Any]) -> str:
-    """Return why a component cannot be used here, by its own account."""
+    """Return why a component is not available, according to its own check."""
     with _guard(record, "raised"):
         return shown(str(function() or ""))
 
 
 def _locate(record: Record, target: str | Callable[..., Any]) -> None:
-    """Look whether a target is where its record says, without importing more than its package.
+    """Check that a target exists, without importing more than its package.
 
     Raises:
-        LoadError: it is not.
+        LoadError: it does not.
     """
     if not isinstance(target, str):
         return
@@ -291,24 +291,24 @@ def _locate(record: Record, target: str | Callable[..., Any]) -> None:
     with _guard(record, "could not be loaded:"):
         spec = importlib.util.find_spec(module)
     if spec is None:
-        raise LoadError(f"{_whose(record)} could not be loaded: there is no module {module!r}")
+        raise LoadError(f"{_full_name(record)} could not be loaded: there is no module {module!r}")
     if module in sys.modules and not hasattr(sys.modules[module], name):
-        raise LoadError(f"{_whose(record)} could not be loaded: {module!r} has no {name!r}")
+        raise LoadError(f"{_full_name(record)} could not be loaded: {module!r} has no {name!r}")
 
 
 @contextlib.contextmanager
 def _guard(record: Record, what: str) -> Iterator[None]:
-    """Turn whatever a component raises, sys.exit included, into a LoadError; what it prints goes to stderr."""
+    """Turn any exception of a component, even sys.exit, into a LoadError; what it prints goes to stderr."""
     try:
-        with theirs():
+        with third_party():
             yield
     except (Interrupted, EsbenchError):
         raise
     except BaseException as error:
-        raise LoadError(f"{_whose(record)} {what} {described(error)}") from error
+        raise LoadError(f"{_full_name(record)} {what} {described(error)}") from error
 
 
-def _whose(record: Record) -> str:
+def _full_name(record: Record) -> str:
     owner = f"{record.distribution} {record.distribution_version}"
     return f"{record.kind.capitalize()} {record.info.name!r} of {owner}"
 

@@ -1,4 +1,4 @@
-"""Seeds from names, so that adding an image or a criterion changes nobody else's numbers."""
+"""Seeds from names, so that adding an image or a criterion does not change the numbers of others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 
 def derive(base: int, *names: object) -> int:
-    """Return a seed in [0, 2**63) that depends on the base seed and the names alone.
+    """Return a seed in [0, 2**63) that depends only on the base seed and the names.
 
     Examples:
         >>> derive(0, "noise", "kodim01") == derive(0, "noise", "kodim01")

@@ -1,4 +1,4 @@
-"""Stopper: criterion, rule and the best output so far, for somebody's own loop."""
+"""Stopper: criterion, rule and the best output so far, for a user's own loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Best:
     Attributes:
         step: its step; None before the criterion gave a value.
         value: the criterion there.
-        output: a copy, of the kind that was handed in.
+        output: a copy, of the same type as the output that was given.
     """
 
     step: int | None = None
@@ -48,12 +48,12 @@ class Stopper:
     Args:
         criterion: `name` or `name[key=value]`, as `esbench list-criteria` shows them.
         observation: the noisy picture; NumPy or torch, (H, W), (H, W, C), (C, H, W) or (1, C, H, W), uint8 or float in
-            [0, 1]. Criteria that look at it, or at the noise level, need it.
+            [0, 1]. Criteria that use it, or the noise level, need it.
         sigma: the noise level on the 0-255 scale, if it is known; else it is estimated from the observation when
             needed.
         patience: S, the steps that must pass without a better value.
         min_delta: how much lower a value must be to be better.
-        task: what was observed, as `esbench list tasks` shows: an output may then have another size than the
+        task: the inverse problem, one of `esbench list tasks`; it may allow outputs of another size than the
             observation.
 
     Example:
@@ -72,7 +72,7 @@ class Stopper:
         ```
 
     Attributes:
-        best: the step, value and output of the best step so far, which is where to stop once `update` returns True.
+        best: the step, value and output of the best step so far; it is final once `update` returns True.
         stop: the decision, or None.
     """
 
@@ -121,18 +121,18 @@ class Stopper:
 
     @property
     def reason(self) -> str:
-        """Why it stopped, or how far it is, in a sentence."""
+        """Why it stopped, or the best step so far, in a sentence."""
         return sentence(self.criterion.text, self._rule)
 
     def update(self, output: Any, *, loss: Any = None) -> bool:
         """Take the output of the next step and return True once the stop is certain.
 
         Args:
-            output: the picture of this step, of the same kinds as the observation.
-            loss: its loss, for criteria that need one; a tensor will do.
+            output: the picture of this step, of the same types as the observation.
+            loss: its loss, for criteria that need one; a number or a tensor.
 
         Raises:
-            UsageError: the criterion needs a loss, or the output is no picture of the right size.
+            UsageError: the criterion needs a loss, or the output is not a picture of the right size.
             PluginError: the criterion failed.
         """
         if self.stop is not None:
@@ -148,7 +148,7 @@ class Stopper:
         value = self.criterion.update(frame)
         need = lacking(self.criterion.info.needs, frame.average or frame)
         if need and value is not None and value.value is None:
-            # the loss of the average is worked out here, from the observation
+            # the loss of the average is computed here, from the observation
             own = need == "loss" and frame.average is None
             hint = "loss: update(output, loss=...)" if own else "observation: Stopper(..., observation=...)"
             raise UsageError(f"{self.criterion.text} needs the {hint}.")
@@ -158,7 +158,7 @@ class Stopper:
         return self.stop is not None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on as if nothing had happened."""
+        """Return what `load_state_dict` needs to continue without a difference."""
         return {
             "criterion": self.criterion.text,
             "memory": self.criterion.state_dict(),
@@ -169,7 +169,7 @@ class Stopper:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another stopper with the same criterion left off.
+        """Continue from the state of another stopper with the same criterion.
 
         Raises:
             UsageError: the state is that of another criterion.
@@ -185,13 +185,13 @@ class Stopper:
             self._average.load_state_dict(state["average"])
 
     def _frame(self, seen: Pictures, step: int, loss: float | None) -> Frame:
-        """Return what the criterion sees; the average costs a picture of memory, and is kept only on demand."""
+        """Return what the criterion sees; the average needs the memory of a picture, so it is kept only if used."""
         average = None
         if self.criterion.on == "average":
             if self._average is None:
                 self._average = Average(DECAY)
             pictures = Pictures(self._average.update(seen.tensor if seen._is_tensor else seen.float))
-            # the loss that was handed in is that of the output
+            # the given loss is that of the output
             of_average = None
             if self._observation is not None:
                 x = pictures.tensor.float().clamp(0, 1)
@@ -202,10 +202,10 @@ class Stopper:
 
 
 def _in_range(seen: Pictures) -> None:
-    """Make sure that an output is not on another scale; NaN is a missing value and no mistake.
+    """Check that an output is not on another scale; NaN is a missing value, not an error.
 
     Raises:
-        UsageError: it is.
+        UsageError: it is on another scale.
     """
     low, high = float(seen._source.min()), float(seen._source.max())
     if seen._source.dtype != np.uint8 and (low < -0.5 or high > 1.5):

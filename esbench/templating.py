@@ -1,4 +1,4 @@
-"""Pages from templates: what a template is given is escaped, unless it was made by another template."""
+"""Pages from templates: values are escaped, unless another template made them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def render(name: str, /, **values: Any) -> Markup:
-    """Return a template of `pages`, filled in."""
+    """Render a template of `pages`."""
     from markupsafe import Markup
 
     return Markup(_environment().get_template(name).render(values))  # noqa: S704 - a template escapes by itself
 
 
 def page(name: str, scripts: Sequence[str], /, **values: Any) -> str:
-    """Return a whole page.
+    """Render a complete page.
 
     Args:
         name: the template.
-        scripts: the files with its script. The page allows this script by its digest, and no other.
+        scripts: the files of its script. The page allows only this script, by its digest.
         values: of the template.
     """
     from markupsafe import Markup
@@ -38,7 +38,7 @@ def page(name: str, scripts: Sequence[str], /, **values: Any) -> str:
 
 
 def source(name: str) -> str:
-    """Return a file of the templates as it is."""
+    """Return the text of a file of the templates."""
     return resources.files("esbench").joinpath(f"pages/{name}").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's state that is everybody's: kept from third-party code, and plain while esbench computes."""
+"""PyTorch's global state: restored after third-party code, and at its defaults while esbench computes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-#: Guards that leave inference mode, which lasts for as long as they do.
+#: Guards that leave inference mode for as long as they exist.
 _left: list[Any] = []
 
 
 @contextlib.contextmanager
 def same() -> Iterator[None]:
-    """Put back what third-party code may change: modes, default types and devices, threads."""
+    """Restore what third-party code may change: modes, default types and devices, threads."""
     torch: Any = sys.modules.get("torch")
     if torch is None:
         yield
@@ -29,7 +29,7 @@ def same() -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain() -> Iterator[None]:
-    """Compute with PyTorch as it is when it is imported, whatever somebody has set since."""
+    """Compute with PyTorch's defaults, whatever the user or a plugin has set since the import."""
     import torch
 
     before = _state(torch)

@@ -140,6 +140,12 @@ def test_every_command_line_is_one_that_could_be_typed(path):
         group.make_context("esbench", words, resilient_parsing=False)
 
 
+def test_the_summary_for_agents_names_every_command_and_its_links_exist():
+    text = page("llms.txt")
+    assert [name for name, _ in commands() if not re.search(rf"`{name}[` ]", text)] == []
+    assert [file for file in re.findall(r"\]\(([^)]+)\)", text) if not (ROOT / "docs" / file).is_file()] == []
+
+
 def test_every_exit_code_is_explained():
     tree = [errors.EsbenchError, *errors.EsbenchError.__subclasses__()]
     codes = {"0", "130", *(str(e.exit_code) for e in tree)}

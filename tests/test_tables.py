@@ -40,7 +40,7 @@ def test_the_best_of_a_column_is_bold_and_so_is_what_looks_the_same():
 
 
 def test_what_is_no_number_is_never_the_best():
-    assert Table(("x",), [(None,), ("never",), ("3 (1 never stopped)",)]).best("x", min).bold == {(2, 0)}
+    assert Table(("x",), [(None,), ("never",), ("3 (1 not stopped)",)]).best("x", min).bold == {(2, 0)}
     assert Table(("x",), [(None,)]).best("x", min).bold == frozenset()
     assert Table(("x",), []).best("x", min).bold == frozenset()
 

@@ -136,7 +136,9 @@ def observed(spec: UnitSpec, clean: Floats, companions: Mapping[str, Floats] | N
     level = "" if spec.sigma is None else plain(spec.sigma)
     rng = np.random.default_rng(seeds.derive(spec.seed, "noise", *names, spec.noise, level))
     own = np.random.default_rng(seeds.derive(spec.seed, "task", *names, spec.task))
-    observation = task.degrade(clean, own, functools.partial(_noisy, component, rng), companions)
+    noise = functools.partial(_noisy, component, rng)
+    brought = {"companions": companions} if companions else {}  # most tasks and datasets know of none
+    observation = task.degrade(clean, own, noise, **brought)
     observation = dataclasses.replace(observation, noise=_told(component, spec.sigma))
     return Scene(spec, clean, task, observation.holding_out(task.holdout))
 

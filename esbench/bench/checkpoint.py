@@ -1,7 +1,6 @@
-"""Checkpoints: a unit that was killed goes on at its last one, and ends with the trace of an undisturbed unit.
+"""Checkpoints: a unit that was killed resumes at its last one, and ends with the trace of an uninterrupted unit.
 
-They hold plain data (`plain`), never a pickled object: going on with somebody else's folder
-runs no code of theirs.
+They contain plain data (`plain`), never a pickled object, so resuming a run from elsewhere executes no code from it.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def save(unit: Unit, session: Session, state: Mapping[str, Any]) -> None:
-    """Write down all that the rest of a unit depends on.
+    """Write everything that the rest of a unit depends on.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: it cannot be written.
     """
     unit.write_checkpoint({"of": _of(session.columns), "session": dict(state)})
 
 
 def load(unit: Unit, session: Session) -> None:
-    """Take a unit to its last checkpoint, if it has one.
+    """Restore a unit from its last checkpoint, if it has one.
 
     Raises:
-        DataError: there is one that cannot be used.
-        UnitError: there is one that was made with the same versions for the same unit, and yet does not fit.
+        DataError: the checkpoint cannot be used.
+        UnitError: the checkpoint has the same versions and the same unit, and yet does not fit.
     """
     state = unit.checkpoint()
     if state is None:
@@ -46,13 +45,13 @@ def load(unit: Unit, session: Session) -> None:
     try:
         session.load_state_dict(state["session"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        # some of it may be in place already: the unit cannot begin anew with these objects
+        # it may be partly restored: the unit cannot restart with these objects
         unit.drop_checkpoint()
-        raise UnitError("Its checkpoint does not fit it and was removed; --retry-failed begins it anew.") from error
+        raise UnitError("Its checkpoint does not fit it and was removed; --retry-failed restarts it.") from error
 
 
 def _of(columns: Sequence[Column]) -> dict[str, Any]:
-    """Return what a checkpoint must have in common with the unit that goes on from it."""
+    """Return what a checkpoint must have in common with the unit that resumes from it."""
     import torch
 
     return {

@@ -1,4 +1,4 @@
-"""Two sets of rows side by side: differences within pairs, and how far they can be trusted."""
+"""Compare two sets of rows: differences within pairs, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pair: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 Measure: TypeAlias = Literal["psnr_db", "gap_db", "average_psnr_db", "stop_step", "score_db", "score_gap_db"]
 
-#: measure -> 1 where more of it is better, -1 where less is, 0 where neither is.
+#: measure -> 1 if more is better, -1 if less is better, 0 if neither is.
 MEASURES: dict[Measure, int] = {
     "psnr_db": 1,
     "gap_db": -1,
@@ -29,7 +29,7 @@ MEASURES: dict[Measure, int] = {
 #: The same of tasks with a score of their own.
 SCORES: dict[Measure, int] = {"score_db": 1, "score_gap_db": -1}
 
-#: Of the bootstrap: how often the pictures are drawn anew, and in how many goes, so that memory stays small.
+#: The bootstrap: how often the pictures are redrawn, and in how many batches, to save memory.
 RESAMPLES, GOES = 10_000, 10
 
 
@@ -49,25 +49,25 @@ def compare(first: Results, second: Results | None, criteria: Sequence[str]) -> 
             records += _records(_by_picture(first, rows), _by_picture(second, others))
     if not records:
         raise UsageError(
-            f"Nothing of {where['first_run']!r} and {where['second_run']!r} can be paired: a pair has the same data "
-            "set, picture (to the pixel), task, noise, level and seed, and is done on both sides."
+            f"{where['first_run']!r} and {where['second_run']!r} have no pairs: a pair has the same dataset, picture "
+            "(to the pixel), task, noise, level and seed, and is done on both sides."
         )
     return [where | record for record in records]
 
 
 def _sides(first: Results, second: Results | None, criteria: Sequence[str]) -> list[tuple[list[Row], list[Row]]]:
-    """Return which rows are compared with which; on each side they have one criterion.
+    """Return the rows to compare, as pairs of sides; each side has one criterion.
 
     Raises:
-        UsageError: the criteria do not say it.
+        UsageError: the criteria do not determine them.
     """
     if second is None and len(criteria) != 2:
         raise UsageError(
-            f"One run is compared with itself by two criteria, as in -c wmv -c cifs-jpeg; got {len(criteria)}."
+            f"Comparing within one run needs two criteria, as in -c wmv -c cifs-jpeg; got {len(criteria)}."
         )
     if len(criteria) > 2:
         raise UsageError(
-            f"Two runs are compared by one criterion for both, or one for each; got {len(criteria)}. Without any, all "
+            f"Comparing two runs takes one criterion for both, or one for each; got {len(criteria)}. Without any, all "
             "that both measured are compared."
         )
     if criteria:
@@ -80,7 +80,7 @@ def _sides(first: Results, second: Results | None, criteria: Sequence[str]) -> l
         return list(zip(mine.values(), theirs.values(), strict=True))
     raise UsageError(
         f"The runs have no criterion in common: {str(first.run.path)!r} has {', '.join(mine) or 'none'}, "
-        f"{str(second.run.path)!r} has {', '.join(theirs) or 'none'}. Say which of each, as in -c A -c B."
+        f"{str(second.run.path)!r} has {', '.join(theirs) or 'none'}. Choose one of each, as in -c A -c B."
     )
 
 
@@ -96,7 +96,7 @@ def _by_unit(rows: Iterable[Row]) -> dict[Hashable, Row]:
 
 
 def _by_picture(results: Results, rows: Iterable[Row]) -> dict[Hashable, Row]:
-    """Return rows by what makes a pair across runs: all that the noisy picture depends on, and the task."""
+    """Return rows by the key of a pair across runs: all that the noisy picture depends on, and the task."""
     return {(*_paired_by(row), results.run.unit(row["unit"]).spec().pixels): row for row in rows}
 
 
@@ -105,8 +105,8 @@ def _paired_by(row: Row) -> tuple[Hashable, ...]:
 
 
 def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[dict[str, Any]]:
-    """Return the records of two criteria: over all pairs and, where these have several noise levels, over each."""
-    pairs = [(row, second[key]) for key, row in first.items() if key in second]
+    """Return the records of two criteria: over all pairs and, if there are several noise levels, per level."""
+    pairs: list[Pair] = [(row, second[key]) for key, row in first.items() if key in second]
     if not pairs:
         return []
     levels: dict[float | None, list[Pair]] = {}
@@ -123,17 +123,15 @@ def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[di
     }
     scored = any(row["score_db"] != row["psnr_db"] for pair in pairs for row in pair)
     measures = [*MEASURES, *(SCORES if scored else ())]
-    groups: list[tuple[float | None, list[Pair]]] = [*levels.items()]
-    if len(groups) > 1:
-        groups.insert(0, (None, [*pairs]))
+    groups: list[tuple[float | None, list[Pair]]] = [*([(None, pairs)] if len(levels) > 1 else []), *levels.items()]
     return [said | {"sigma": sigma} | difference(group, measure) for sigma, group in groups for measure in measures]
 
 
 def difference(pairs: Iterable[Pair], measure: Measure) -> dict[str, Any]:
-    """Return the means of a measure, their difference with its interval, and how often the second is the better one.
+    """Return the means of a measure, their difference with its interval, and how often the second is better.
 
     Args:
-        pairs: rows of the results table; those where a side has no number are left out.
+        pairs: rows of the results table; pairs without a number on either side are left out.
         measure: a key of MEASURES or SCORES.
     """
     known = [pair for pair in pairs if None not in (pair[0][measure], pair[1][measure])]
@@ -159,10 +157,10 @@ def difference(pairs: Iterable[Pair], measure: Measure) -> dict[str, Any]:
 
 
 def interval(changes: npt.NDArray[np.float64], images: Sequence[Hashable]) -> tuple[float | None, float | None]:
-    """Return where the mean of changes lies with 95 % confidence: percentiles of a bootstrap over pictures.
+    """Return the 95 % confidence interval of the mean of changes: percentiles of a bootstrap over pictures.
 
     All changes of a picture are drawn together, since they are not independent. The draws are the same in every call.
-    One picture says nothing of others: None.
+    One picture gives no interval: None.
     """
     number = {image: i for i, image in enumerate(dict.fromkeys(images))}
     n = len(number)

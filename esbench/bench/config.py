@@ -22,19 +22,19 @@ PRESETS = (
     *("dip-inpaint-half", "dip-flash", "dip-jpeg"),
 )
 
-#: What may grow, or differ, from one command to the next on the same folder. All else is what the run is.
+#: What may be extended (GROWS) or may differ (FREE) between commands on the same folder; the rest defines the run.
 GROWS = ("criterion", "image", "images", "sigma", "seed")
 FREE = (*GROWS, "live", "executor", "time_limit", "checkpoint_every", "budget", "shard", "retry_failed")
 
-#: What belongs to one command, and is not part of what a folder remembers.
+#: Settings of one command, not stored in the folder.
 ONCE = ("budget", "shard", "retry_failed")
 
-#: The types of what may be left open, and what of it can be written as `auto`.
+#: The types of settings whose default is None or empty, and which of them can be written as `auto`.
 OPTIONAL: dict[str, type] = {"images": int, "crop": int, "image": str, "budget": str, "shard": str, "depth": int}
 OPTIONAL |= {"loss": str, "regulariser": str, "input": str, "learning_rate": float, "perturbation": float}
 AUTO = ("loss", "input", "learning_rate", "depth", "perturbation")
 
-#: What every run has written down since the first version: all that its units depend on and that is never None.
+#: Keys that every version has written to run.toml: what units depend on and what is never None.
 ALWAYS = (
     *("criterion", "dataset", "noise", "sigma", "task", "network", "input_scale", "iterations", "patience", "seed"),
     *("device", "precision", "executor", "live"),
@@ -46,38 +46,38 @@ SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What a run is made of.
+    """The settings of a run.
 
     Attributes:
         criterion: the criteria, measured on every unit.
         dataset: a name, or a folder or file.
-        images: the first so many pictures by name; None for all.
+        images: how many pictures, the first by name; None for all.
         image: or these, by name; empty for all.
         crop: side of the centre crop; None for the whole picture.
         noise: the degradation.
-        sigma: its levels on the 0-255 scale, where it has one.
+        sigma: its levels on the 0-255 scale, if it has one.
         task: the task.
-        loss: what is minimised; None for the task's own.
-        regulariser: what is added to the loss; None for nothing.
+        loss: the loss to minimise; None for the task's default.
+        regulariser: a term added to the loss; None for none.
         network: the network.
-        input: what the network is given; None for the loss's, task's or network's own.
+        input: the input of the network; None for the default of the loss, task or network.
         input_scale: z is uniform in [0, input_scale].
-        learning_rate: of Adam; None for the loss's, task's or network's own.
-        depth: channels of the network's input; None for the network's own.
-        perturbation: standard deviation of the noise that is added to the input at each step; None for the
-            loss's, task's or network's own.
+        learning_rate: of Adam; None for the default of the loss, task or network.
+        depth: channels of the network's input; None for the network's default.
+        perturbation: standard deviation of the noise added to the input at each step; None for the default of the
+            loss, task or network.
         iterations: T, steps of each optimisation.
-        patience: S, steps that must not undercut a stop.
-        seed: one optimisation for each.
+        patience: S, steps without a lower value after which a stop is certain.
+        seed: one optimisation per seed.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, float32 or bfloat16.
         executor: where units run.
         live: end a unit as soon as all its criteria have stopped.
-        time_limit: seconds that a call of a plugin's criterion may take, before it is given up.
+        time_limit: seconds that a call of a plugin's criterion may take before it is disabled.
         checkpoint_every: seconds between two checkpoints of a unit.
         budget: the time after which to stop cleanly, as in 9m or 1h30m; None for no limit.
         shard: i/n, the i-th of n parts of the units; None for all.
-        retry_failed: try again what failed.
+        retry_failed: retry what failed.
     """
 
     criterion: tuple[str, ...] = ("cifs-jpeg", "wmv")
@@ -123,21 +123,21 @@ class Config:
             if not getattr(self, name):
                 raise ConfigError(f"{name} needs at least one value, got none.")
         if self.images is not None and self.image:
-            raise ConfigError("Say either images (how many) or image (which), not both.")
-        _ = self.seconds, self.part  # so that a mistake in them is told at once
+            raise ConfigError("Give either images (how many) or image (which), not both.")
+        _ = self.seconds, self.part  # so that errors in them are raised now
 
     @property
     def seconds(self) -> float | None:
         """The budget in seconds, or None.
 
         Raises:
-            ConfigError: it is no length of time.
+            ConfigError: it is not a duration.
         """
         if self.budget is None:
             return None
         parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", self.budget)
         if not parts or "".join(a + b for a, b in parts) != self.budget.replace(" ", ""):
-            raise ConfigError(f"budget must be a length of time such as 90s, 9m or 1h30m, got {self.budget!r}.")
+            raise ConfigError(f"budget must be a duration such as 90s, 9m or 1h30m, got {self.budget!r}.")
         return sum(float(number) * SECONDS[unit] for number, unit in parts)
 
     @property
@@ -145,7 +145,7 @@ class Config:
         """Which part of the units, from 1, of how many.
 
         Raises:
-            ConfigError: it is no such pair.
+            ConfigError: it is not such a pair.
         """
         if self.shard is None:
             return 1, 1
@@ -166,7 +166,7 @@ class Config:
             if field.name not in FREE and was != now:
                 raise ConfigError(
                     f"This run has {field.name} = {_toml(was)}, the command {_toml(now)}: choose another --out, or "
-                    f"leave it as it was. Only {', '.join(GROWS)} may grow."
+                    f"keep the setting. Only {', '.join(GROWS)} can be extended."
                 )
         both: dict[str, Any] = {
             name: _union(getattr(old, name), getattr(self, name)) for name in ("criterion", "sigma", "seed")
@@ -204,7 +204,7 @@ def resolve(flags: Mapping[str, Any], preset: str | None = None, file: Path | No
 
 
 def _meant_for(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the noise and the network that go with the task and the loss, if they have any of their own."""
+    """Return the default noise and network of the task and the loss, if they have any."""
     task = registry().get("task", values.get("task", Config.task)).info
     assert isinstance(task, TaskInfo)
     loss = registry().get("loss", values.get("loss") or task.loss).info
@@ -215,23 +215,23 @@ def _meant_for(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read(file: Path, whole: bool = False) -> Config:
-    """Return the configuration that a file holds.
+    """Return the configuration in a file.
 
     Args:
         file: the file.
-        whole: whether it must have all that `to_toml` writes, as the file of a run has: one that was cut off between
-            two lines would be read as another configuration.
+        whole: require every key that `to_toml` writes, for the file of a run: one that was truncated between two lines
+            would be read as another configuration.
 
     Raises:
-        ConfigError: it is no such file.
+        ConfigError: it is not such a file.
     """
     if whole and (lacking := [name for name in ALWAYS if name not in _parsed(file)]):
-        raise ConfigError(f"{str(file)!r} is not the whole configuration of a run: {lacking[0]} is not there.")
+        raise ConfigError(f"{str(file)!r} is not the complete configuration of a run: {lacking[0]} is missing.")
     return resolve({}, file=file)
 
 
 def preset_summary(preset: str) -> str:
-    """Return in a line what a preset sets."""
+    """Return a one-line summary of a preset."""
     text = resources.files("esbench.bench").joinpath(f"presets/{preset}.toml").read_text(encoding="utf-8")
     return str(tomllib.loads(text)["summary"])
 
@@ -242,11 +242,11 @@ def _parsed(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f"There is no configuration {str(file)!r}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise ConfigError(f"{str(file)!r} is not a TOML file that can be read: {error}.") from None
+        raise ConfigError(f"{str(file)!r} cannot be read as TOML: {error}.") from None
 
 
 def _cast(key: str, value: Any) -> Any:
-    """Return a value in the type that its field has."""
+    """Return a value converted to the type of its field."""
     fields = {f.name: f for f in dataclasses.fields(Config)}
     if key not in fields:
         hint = did_you_mean(key, fields)
@@ -277,6 +277,6 @@ def _union(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _toml(value: Any) -> str:
-    # strings, numbers, booleans and lists of them are written alike in JSON and TOML, but for \uD83D\uDE00 and DEL
+    # JSON and TOML write strings, numbers, booleans and lists alike, except for \uD83D\uDE00 and DEL
     text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
     return text.replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Plan, skip what is done, hand the rest to an executor, pass on what happens."""
+"""Plan a run, skip what is done, pass the rest to an executor, and forward its events."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from esbench.stopping.criterion import Criterion
 if TYPE_CHECKING:
     from esbench.engine.fast import Fast
 
-#: Seconds of work that are announced before it begins.
+#: Work longer than this is announced before it starts, in seconds.
 LONG = 3600
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command asks for.
+    """The units and criteria of a command.
 
     Attributes:
         criteria: canonical texts.
         jobs: all units of its shard.
-        left: those that are left to do.
+        left: the units still to run.
         everything: the ids of the units of all shards.
-        left_out: criteria that `all` would mean if they could be used here, and why they cannot.
+        left_out: criteria that `all` skips because they are not available, and why.
     """
 
     criteria: tuple[str, ...]
@@ -64,10 +64,10 @@ class Plan:
 
 
 def plan(config: Config, folder: Path) -> Plan:
-    """Return what a configuration asks for and what of it is not done yet.
+    """Return the units of a configuration, and which of them are not done yet.
 
     Raises:
-        EsbenchError: something in it does not exist or is not here.
+        EsbenchError: something in it does not exist or is not available.
     """
     texts, left_out = expand(config.criterion)
     criteria = tuple(dict.fromkeys(registry().get("criterion", text).text for text in texts))
@@ -99,7 +99,7 @@ def plan(config: Config, folder: Path) -> Plan:
     jobs = everything[i - 1 :: n]
     left = []
     for id, job in zip(ids[i - 1 :: n], jobs, strict=True):
-        with contextlib.suppress(DataError):  # a unit that was damaged has failed, and waits for --retry-failed
+        with contextlib.suppress(DataError):  # a damaged unit counts as failed; --retry-failed runs it again
             if wanted := todo(job, run.unit(id)):
                 left.append(dataclasses.replace(job, criteria=tuple(dict.fromkeys([*job.criteria, *wanted]))))
     for job in {job.spec.image: job for job in left}.values():
@@ -108,18 +108,18 @@ def plan(config: Config, folder: Path) -> Plan:
 
 
 def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], None]) -> int:
-    """Do what is left of a plan and return how many units failed.
+    """Run the units left of a plan and return how many failed.
 
-    Once the budget is spent, or somebody interrupts, the units at work are left at a checkpoint.
+    Once the budget is spent, or the user interrupts, the running units are paused at a checkpoint.
 
     Args:
         config: the configuration.
         folder: of the run.
         planned: from `plan`.
-        listen: called with every event, as the plugins are.
+        listen: called with every event; plugins are too.
 
     Raises:
-        KeyboardInterrupt: somebody interrupted; everything is on the disk.
+        KeyboardInterrupt: the user interrupted; all progress is on disk.
     """
 
     def emit(event: Event) -> None:
@@ -138,7 +138,7 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
             "shard": config.shard,
         }
         store.begin(config, list(planned.everything), stamp(), entry)
-        # another command may have done some of them since they were planned
+        # another command may have finished some of them since they were planned
         left = tuple(job for job in planned.left if todo(job, store.unit(unit_id(job.spec))))
         done = len(units) - len(left)
         emit(RunStarted(folder=str(folder), units=len(units), done=done, iterations=config.iterations))
@@ -158,11 +158,11 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
 
 
 class Halt:
-    """Says when a run is to be left: the budget is spent, or somebody interrupts. A second interrupt ends it at once.
+    """Decides when to pause a run: the budget is spent, or the user interrupts. A second interrupt stops immediately.
 
     Args:
         seconds: the budget, or None.
-        emit: told what is going to happen.
+        emit: called with a notice of the interrupt.
     """
 
     def __init__(self, seconds: float | None, emit: Callable[[Event], None]) -> None:
@@ -171,12 +171,12 @@ class Halt:
         self.interrupted = False
 
     def __call__(self) -> bool:
-        """Whether it is time."""
+        """Whether to pause now."""
         return self.interrupted or time.monotonic() >= self._deadline
 
     def __enter__(self) -> Halt:
         self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():  # only there may signals be caught
+        if threading.current_thread() is threading.main_thread():  # signals can be caught only there
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._interrupt)
         return self
@@ -189,13 +189,13 @@ class Halt:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
-        self._emit(Notice(text="stopping after this step, at a checkpoint; once more stops at once"))
+        self._emit(Notice(text="stopping after this step, at a checkpoint; press Ctrl-C again to stop immediately"))
 
 
 def long_work(left: tuple[Job, ...]) -> str:
-    """Return a sentence before work of more than an hour, else an empty string."""
+    """Return a warning about work of more than an hour, else an empty string."""
     device = left[0].spec.device
-    # a look at a few steps is only worth it where an hour is possible
+    # time a few steps only if an hour is possible
     pixel_steps = sum((job.spec.crop or 512) ** 2 * job.spec.iterations for job in left)
     if pixel_steps < {"cpu": 2e7}.get(device, 2e10):
         return ""
@@ -203,14 +203,14 @@ def long_work(left: tuple[Job, ...]) -> str:
     if seconds < LONG:
         return ""
     return (
-        f"This will take about {duration(seconds)} on this {device.upper()}, and the criteria's time on top. --images, "
-        "--crop and --iterations make it smaller; --preset quick is a first look. It can be interrupted at any time, "
-        "and the same command goes on."
+        f"This will take about {duration(seconds)} on this {device.upper()}, plus the time of the criteria. --images, "
+        "--crop and --iterations make it shorter; --preset quick is a first look. It can be interrupted at any time; "
+        "the same command continues it."
     )
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time as people say it: 42 s, 3:05 min, 7.2 h, 12 days."""
+    """Return a readable duration: 42 s, 3:05 min, 7.2 h, 12 days."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 3600:
@@ -222,7 +222,7 @@ def expand(criteria: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     """Return the criteria with `all` written out: every available one whose parameters have defaults.
 
     Returns:
-        The texts, and what `all` leaves out because it cannot be used here, with the reason.
+        The texts, and what `all` leaves out because it is not available, with the reason.
     """
     texts: list[str] = []
     left_out: dict[str, str] = {}
@@ -240,10 +240,10 @@ def expand(criteria: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
 
 
 def _by_default(record: Record) -> bool:
-    """Whether a criterion can do with its defaults; `lam=auto` cannot where there is no calibration.
+    """Whether a criterion works with its defaults; `lam=auto` does not without a calibration.
 
     Raises:
-        Unavailable: it cannot be used here: a package is missing, or a model that cannot be fetched.
+        Unavailable: a package is missing, or a model cannot be fetched.
     """
     some = Problem(noisy=Pictures(np.zeros((1, 8, 8, 3), np.uint8))[0], sigma=25.0)
     try:
@@ -254,9 +254,9 @@ def _by_default(record: Record) -> bool:
 
 
 def estimate(left: tuple[Job, ...]) -> float:
-    """Return about how many seconds the optimisations of some jobs will take here, from a few steps of one of them.
+    """Estimate the seconds that the optimisations of some jobs take, without criteria, from a few steps of one of them.
 
-    Criteria come on top. A step takes time in proportion to the pixels; the few are taken on a small picture.
+    The time of a step is proportional to the pixels, so a small picture is timed.
     """
     if not left:
         return 0.0
@@ -268,13 +268,13 @@ def estimate(left: tuple[Job, ...]) -> float:
     while steps < 2:
         steps += len(next(blocks))
     per_pixel = (time.perf_counter() - started) / (steps * side * side)
-    one_each = {job.spec.image: job for job in left}  # a picture is opened once, not at every level and seed
+    one_each = {job.spec.image: job for job in left}  # open each picture once, not per level and seed
     pixels = {image: _pixels(job.spec, job.dataset) for image, job in one_each.items()}
     return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left)
 
 
 def _sample(spec: UnitSpec, device: str) -> tuple[int, Fast]:
-    """Return the optimisation of a small picture that the network can make, and the picture's side."""
+    """Return the optimisation of the smallest picture that the network can produce, and the picture's side."""
     for side in (96, 160, 288, 544):
         with contextlib.suppress(UsageError):
             return side, build.observed(spec, np.full((side, side, 3), 0.5, np.float32)).trajectory(device)
@@ -288,13 +288,13 @@ def _pixels(spec: UnitSpec, dataset: str) -> int:
 
 
 def _check(job: Job) -> None:
-    """Find out before the first step what would stop a unit: a picture too small, a parameter not to be decided."""
+    """Raise before the first step what would make a unit fail: a small picture, a parameter that cannot be resolved."""
     scene = build.scene(job.spec, job.dataset)
     scene.fits()
     given = scene.problem
     for text in job.criteria:
         component = registry().get("criterion", text)
-        # third-party code runs where it is watched
+        # third-party code runs only in the watched process
         made_of_codec = bool(getattr(component.info, "codec", ""))
         if made_of_codec or not is_third_party(component.record):
             Criterion(component, given)

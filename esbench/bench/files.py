@@ -1,4 +1,4 @@
-"""Files of a run as they get onto the disk: whole or not at all, and with whose they are."""
+"""Write and read files of a run: atomically, and with the id of their unit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 from esbench import disk
 from esbench.errors import DataError, Missing
 
-#: Where a table says whose it is: in the footer, the key, then the value with its length before it.
-WHOSE = re.compile(rb"esbench-unit\x18[\x00-\xff]{1,2}?([A-Za-z0-9_.-]+)", re.DOTALL)
+#: The unit id in a table: in the footer, the key, then the value preceded by its length.
+ID_IN_TABLE = re.compile(rb"esbench-unit\x18[\x00-\xff]{1,2}?([A-Za-z0-9_.-]+)", re.DOTALL)
 
-#: Where a picture says whose it is.
-TEXT = re.compile(rb"tEXtesbench-unit\0([A-Za-z0-9_.-]+)\n")
+#: The unit id in a picture.
+ID_IN_PICTURE = re.compile(rb"tEXtesbench-unit\0([A-Za-z0-9_.-]+)\n")
 
 
 def folder(path: Path) -> None:
-    """Make a folder; a file that is in its place is moved aside."""
+    """Make a folder; a file of that name is moved aside."""
     for place in (path.parent, path):
         if not place.is_dir() and os.path.lexists(place):
             _aside(place)
@@ -31,7 +31,7 @@ def folder(path: Path) -> None:
 
 
 def no_folder(path: Path) -> None:
-    """Move a folder aside that is in the place of a file."""
+    """Move aside a folder that has the name of a file."""
     if path.is_dir():
         _aside(path)
 
@@ -41,14 +41,14 @@ def _aside(path: Path) -> None:
 
 
 def signed(png: bytes, id: str) -> bytes:
-    """Return a PNG file with a text in it that says of which unit it is, after its head of 33 bytes."""
-    content = b"tEXtesbench-unit\0" + id.encode() + b"\n"  # what follows is a checksum
+    """Return a PNG file with the unit id in a text chunk after its header of 33 bytes."""
+    content = b"tEXtesbench-unit\0" + id.encode() + b"\n"  # followed by a checksum
     chunk = struct.pack(">L", len(content) - 4) + content + struct.pack(">L", zlib.crc32(content))
     return png[:33] + chunk + png[33:]
 
 
 def write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, Any], id: str) -> None:
-    """Write a table with what made it, and of which unit it is."""
+    """Write a table with its origin and its unit id."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -59,10 +59,10 @@ def write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, An
 
 
 def read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any], str | None]:
-    """Return columns of a table (all for None), what made it, and of which unit it is, or None if it does not say.
+    """Return columns of a table (all for None), its origin, and its unit id, or None if it has none.
 
     Raises:
-        Missing: it is not there.
+        Missing: it does not exist.
         DataError: it cannot be read.
     """
     import pyarrow.parquet as pq
@@ -77,9 +77,9 @@ def read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], d
             raise ValueError(f"it has no column {lacking[0]!r}")
         values = {name: table.column(name).to_numpy() for name in table.column_names}
         if odd := [name for name, value in values.items() if value.dtype.kind not in "biuf"]:
-            raise ValueError(f"its column {odd[0]!r} is not of numbers")
+            raise ValueError(f"its column {odd[0]!r} is not numeric")
         if not isinstance(made_by, dict):
-            raise ValueError("it does not say what made it")
+            raise ValueError("it has no origin")
     except FileNotFoundError:
         raise Missing(f"There is no {str(path)!r}.") from None
     except Exception as error:

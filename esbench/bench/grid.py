@@ -1,4 +1,4 @@
-"""From a configuration to units."""
+"""Expand a configuration into units."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from esbench.pictures import Bytes, Floats
 from esbench.records import Accompanied, Dataset, DegradationInfo
 from esbench.registry import Component, registry
 
-#: Raised by hand when the numbers of an optimisation change, so that old and new are not taken for the same unit.
+#: Increase it when the numbers of an optimisation change, so that old and new units have different ids.
 ENGINE = 2
 
 
 def units(config: Config) -> Iterator[UnitSpec]:
-    """Give the units of a configuration: pictures x noise levels x seeds, pictures first.
+    """Yield the units of a configuration: pictures x noise levels x seeds, pictures first.
 
     Raises:
-        EsbenchError: something named in it does not exist or is not here.
+        EsbenchError: something named in it does not exist or is not available.
     """
     name, dataset = open_dataset(config.dataset)
     device, precision = device_kind(config.device), "float32" if config.precision == "auto" else config.precision
@@ -71,11 +71,11 @@ def units(config: Config) -> Iterator[UnitSpec]:
 
 
 def open_dataset(text: str) -> tuple[str, Dataset]:
-    """Return the name and the pictures of a data set: an installed one, or any folder or file.
+    """Return the name and the pictures of a dataset: an installed one, or any folder or file.
 
     Raises:
         NameUnknown: it is neither.
-        Missing: it is known, but not here.
+        Missing: it is known, but not available.
     """
     try:
         component = registry().get("dataset", text)
@@ -83,10 +83,10 @@ def open_dataset(text: str) -> tuple[str, Dataset]:
         path = Path(text)
         if not path.exists():
             raise NameUnknown(
-                "data set",
+                "dataset",
                 text,
                 [r.info.name for r in registry().records["dataset"]],
-                "It is no folder or picture either. 'esbench list datasets' shows all.",
+                "It is not a folder or picture either. 'esbench list datasets' shows all.",
             ) from unknown
         from esbench.builtin.datasets.named import Folder
 
@@ -95,22 +95,22 @@ def open_dataset(text: str) -> tuple[str, Dataset]:
 
 
 def chosen(config: Config, dataset: Dataset) -> list[str]:
-    """Return the names of the pictures that a configuration asks for."""
+    """Return the names of the pictures that a configuration selects."""
     ids = list(dataset.ids())
     for image in config.image:
         if image not in ids:
-            raise NameUnknown("picture", image, ids, f"Data set {config.dataset!r} has {len(ids)}.")
+            raise NameUnknown("picture", image, ids, f"Dataset {config.dataset!r} has {len(ids)}.")
     return list(dict.fromkeys(config.image)) or ids[: config.images]
 
 
 def picture(dataset: Dataset, image: str, crop: int | None) -> Bytes:
-    """Return a clean picture as the unit has it."""
+    """Return a clean picture as the unit uses it."""
     whole = dataset.load(image)
     return whole if crop is None else images.centre_crop(whole, crop)
 
 
 def companions(dataset: Dataset, image: str, crop: int | None) -> dict[str, Floats] | None:
-    """Return what belongs to a picture, cut like the picture; None if the data set has only pictures."""
+    """Return the companions of a picture, cropped like it; None if the dataset has only pictures."""
     if not isinstance(dataset, Accompanied):
         return None
     whole = dataset.companions(image)
@@ -118,7 +118,7 @@ def companions(dataset: Dataset, image: str, crop: int | None) -> dict[str, Floa
 
 
 def degradation(noise: str, sigma: float | None) -> Component:
-    """Return a degradation at a level; the level is ignored where it has none."""
+    """Return a degradation at a level; the level is ignored if it has none."""
     component = registry().get("degradation", noise)
     assert isinstance(component.info, DegradationInfo)
     parameter = component.info.parameter
@@ -146,7 +146,7 @@ def device_kind(device: str) -> str:
     """Return cpu or cuda.
 
     Raises:
-        Unavailable: there is no such device here.
-        UsageError: nothing is called that.
+        Unavailable: the device is not available.
+        UsageError: there is no such device name.
     """
     return named(device).partition(":")[0]

@@ -1,4 +1,4 @@
-"""A unit to run, and what of it is left to do."""
+"""A unit to run, and which of its criteria are left to measure."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Job:
     Attributes:
         spec: the unit.
         run: the folder of the run.
-        dataset: how the data set is opened: a name, or an absolute path.
+        dataset: a name, or an absolute path.
         device: cpu, cuda or cuda:N.
         criteria: canonical texts.
         patience: of the rule, for the stops whose pictures are kept.
         live: end as soon as all criteria have stopped.
         time_limit: seconds that a call of a third-party criterion may take.
         checkpoint_every: seconds between two checkpoints.
-        disabled: the criteria that were given up because they hang or end their process, and why.
-        retry: measure anew what failed before.
+        disabled: the criteria that were disabled because they hang or end their process, and why.
+        retry: measure again what failed before.
     """
 
     spec: UnitSpec
@@ -45,7 +45,7 @@ class Job:
 
 
 def todo(job: Job, unit: Unit) -> tuple[str, ...]:
-    """Return the criteria for which a unit has to be run: none if it is done, or failed and is not to be retried.
+    """Return the criteria for which a unit must be run: none if it is done, or if it failed and `retry` is not set.
 
     Raises:
         UsageError: a criterion was measured by another version of its plugin.
@@ -57,7 +57,7 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
     done = result["criteria"]
     for text in job.criteria:
         was, now = done.get(text, {}).get("made_by"), made_by(text)
-        if was is not None and was != now and not done[text]["failed"]:  # if it failed there is nothing to mix
+        if was is not None and was != now and not done[text]["failed"]:  # a failed one has no values to mix
             raise UsageError(
                 f"{text!r} was measured by {_maker(was)} in this run, and {_maker(now)} is installed: choose "
                 "another --out."
@@ -68,23 +68,23 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
         if text not in done or (done[text]["failed"] and (job.retry or done[text]["made_by"] != made_by(text)))
     )
     if not result["complete"] and (missing or not job.live):
-        # it ended early, and nothing can be joined to it: what other commands measured is measured again with the rest
+        # it ended early, so nothing can be added to it: what other commands measured is measured again with the rest
         return tuple(dict.fromkeys([*job.criteria, *(text for text in done if _usable(text, done[text]))]))
     return missing
 
 
 def _usable(text: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a criterion did not fail, and can be measured again as it was."""
+    """Whether a criterion did not fail, and can be measured again unchanged."""
     with contextlib.suppress(EsbenchError):
         return not entry["failed"] and entry["made_by"] == made_by(text)
     return False
 
 
 def result_of(job: Job, unit: Unit) -> dict[str, Any] | None:
-    """Return the result of a unit; None if it has to be made.
+    """Return the result of a unit; None if the unit must be run.
 
     Raises:
-        DataError: it cannot be read, and is not to be made anew.
+        DataError: it cannot be read, and `retry` is not set.
     """
     look = unit.look(whole=job.retry)
     if look.damage and not job.retry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from esbench.tables import Table
 
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 _T = TypeVar("_T")
 
 
@@ -29,9 +29,9 @@ class View:
 
     name: str
     title: str
-    of: Callable[[dict[str, Any]], float | None]
+    of: Callable[[Mapping[str, Any]], float | None]
     best: Callable[[Iterable[float]], float]
-    beside: dict[str, Callable[[dict[str, Any]], float | None]]
+    beside: dict[str, Callable[[Mapping[str, Any]], float | None]]
 
 
 #: Criteria that the others have to beat. They take part in no comparison.
@@ -65,15 +65,15 @@ VIEWS = (
 )
 
 
-def levels(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def levels(rows: Rows) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
     """Return the rows of each data set and noise level by their names, from low to high."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], level(row)), []).append(row)
     return dict(sorted(groups.items(), key=lambda item: (item[0][0], item[1][0]["sigma"] or 0)))
 
 
-def level(row: dict[str, Any]) -> str:
+def level(row: Mapping[str, Any]) -> str:
     """Return the noise of a row as it is read: `gaussian 25`, `poisson[rate=12]`."""
     return str(row["noise"]) if row["sigma"] is None else f"{row['noise']} {row['sigma']:g}"
 
@@ -83,7 +83,7 @@ def criteria(rows: Rows) -> list[str]:
     return list(dict.fromkeys(row["criterion"] for row in rows))
 
 
-def units(rows: Rows) -> dict[str, dict[str, Any]]:
+def units(rows: Rows) -> dict[str, Mapping[str, Any]]:
     """Return one row of each unit, by its id."""
     return {row["unit"]: row for row in rows}
 
@@ -98,9 +98,9 @@ def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
 
     A cell is mean ± standard deviation over the units of its column, the best of a column in bold. A criterion that
     has no number for some units says for how many it has one, and is never the best: the others were measured on more.
-    Nor is a reference, or one that never stopped, which has a dagger.
+    Nor is a reference, or one that not stopped, which has a dagger.
     """
-    by_dataset: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
+    by_dataset: dict[str, list[tuple[str, list[Mapping[str, Any]]]]] = {}
     for (dataset, noise), group in levels(rows).items():
         by_dataset.setdefault(dataset, []).append((noise, group))
     return [

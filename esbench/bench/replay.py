@@ -1,8 +1,8 @@
-"""Stops decided again from what a run wrote down: another rule, another lam, and no optimisation.
+"""Recompute stops from the traces of a run: another rule, another lam, and no optimisation.
 
-A criterion that says how its values follow from what is recorded (`CriterionInfo.recompute`) can be had with other
+A criterion whose values follow from recorded columns (`CriterionInfo.recompute`) can be recomputed with other
 parameters: CIFS is lam * loss + B^2 / (H W), and the loss and the size B of every step are on the disk. A criterion
-without memory that is measured less often has the values that it had, at fewer steps.
+without memory that is measured less often has the same values, at fewer steps.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Values = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Wanted:
-    """A criterion that a run is asked for.
+    """A criterion to recompute from a run.
 
     Attributes:
         text: its canonical text.
         free: the parameters in which it may differ from what was measured.
         every: it has a value at the steps 0, every, 2 every, ...
-        by_default: every, where a text does not say it.
-        recompute: its values from recorded columns, with its parameters; None if it cannot tell.
-        loss: the column of the trace that the criterion takes for the loss.
+        by_default: every, if a text does not give it.
+        recompute: computes its values from recorded columns, with its parameters; None if it cannot.
+        loss: the column of the trace that the criterion uses as the loss.
     """
 
     text: str
@@ -46,7 +46,7 @@ class Wanted:
     loss: str = "loss"
 
     def source(self, measured: Iterable[str]) -> str | None:
-        """Return which of the measured criteria it can be had from; itself, if it is among them."""
+        """Return the measured criterion from which it can be recomputed; itself, if it is among them."""
         if self.text in (measured := list(measured)):
             return self.text
         return next((text for text in measured if self._follows_from(text)), None)
@@ -56,8 +56,8 @@ class Wanted:
 
         Args:
             unit: where the source was measured.
-            source: what `source` gave.
-            trace: gives columns of the unit's trace by name.
+            source: the result of `source`.
+            trace: returns columns of the unit's trace by name.
         """
         if self._fixed(source) == self._fixed(self.text):
             values: Values = unit.criterion(source, ["value"])[0]["value"]
@@ -72,7 +72,7 @@ class Wanted:
         return np.where(np.arange(len(values)) % self.every == 0, values, np.nan)
 
     def ms(self, unit: Unit, source: str, entry: Mapping[str, Any]) -> float:
-        """Return the mean milliseconds of a step, as the result has it of the source, or from its column."""
+        """Return the mean milliseconds of a step, from the source's entry of the result, or from its column."""
         ms = entry.get("criterion_ms_per_step")
         if ms is None:
             ms = float(np.mean(unit.criterion(source, ["ms"])[0]["ms"], dtype=float))
@@ -82,7 +82,7 @@ class Wanted:
         return _without(text, self.free) == _without(self.text, self.free) and self.every % self._every(text) == 0
 
     def _fixed(self, text: str) -> tuple[str, dict[str, str]]:
-        """Return what of a text decides the values at the steps that are measured."""
+        """Return the parts of a text that determine the values at the measured steps."""
         return _without(text, {"every"} & self.free)
 
     def _every(self, text: str) -> int:
@@ -90,10 +90,10 @@ class Wanted:
 
 
 def wanted(text: str) -> Wanted:
-    """Return a criterion as it may be asked for of a run.
+    """Return a criterion to recompute from a run.
 
     Raises:
-        UsageError: the text is wrong, the name unknown, or a parameter does not fit.
+        UsageError: the text, its name or a parameter is invalid.
         Unavailable: it is listed, but cannot be used.
     """
     from esbench.records import CriterionInfo
@@ -105,7 +105,7 @@ def wanted(text: str) -> Wanted:
     every, on = values.pop("every"), values.pop("on")
     free = set() if isinstance(component.target, type) else {"every"}
     recompute = None
-    # a parameter that is decided by the problem cannot be told from the columns
+    # a parameter that is resolved by the problem cannot be read from the columns
     if info.recompute is not None and not any(values[name] == "auto" for name in info.free):
         free |= set(info.free)
         recompute = functools.partial(load(component.record, info.recompute), **values)
@@ -120,14 +120,14 @@ def wanted(text: str) -> Wanted:
 
 
 def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any, score_db: Any = ()) -> dict[str, Any]:
-    """Return what a results row says of one stop.
+    """Return the values of a results row that describe one stop.
 
     Args:
         stop: the stop.
         psnr_db: of the output of each step.
         average_psnr_db: of the averaged output of each step.
         ms: milliseconds that the criterion took at each step, or their mean.
-        score_db: the task's customary number of each output; empty if that is the PSNR.
+        score_db: the task's score of each output; empty if that is the PSNR.
     """
     return {
         "stop_step": stop.step,
@@ -141,10 +141,10 @@ def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any, score_db: Any
 
 
 def stop_of(curve: Values, patience: int, min_delta: float = 0.0) -> Stop:
-    """Return the stop of a curve of one step or more, the same as `rule.first_stop` does, many times as fast.
+    """Return the stop of a non-empty curve, the same as `rule.first_stop`, but many times as fast.
 
-    Only a step that is lower than all before it can undercut the best so far, whatever `min_delta`: the rule looks at
-    these few.
+    Only a step that is lower than all before it can undercut the best so far, for any `min_delta`, so the rule is
+    applied only to those few steps.
     """
     known = ~np.isnan(curve)
     if known.any():
@@ -163,7 +163,7 @@ def stop_of(curve: Values, patience: int, min_delta: float = 0.0) -> Stop:
 
 
 def _without(text: str, names: Iterable[str]) -> tuple[str, dict[str, str]]:
-    """Return a canonical text in its parts, but for some parameters."""
+    """Return the parts of a canonical text, without some parameters."""
     name, given = split(text)
     return name, {key: value for key, value in given.items() if key not in names}
 

@@ -1,6 +1,6 @@
-"""What the JSON files of a run must look like: whoever reads them afterwards need not ask.
+"""Validate the JSON files of a run, so that their readers need no checks.
 
-A file may be cut off, empty, somebody else's, or made to do harm. What is wrong with one is a clause of a sentence.
+A file may be truncated, empty, of another program, or malicious. A fault is reported as a clause of a sentence.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from esbench.params import split
 #: Of run.json; raised when older versions can no longer read a run.
 FORMAT = 1
 
-#: The name of a unit, and of its folder: never a path.
+#: The name of a unit and of its folder: never a path.
 NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,255}")
 
 
 class Damaged(DataError):
-    """A file of a run is there and cannot be read; it can be made anew."""
+    """A file of a run exists but cannot be read; it can be made again."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
+    """Return the object in a JSON file.
 
     Raises:
-        DataError: it is not one: the file is damaged, or not ours.
-        FileNotFoundError: it is not there.
+        DataError: the file is damaged, or does not contain an object.
+        FileNotFoundError: it does not exist.
     """
     try:
         disk.regular(path)
         text = path.read_bytes().decode()
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         if "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be shown to anybody
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be printed
     except Missing:
         raise FileNotFoundError(path) from None
     except DataError as error:
@@ -48,7 +48,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise Damaged(f"{str(path)!r} cannot be read: {error}.") from error
     if not isinstance(value, dict):
-        raise Damaged(f"{str(path)!r} cannot be read: it must hold an object, not a {type(value).__name__}.")
+        raise Damaged(f"{str(path)!r} cannot be read: it must contain an object, not a {type(value).__name__}.")
     return value
 
 
@@ -105,7 +105,7 @@ def result_fault(result: dict[str, Any]) -> str:
 
 
 def _entry_fault(text: str, entry: Any, steps: int) -> str:
-    """Return what is wrong with what a result says of one criterion, or an empty string."""
+    """Return what is wrong with a result's entry of one criterion, or an empty string."""
     if not isinstance(entry, dict) or not isinstance(entry.get("failed"), str):
         return "failed must be a text"
     made = entry.get("made_by")
@@ -122,14 +122,14 @@ def _entry_fault(text: str, entry: Any, steps: int) -> str:
         return "it is not the name of a criterion"
     counts: dict[str, Any] = {name: entry.get(name) for name in ("patience", "stop_step")}
     numbers = {name: entry[name] for name in ("ssim", "psnr_db", "average_psnr_db") if entry.get(name) is not None}
-    if "steps_run" in entry:  # results from before it was written down are decided again
+    if "steps_run" in entry:  # older results do not have it; their stops are recomputed
         counts["steps_run"], numbers["criterion_ms_per_step"] = entry["steps_run"], entry.get("criterion_ms_per_step")
         if not isinstance(entry.get("fallback"), bool):
             return "fallback must be true or false"
         if not all(name in entry for name in ("psnr_db", "average_psnr_db")):
-            return "psnr_db and average_psnr_db are not there"
+            return "psnr_db and average_psnr_db are missing"
     if "ssim" not in entry:
-        return "ssim is not there"
+        return "ssim is missing"
     for name, value in counts.items():
         if not _is_count(value) or (name == "stop_step" and value >= steps):
             return f"{name} must be a whole number"

@@ -1,4 +1,4 @@
-"""A unit in plain values, its id, and what became of it: what crosses a process boundary."""
+"""A unit as plain values, its id, and its outcome: what is sent between processes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Literal
 from esbench import params
 from esbench.params import plain
 
-#: Fields that came later: left out of the id where they have these values, so that units keep the ids that they had.
+#: Fields that were added later: left out of the id if they have these values, so that older units keep their ids.
 LATER = {"loss": "mse", "input": "noise", "regulariser": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSpec:
-    """One optimisation, in plain values: all that its trajectory depends on, and nothing else.
+    """One optimisation as plain values: all that its trajectory depends on, and nothing else.
 
-    `pixels` is the SHA-256 of the clean pixels after cropping, `device` the kind of device, `engine` a number that is
-    raised by hand when the loop's numbers change.
+    `pixels` is the SHA-256 of the clean pixels after cropping, `device` the kind of device, `engine` a number that
+    increases when the loop's numbers change.
     """
 
     dataset: str
@@ -47,7 +47,7 @@ class UnitSpec:
 
 
 def unit_id(spec: UnitSpec) -> str:
-    """Return the name of a unit: readable, and unique by the hash of all that it is made of."""
+    """Return the name of a unit: readable, and unique by a hash of its fields."""
     values = {key: value for key, value in dataclasses.asdict(spec).items() if LATER.get(key) != value}
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -65,7 +65,7 @@ def unit_id(spec: UnitSpec) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one unit."""
+    """The outcome of one unit."""
 
     unit: str
     status: Literal["done", "failed", "paused"]

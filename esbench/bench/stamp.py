@@ -1,4 +1,4 @@
-"""What made a run: versions, machine, commit. What somebody needs who wants to repeat it."""
+"""Record the origin of a run, so that it can be repeated: versions, machine, commit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esbench.registry import registry
 
 
 def stamp() -> dict[str, Any]:
-    """Return esbench's version and commit, Python, every package that is installed, and the plugins."""
+    """Return esbench's version and commit, Python, every installed package, and the plugins."""
     return {
         "esbench": __version__,
         "commit": commit(),
@@ -31,7 +31,7 @@ def stamp() -> dict[str, Any]:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Return where a unit ran: host, processor or GPU with its driver, threads."""
+    """Return the machine of a unit: host, processor or GPU with its driver, threads."""
     import torch
 
     facts: dict[str, Any] = {"host": platform.node(), "device": device, "torch": torch.__version__}
@@ -49,7 +49,7 @@ def command() -> str:
 
 
 def commit() -> str:
-    """Return the commit that esbench runs from, with "+dirty" where it was changed; empty for an installed package."""
+    """Return the commit that esbench runs from, with "+dirty" if it was changed; empty for an installed package."""
     home = Path(__file__).resolve().parents[2]
     if not (home / ".git").exists():
         return ""
@@ -62,13 +62,13 @@ def commit() -> str:
 
 
 def packages() -> dict[str, str]:
-    """Return the version of every distribution that is installed."""
+    """Return the version of every installed distribution."""
     found = {d.name: d.version for d in importlib.metadata.distributions() if d.name}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def _driver() -> str:
-    """Return the version of NVIDIA's driver, as the kernel tells it."""
+    """Return the version of NVIDIA's driver, as the kernel reports it."""
     try:
         return Path("/proc/driver/nvidia/version").read_text().splitlines()[0].removeprefix("NVRM version: ")
     except OSError:

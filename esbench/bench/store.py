@@ -1,21 +1,21 @@
-"""The folder of a run. Nothing else knows the names of its files.
+"""The folder of a run. Only this module knows the names of its files.
 
     RUN/
       run.toml                  the configuration; `esbench run --config RUN/run.toml` repeats it
-      run.json                  format, what made it, the plan, one entry for each command
+      run.json                  format, versions, the plan, one entry per command
       units/<id>/
-        spec.json               all that the optimisation depends on
+        spec.json               everything that the optimisation depends on
         trace.parquet           step, loss, psnr_db, average_loss, average_psnr_db, seconds
-        criteria/<name>-<hash>.parquet    step, value, ms, and what the value was made of
+        criteria/<name>-<hash>.parquet    step, value, ms, and the parts of the value
         images/*.png            clean, noisy, peak, last, and stop-<criterion>
         result.json             written last and renamed into place: the unit is done
-        checkpoint.pt           only while it is not done: where to go on
+        checkpoint.pt           only while it is not done: the state to resume from
         error.txt               the traceback of the last failure
-        lock                    held by the process that is at work on it
+        lock                    held by the process that runs the unit
 
-Every file is written beside its place and renamed into it, so what is there is whole. Every file of a unit says
-whose it is, and is refused in another's folder; the id of a unit is the hash of its spec.json. Files from before this
-rule say nothing and are believed. Reading a run runs no code that lies in it: JSON, Parquet, PNG and `plain` are data.
+Every file is written under a temporary name and renamed, so it is always complete. Every file of a unit contains the
+unit's id, and is rejected in another unit's folder; the id of a unit is the hash of its spec.json. Older files without
+an id are accepted. Reading a run never executes code from it: JSON, Parquet, PNG and `plain` are data.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from typing import Any
 from esbench import disk, plain
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
-from esbench.bench.files import TEXT, WHOSE, folder, no_folder, read_table, signed, write_table
+from esbench.bench.files import ID_IN_PICTURE, ID_IN_TABLE, folder, no_folder, read_table, signed, write_table
 from esbench.bench.shapes import FORMAT, Damaged, read_json, record_fault, result_fault
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.errors import Busy, ConfigError, DataError, EsbenchError, Missing, Unavailable, UsageError
 from esbench.params import split
 
-#: How often, and how many seconds apart, a unit that another process holds is tried.
+#: How often, and how many seconds apart, to try to lock a unit that another process holds.
 LOCK_TRIES, LOCK_PAUSE = 20, 0.25
 
 
@@ -56,13 +56,13 @@ class Run:
         self.path = Path(path)
 
     def grown(self, config: Config) -> Config:
-        """Return a configuration together with the one of this folder, where there is a run in it.
+        """Return the union of a configuration with that of this folder, if it holds a run.
 
         Raises:
             ConfigError: the folder holds a run with another configuration.
-            DataError: its configuration cannot be read, and nobody said to try again what failed.
-            UsageError: there is something else in its place.
-            Unavailable: it cannot be looked at.
+            DataError: its configuration cannot be read, and retry_failed is not set.
+            UsageError: the folder holds something else.
+            Unavailable: it cannot be accessed.
         """
         with _writing(self.path):
             if (self.path / "run.toml").exists():
@@ -73,21 +73,21 @@ class Run:
                         return config
                     raise
                 return config.grown(before)
-            # left by a command that was killed before its first unit
+            # files left by a command that was killed before its first unit
             ours = re.compile(r"lock(-\d+-of-\d+)?|run\.lock|run\.json|\..*" + "|units|report" * config.retry_failed)
             if self.path.exists() and not all(ours.fullmatch(p.name) for p in self.path.iterdir()):
-                raise UsageError(f"{str(self.path)!r} is there already and holds no run: choose another --out.")
+                raise UsageError(f"{str(self.path)!r} already exists and is not a run: choose another --out.")
         return config
 
     def begin(self, config: Config, plan: list[str], stamp: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
-        """Write down what a command is about to do, or check that it goes with what the folder holds.
+        """Write the plan of a command, after checking that it is compatible with the folder.
 
         Raises:
             ConfigError: the folder holds a run with another configuration.
-            DataError: what it has written down cannot be read, and nobody said to try again what failed.
+            DataError: its record cannot be read, and retry_failed is not set.
             Unavailable: the folder cannot be written.
         """
-        with _writing(self.path), _held(self.path / "run.lock"):  # shards begin at the same time
+        with _writing(self.path), _held(self.path / "run.lock"):  # shards start at the same time
             retry = config.retry_failed
             begun = (self.path / "run.toml").exists() or (self.path / "units").exists()
             config = self.grown(config)
@@ -109,10 +109,10 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self, shard: tuple[int, int] = (1, 1)) -> Iterator[None]:
-        """Hold the folder for one driver, or for one driver of each shard.
+        """Lock the folder for one driver, or for one driver per shard.
 
         Raises:
-            Unavailable: another has it, or it cannot be written.
+            Unavailable: another driver holds it, or it cannot be written.
         """
         i, n = shard
         with contextlib.ExitStack() as stack:
@@ -125,7 +125,7 @@ class Run:
                         stack.enter_context(_held(self.path / f"lock-{i}-of-{n}", wait=False))
             except BlockingIOError:
                 raise Unavailable(
-                    f"Another esbench is at work on {str(self.path)!r}: wait for it, or choose another --out."
+                    f"Another esbench is using {str(self.path)!r}: wait for it, or choose another --out."
                 ) from None
             yield
 
@@ -138,14 +138,14 @@ class Run:
         """
         path = self.path / "run.toml"
         if not path.exists():
-            raise Missing(f"{str(self.path)!r} holds no run of esbench (there is no run.toml in it).")
+            raise Missing(f"{str(self.path)!r} is not a run of esbench (it has no run.toml).")
         try:
             return configuration.read(path, whole=True)
         except ConfigError as error:
-            raise Damaged(f"{error} 'esbench run' with its options and --retry-failed writes it anew.") from error
+            raise Damaged(f"{error} 'esbench run' with its options and --retry-failed writes it again.") from error
 
     def record(self) -> dict[str, Any]:
-        """Return what `begin` wrote down.
+        """Return the record that `begin` wrote.
 
         Raises:
             Damaged: it cannot be read.
@@ -164,7 +164,7 @@ class Run:
         return record
 
     def unit(self, id: str) -> Unit:
-        """Return a unit, there or not."""
+        """Return a unit, whether it exists or not."""
         return Unit(self.path / "units" / id)
 
     def units(self) -> list[Unit]:
@@ -174,12 +174,12 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a unit left.
+    """The state of a unit on the disk.
 
     Attributes:
-        result: of one that is finished.
-        spec: what that is made of.
-        damage: why what it left cannot be read; the other two are then None.
+        result: if it is finished.
+        spec: if it is finished.
+        damage: why its files cannot be read; the other two are then None.
     """
 
     result: dict[str, Any] | None = None
@@ -194,7 +194,7 @@ class Unit:
         self.path, self.id = path, path.name
 
     def spec(self) -> UnitSpec:
-        """Return what the unit is made of.
+        """Return the specification of the unit.
 
         Raises:
             DataError: it cannot be read, or is that of another unit.
@@ -207,7 +207,7 @@ class Unit:
             raise
         except (OSError, ValueError, TypeError, AttributeError, EsbenchError) as error:
             raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
-        self._mine(path, id)
+        self._check_id(path, id)
         return spec
 
     def result(self) -> dict[str, Any] | None:
@@ -221,16 +221,16 @@ class Unit:
             result = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        self._mine(path, result.pop("unit", None))
+        self._check_id(path, result.pop("unit", None))
         if fault := result_fault(result):
             raise DataError(f"{str(path)!r} cannot be read: {fault}.")
         return result
 
     def look(self, whole: bool = False) -> Look:
-        """Return what the unit left.
+        """Return the state of the unit.
 
         Args:
-            whole: also read the tables of one that is finished to their last value, and not their ends alone.
+            whole: read every value of the tables of a finished unit, instead of only their ends.
         """
         try:
             result = self.result()
@@ -243,7 +243,9 @@ class Unit:
             if whole:
                 for columns in (self.trace(), *(self.criterion(text)[0] for text in tables)):
                     if any(len(column) != result["steps"] for column in columns.values()):
-                        return Look(damage=f"{str(self.path)!r} cannot be read: a table has not a row for each step.")
+                        return Look(
+                            damage=f"{str(self.path)!r} cannot be read: a table does not have one row per step."
+                        )
         except DataError as error:
             return Look(damage=str(error))
         except (OSError, ValueError, EsbenchError) as error:
@@ -251,11 +253,11 @@ class Unit:
         return look
 
     def _ends(self, path: Path) -> None:
-        """Look at the two ends of a table: whether it is all there, and whose it is.
+        """Check the two ends of a table: whether it is complete, and which unit it belongs to.
 
         Raises:
-            DataError: it is cut off, or another unit's.
-            OSError: it is not there.
+            DataError: it is truncated, or another unit's.
+            OSError: it does not exist.
         """
         with open(path, "rb") as file:
             begins = file.read(4)
@@ -265,23 +267,23 @@ class Unit:
             ends = file.read(8)
             length = int.from_bytes(ends[:4], "little")
             if (begins, ends[4:]) != (b"PAR1", b"PAR1") or length > size - 12:
-                raise DataError(f"{str(path)!r} cannot be read: it is cut off.")
+                raise DataError(f"{str(path)!r} cannot be read: it is truncated.")
             file.seek(size - 8 - length)
             foot = file.read(length)
-        if (found := WHOSE.search(foot)) is not None:
-            self._mine(path, found[1].decode(errors="replace"))
+        if (found := ID_IN_TABLE.search(foot)) is not None:
+            self._check_id(path, found[1].decode(errors="replace"))
 
-    def _mine(self, path: Path, id: object) -> None:
-        """Check whose a file says that it is; one from before files said it is believed.
+    def _check_id(self, path: Path, id: object) -> None:
+        """Check the unit id in a file; older files have none and are accepted.
 
         Raises:
-            DataError: another unit's.
+            DataError: the file belongs to another unit.
         """
         if id is not None and id != self.id:
-            raise DataError(f"{str(path)!r} cannot be read: it is of another unit, {str(id)[:200]!r}.")
+            raise DataError(f"{str(path)!r} cannot be read: it belongs to another unit, {str(id)[:200]!r}.")
 
     def edition(self) -> tuple[int, int] | None:
-        """Return what differs from one result of the unit to the next, or None while there is none."""
+        """Return a value that changes with each new result of the unit, or None while there is none."""
         try:
             found = (self.path / "result.json").stat()
         except OSError:
@@ -298,38 +300,38 @@ class Unit:
             text = path.read_bytes().decode(errors="replace").strip()
         except (OSError, EsbenchError) as error:
             text = f"{str(path)!r} cannot be read: {error}."
-        return text or "It failed, and error.txt does not say why."
+        return text or "It failed, and error.txt is empty."
 
     def trace(self, columns: list[str] | None = None) -> dict[str, Any]:
         """Return columns of the trace as NumPy arrays."""
         return self._table(self.path / "trace.parquet", columns)[0]
 
     def criterion(self, text: str, columns: list[str] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return columns of a criterion's values as NumPy arrays (missing values are NaN), and what made them."""
+        """Return columns of a criterion's values as NumPy arrays (missing values are NaN), and their origin."""
         path = self.criterion_path(text)
         values, made_by = self._table(path, columns)
         if (other := made_by.get("criterion", text)) != text:
-            raise DataError(f"{str(path)!r} cannot be read: it is of another criterion, {other!r}.")
+            raise DataError(f"{str(path)!r} cannot be read: it belongs to another criterion, {other!r}.")
         return values, made_by
 
     def _table(self, path: Path, columns: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
         values, made_by, id = read_table(path, columns)
-        self._mine(path, id)
+        self._check_id(path, id)
         return values, made_by
 
     def criterion_path(self, text: str) -> Path:
-        """Return where the values of a criterion are kept."""
+        """Return the path of a criterion's values."""
         return self.path / "criteria" / f"{slug(text)}.parquet"
 
     def image_path(self, name: str) -> Path:
-        """Return where a picture is kept: clean, noisy, peak, last, or stop-<criterion>."""
+        """Return the path of a picture: clean, noisy, peak, last, or stop-<criterion>."""
         return self.path / "images" / f"{slug(name)}.png"
 
     def image(self, name: str) -> Path | None:
-        """Return where a picture lies, or None if it is not there.
+        """Return the path of a picture, or None if it does not exist.
 
         Raises:
-            DataError: it is another unit's.
+            DataError: it belongs to another unit.
         """
         path = self.image_path(name)
         try:
@@ -337,13 +339,13 @@ class Unit:
                 head = file.read(4096)
         except OSError:
             return None
-        if (found := TEXT.search(head)) is not None:
-            self._mine(path, found[1].decode(errors="replace"))
+        if (found := ID_IN_PICTURE.search(head)) is not None:
+            self._check_id(path, found[1].decode(errors="replace"))
         return path
 
     def begin(self, spec: UnitSpec) -> None:
-        """Make the folder; whoever calls it holds the unit."""
-        for part in self.path.rglob(".*.*"):  # of a process that was killed while it wrote
+        """Make the folder; the caller must hold the lock."""
+        for part in self.path.rglob(".*.*"):  # left by a process that was killed while writing
             if not part.is_dir():
                 part.unlink(missing_ok=True)
         for path in self.path.rglob("*.*"):  # our own folders have no dot in their names
@@ -354,46 +356,46 @@ class Unit:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the unit for one process.
+        """Lock the unit for one process.
 
         Raises:
-            Busy: another is at work on it.
+            Busy: another process holds it.
         """
         folder(self.path)
         no_folder(self.path / "lock")
         with contextlib.ExitStack() as stack:
-            for attempt in range(LOCK_TRIES):  # one that was killed may take a moment to go
+            for attempt in range(LOCK_TRIES):  # a killed process may take a moment to exit
                 try:
                     stack.enter_context(_held(self.path / "lock", wait=False))
                     break
                 except BlockingIOError:
                     if attempt == LOCK_TRIES - 1:
-                        raise Busy("Another process is at work on this unit.") from None
+                        raise Busy("Another process is running this unit.") from None
                     time.sleep(LOCK_PAUSE)
             yield
 
     def busy(self) -> bool:
-        """Whether a process is at work on the unit."""
+        """Whether a process is running the unit."""
         try:
             with _held(self.path / "lock", shared=True, wait=False, mode="r"):
                 return False
         except BlockingIOError:
             return True
-        except OSError:  # no lock: nobody ever was
+        except OSError:  # no lock file: it was never started
             return False
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Write where to go on.
+        """Write the state to resume from.
 
         Raises:
-            OSError: there is no room for it.
+            OSError: it cannot be written, such as on a full disk.
         """
         with disk.replacing(self.path / "checkpoint.pt") as part, open(part, "wb") as file:
             file.writelines(plain.dumps({"unit": self.id, "state": state}))
-        (self.path / "error.txt").unlink(missing_ok=True)  # it came further than where it failed
+        (self.path / "error.txt").unlink(missing_ok=True)  # it is past the step at which it failed
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """Return where to go on, or None where nothing was kept.
+        """Return the state to resume from, or None if there is none.
 
         Raises:
             DataError: it cannot be read, or is that of another unit.
@@ -407,7 +409,7 @@ class Unit:
             id, state = found["unit"], found["state"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
-        self._mine(path, id)
+        self._check_id(path, id)
         if not isinstance(state, dict):
             raise DataError(f"{str(path)!r} cannot be read: it is not a state.")
         return state
@@ -433,17 +435,17 @@ class Unit:
             part.write_bytes(signed(part.read_bytes(), self.id))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write the result: from now on the unit is done."""
+        """Write the result: from then on the unit is done."""
         disk.write(self.path / "result.json", _json({"unit": self.id, **result}))
 
     def write_error(self, text: str) -> None:
-        """Write down why the unit failed."""
+        """Write why the unit failed."""
         folder(self.path)
         disk.write(self.path / "error.txt", text.encode(errors="backslashreplace"))
 
 
 def status(unit: Unit) -> dict[str, Any]:
-    """Return how far a unit is: done, failed, running, paused or missing, with the reason of what failed."""
+    """Return the status of a unit: done, failed, running, paused or missing, with the reason of a failure."""
     found: dict[str, Any] = {"unit": unit.id, "status": "missing", "reason": "", "criteria": {}}
     look = unit.look()
     if look.damage:
@@ -461,7 +463,7 @@ def status(unit: Unit) -> dict[str, Any]:
 
 
 def slug(text: str) -> str:
-    """Return a file name for a canonical text: the bare name, or name and hash where it has parameters."""
+    """Return a file name for a canonical text: the bare name, or name and hash if it has parameters."""
     name, given = split(text)
     name = re.sub(r"[^a-z0-9-]", "_", name)
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}" if given else name
@@ -473,11 +475,11 @@ def _json(value: Any) -> bytes:
 
 @contextlib.contextmanager
 def _held(path: Path, *, shared: bool = False, wait: bool = True, mode: str = "a") -> Iterator[None]:
-    """Hold a lock file, released even where the process is killed.
+    """Hold a lock file; it is released even if the process is killed.
 
     Raises:
-        BlockingIOError: another process holds it, and we are not to wait.
-        DataError: there is something else in its place.
+        BlockingIOError: another process holds it, and `wait` is False.
+        DataError: its path is not a regular file.
     """
     if path.exists():
         disk.regular(path)
@@ -490,7 +492,7 @@ def _held(path: Path, *, shared: bool = False, wait: bool = True, mode: str = "a
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except BlockingIOError:  # a lock, which is no trouble of the disk's
+    except BlockingIOError:  # a lock, not a disk error
         raise
     except OSError as error:
         raise Unavailable(

@@ -137,7 +137,7 @@ def _line(rows: list[Mapping[str, Any]], of: int, *, scored: bool) -> tuple[str,
     never = sum(row["fallback"] for row in rows)
     stop = f"{statistics.median(row['stop_step'] for row in rows):g}"
     if never:
-        stop += " (never stopped)" if never == len(rows) else f" ({never} never stopped)"
+        stop += " (not stopped)" if never == len(rows) else f" ({never} not stopped)"
     saved = statistics.mean(1 - row["steps_run"] / row["iterations"] for row in rows)
     return (
         stop if n == of else f"{stop} ({n}/{of})",

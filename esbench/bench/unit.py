@@ -1,6 +1,6 @@
-"""One unit: a session with a clean picture beside it, and its numbers on the disk.
+"""Run one unit: a session with a clean picture, and its numbers on the disk.
 
-`run_unit` is the one function that another process may call.
+`run_unit` is the only function that another process may call.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def never() -> bool:
 def run_unit(
     job: Job, emit: Callable[[Event], None], halt: Callable[[], bool] = never, watched: Watched = unwatched
 ) -> Outcome:
-    """Run a unit and leave its numbers on the disk; a failure is announced and written down, and other units go on.
+    """Run a unit and write its numbers to the disk; a failure is emitted and written, and other units continue.
 
     Args:
         job: the unit.
         emit: called with every event.
-        halt: asked after every block; once it says yes the unit is left at a checkpoint.
-        watched: surrounds the work of third-party criteria.
+        halt: called after every block; once it returns True, the unit is paused at a checkpoint.
+        watched: surrounds the calls of third-party criteria.
     """
     unit = Run(job.run).unit(unit_id(job.spec))
     started = time.perf_counter()
@@ -53,21 +53,21 @@ def run_unit(
 
 
 def failed(unit: Unit, error: Exception, seconds: float, emit: Callable[[Event], None]) -> Outcome:
-    """Say and write down that a unit failed."""
+    """Emit and write that a unit failed."""
     reason = str(error) if isinstance(error, EsbenchError) else f"{type(error).__name__}: {error}"
-    if not isinstance(error, Busy):  # the unit is at work in another process
+    if not isinstance(error, Busy):  # another process is running the unit
         try:
             unit.write_error("".join(traceback.format_exception(error)))
         except OSError as disk:
-            reason += f" (nor could it be written down: {disk})"
+            reason += f" (and this could not be written: {disk})"
     emit(UnitFailed(unit=unit.id, reason=reason))
     return Outcome(unit=unit.id, status="failed", seconds=seconds, reason=reason)
 
 
 def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[], bool], watched: Watched) -> int | None:
-    """Run a unit to its end and return None, or to where it was asked to halt and return the step."""
+    """Run a unit to its end and return None, or until it is halted and return the step."""
     before, texts = result_of(job, unit), todo(job, unit)
-    if not texts:  # another process has done it since it was planned
+    if not texts:  # another process has finished it since it was planned
         return None
     complete = before is not None and before["complete"]  # and stays so
     scene = build.scene(job.spec, job.dataset)
@@ -80,7 +80,7 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
     try:
         checkpoint.load(unit, session)
     except DataError as error:
-        emit(Notice(unit=unit.id, text=f"begins anew: {error}"))
+        emit(Notice(unit=unit.id, text=f"restarts: {error}"))
     saved = time.monotonic()
     for _ in session:
         if session.ended:
@@ -99,7 +99,7 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
 
 
 def _save(unit: Unit, session: Session, emit: Callable[[Event], None]) -> None:
-    """Write a checkpoint; a full disk may have room again by the time that it matters."""
+    """Write a checkpoint; on a full disk only emit a notice, because there may be room again later."""
     state: dict[str, Any] = session.state_dict()
     try:
         checkpoint.save(unit, session, state)

@@ -1,10 +1,10 @@
-"""Watching over plugins: a unit that measures somebody's criterion runs in a process of its own.
+"""Watch plugins: a unit that measures a third-party criterion runs in its own process.
 
-A criterion that does not return, or ends its process, costs its own column: the process is ended, the column given up,
-and the unit goes on from its checkpoint without it. A process that was killed from outside, as the system does when
-memory runs out, is started once more. With each process end those that plugins started in it. Strangers are at work one
-at a time, so it is known which it was: before each of their calls the process leaves a note in a page of memory that
-both sides see, and that outlives it.
+If a criterion does not return, or ends the process, only its own column is lost: the process is killed, the criterion
+disabled, and the unit resumes from its checkpoint without it. A process that was killed from outside, as the system
+does when memory runs out, is restarted once. Killing a process also kills those that plugins started in it.
+Third-party criteria run one at a time; before each call the process writes which one it is into shared memory, which
+outlives the process.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from esbench.process import end, environ, has_ended, python, told
 from esbench.registry import registry
 from esbench.stopping.column import is_third_party
 
-#: Seconds between two looks at a process.
+#: Seconds between two checks of a process.
 LOOK_EVERY = 0.1
 
-#: Seconds that a process may take to go after it has closed its side.
+#: Seconds that a process may take to exit after it has closed its end of the pipe.
 GOING = 10.0
 
 
 class Note:
-    """The page that both sides see: who is at work (an index, -1 for nobody), at which step, since when; and halt.
+    """The shared memory: the running criterion (an index, -1 for none), its step, its start time; and halt.
 
     Args:
-        file: the number of an open file.
+        file: the descriptor of an open file.
     """
 
     FORM = struct.Struct("=qqd?")
@@ -56,17 +56,17 @@ class Note:
         self._page = mmap.mmap(file, self.FORM.size)
 
     def write(self, who: int, step: int = 0) -> None:
-        """Leave a note."""
+        """Write which criterion starts to run."""
         self._page[: self.FORM.size - 1] = self.FORM.pack(who, step, time.monotonic(), False)[:-1]
 
     def read(self) -> tuple[int, int, float]:
-        """Return who is at work, at which step, and for how many seconds."""
+        """Return the running criterion, its step, and for how many seconds it has run."""
         who, step, since, _ = self.FORM.unpack(self._page[:])
         return who, step, time.monotonic() - since
 
     @property
     def halt(self) -> bool:
-        """Whether the unit is to be left at a checkpoint."""
+        """Whether to pause the unit at a checkpoint."""
         return self._page[-1] != 0
 
     @halt.setter
@@ -75,9 +75,9 @@ class Note:
 
 
 class Watch:
-    """Runs units, one at a time; those with a stranger's criterion in a process that can be ended.
+    """Runs units, one at a time; those with a third-party criterion in a process that can be killed.
 
-    The process serves one unit after the other: starting it takes seconds.
+    The process is reused for all units: starting it takes seconds.
     """
 
     def __init__(self) -> None:
@@ -90,15 +90,15 @@ class Watch:
         self._end()
 
     def run(self, job: Job, emit: Callable[[Event], None], halt: Callable[[], bool] = never) -> Outcome:
-        """Run a unit as `run_unit` does, whatever plugins do in it."""
-        strangers = [c for c in job.criteria if is_third_party(registry().get("criterion", c).record)]
-        if not strangers:
+        """Run a unit as `run_unit` does, even if a plugin hangs or ends the process."""
+        third_party = [c for c in job.criteria if is_third_party(registry().get("criterion", c).record)]
+        if not third_party:
             return run_unit(job, emit, halt)
         started, killed = time.perf_counter(), False
         while True:
             if self._child is None:
                 self._child = _Child()
-            self._child.send(job, strangers)
+            self._child.send(job, third_party)
             outcome, who, why = self._child.outcome(job, emit, halt)
             if outcome is not None:
                 return dataclasses.replace(outcome, seconds=time.perf_counter() - started)
@@ -106,13 +106,13 @@ class Watch:
             unit = Run(job.run).unit(unit_id(job.spec))
             if who is None and "SIG" in why and not killed:
                 killed = True
-                emit(Notice(unit=unit.id, text=f"Its process {why}. The unit goes on from its last checkpoint."))
+                emit(Notice(unit=unit.id, text=f"Its process {why}. The unit resumes from its last checkpoint."))
                 continue
             if who is None:
                 return failed(unit, UnitError(f"Its process {why}."), time.perf_counter() - started, emit)
             record = registry().get("criterion", who).record
             reason = f"Criterion {who!r} of {record.distribution} {record.distribution_version} {why}."
-            emit(Notice(unit=unit.id, text=f"{reason} The unit goes on without it."))
+            emit(Notice(unit=unit.id, text=f"{reason} The unit continues without it."))
             job = dataclasses.replace(job, disabled={**job.disabled, who: reason})
 
     def _end(self) -> None:
@@ -122,7 +122,7 @@ class Watch:
 
 
 class _Child:
-    """A process that runs units, and what is seen of it from outside."""
+    """A process that runs units, seen from the driver."""
 
     def __init__(self) -> None:
         with tempfile.TemporaryFile() as file:
@@ -136,31 +136,31 @@ class _Child:
                 text=True,
                 pass_fds=[file.fileno()],
                 env=environ(),
-                start_new_session=True,  # Ctrl-C is for the driver, which asks the unit to halt; `end` ends all
+                start_new_session=True,  # only the driver gets Ctrl-C, and sets halt; `end` kills the whole session
             )
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def send(self, job: Job, strangers: list[str]) -> None:
-        """Give it a unit to run."""
+    def send(self, job: Job, third_party: list[str]) -> None:
+        """Send a unit to the process."""
         assert self.process.stdin is not None
-        self.strangers = strangers
+        self.third_party = third_party
         self.note.halt = False
         self.note.write(-1)
-        with contextlib.suppress(BrokenPipeError):  # it has ended: `outcome` will see
-            self.process.stdin.write(json.dumps({"job": job_to_json(job), "strangers": strangers}) + "\n")
+        with contextlib.suppress(BrokenPipeError):  # it has ended: `outcome` reports that
+            self.process.stdin.write(json.dumps({"job": job_to_json(job), "third_party": third_party}) + "\n")
             self.process.stdin.flush()
 
     def outcome(
         self, job: Job, emit: Callable[[Event], None], halt: Callable[[], bool]
     ) -> tuple[Outcome | None, str | None, str]:
-        """Return what became of the unit; or None, who is to blame for that if anybody, and what happened."""
+        """Return the outcome of the unit; or None, the criterion that caused the failure, if any, and what happened."""
         while True:
             self.note.halt = halt()
             who, step, seconds = self.note.read()
             if who >= 0 and seconds > job.time_limit:
-                return None, self.strangers[who], f"did not return within {job.time_limit:g} s at step {step}"
-            # a process that a plugin forked may hold the pipe open, so that it has no end
+                return None, self.third_party[who], f"did not return within {job.time_limit:g} s at step {step}"
+            # a process that a plugin forked may keep the pipe open, so it may never reach its end
             gone = has_ended(self.process)
             try:
                 line = self.lines.get(timeout=LOOK_EVERY)
@@ -172,22 +172,22 @@ class _Child:
                 ended = told(self.code())
                 who, step, _ = self.note.read()
                 if who < 0:
-                    return None, None, f"{ended}, in none of the plugins' calls"
-                return None, self.strangers[who], f"{ended.replace('ended', 'ended its process')} at step {step}"
+                    return None, None, f"{ended}, outside of plugin calls"
+                return None, self.third_party[who], f"{ended.replace('ended', 'ended its process')} at step {step}"
             message = json.loads(line)
             if "outcome" in message:
                 return outcome_from_json(message["outcome"]), None, ""
             emit(event_from_json(message))
 
     def code(self) -> int:
-        """Return the exit code of a process that has closed its side, and end what it left behind."""
+        """Return the exit code of a process that has closed its pipe, and kill the processes it left behind."""
         deadline = time.monotonic() + GOING
         while not has_ended(self.process) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY / 10)
         return end(self.process)
 
     def end(self) -> None:
-        """End the process, and those that plugins started in it."""
+        """Kill the process, and those that plugins started in it."""
         end(self.process)
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -202,18 +202,18 @@ class _Child:
 
 
 def serve(note: Note) -> None:
-    """Run the units that come in on standard input, and tell on standard output what happens."""
+    """Run the units received on standard input, and write events and outcomes to standard output."""
     with os.fdopen(os.dup(1), "w", buffering=1) as out:
-        os.dup2(2, 1)  # what a plugin prints must not get between the messages
+        os.dup2(2, 1)  # what a plugin prints must not mix with the messages
         jobs: queue.Queue[str] = queue.Queue()
         threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
         while True:
             message = json.loads(jobs.get())
-            strangers: list[str] = message["strangers"]
+            third_party: list[str] = message["third_party"]
 
             @contextlib.contextmanager
-            def watched(text: str, step: int, strangers: list[str] = strangers) -> Iterator[None]:
-                note.write(strangers.index(text), step)
+            def watched(text: str, step: int, third_party: list[str] = third_party) -> Iterator[None]:
+                note.write(third_party.index(text), step)
                 before = os.getcwd(), dict(os.environ)
                 try:
                     yield
@@ -221,17 +221,17 @@ def serve(note: Note) -> None:
                     _put_back(out, *before)
                     note.write(-1)
 
-            def tell(event: Event) -> None:
+            def emit(event: Event) -> None:
                 out.write(json.dumps(event_to_json(event)) + "\n")
 
-            outcome = run_unit(job_from_json(message["job"]), tell, lambda: note.halt, watched)
+            outcome = run_unit(job_from_json(message["job"]), emit, lambda: note.halt, watched)
             out.write(json.dumps({"outcome": dataclasses.asdict(outcome)}) + "\n")
 
 
 def _put_back(out: IO[str], folder: str, environment: dict[str, str]) -> None:
-    """Undo what a call of a plugin changed in the process; where the messages go must still be open.
+    """Undo what a call of a plugin changed in the process, and exit if it closed the pipes.
 
-    The note still names the plugin: if the process has to end here, it is known who is to blame.
+    The note still names the plugin, so an exit here is attributed to it.
     """
     try:
         os.fstat(out.fileno())
@@ -248,7 +248,7 @@ def _put_back(out: IO[str], folder: str, environment: dict[str, str]) -> None:
 def _listen(jobs: queue.Queue[str]) -> None:
     for line in sys.stdin:
         jobs.put(line)
-    os.killpg(0, signal.SIGKILL)  # the driver is gone: so is this process, and what plugins started in it
+    os.killpg(0, signal.SIGKILL)  # the driver has ended: kill this process and those that plugins started in it
 
 
 if __name__ == "__main__":

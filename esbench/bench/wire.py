@@ -1,4 +1,4 @@
-"""What crosses from one process to another: jobs, events and outcomes as plain JSON."""
+"""Convert jobs, events and outcomes to and from JSON, to send them between processes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from esbench.events import Event
 
 
 def job_to_json(job: Job) -> dict[str, Any]:
-    """Return a job in plain values."""
+    """Return a job as plain values."""
     return dataclasses.asdict(job)
 
 
 def job_from_json(value: dict[str, Any]) -> Job:
-    """Return the job that `job_to_json` was given."""
+    """Return a job from the plain values of `job_to_json`."""
     return Job(**value | {"spec": UnitSpec(**value["spec"]), "criteria": tuple(value["criteria"])})
 
 
 def event_to_json(event: Event) -> dict[str, Any]:
-    """Return an event in plain values."""
+    """Return an event as plain values."""
     return {"event": type(event).__name__} | dataclasses.asdict(event)
 
 
 def event_from_json(value: dict[str, Any]) -> Event:
-    """Return the event that `event_to_json` was given."""
+    """Return an event from the plain values of `event_to_json`."""
     kind = getattr(events, value["event"])
     event: Event = kind(**{key: item for key, item in value.items() if key != "event"})
     return event

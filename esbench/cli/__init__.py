@@ -1,4 +1,4 @@
-"""The command line. Each family of commands is a module, imported when one of them is used."""
+"""The command line. Each family of commands is a module, imported on first use."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from esbench import __version__, disk
 from esbench.cli import output
 from esbench.errors import EsbenchError, Unavailable, did_you_mean
 
-#: What the system says of a file through no fault of ours: its name, its owner, its disk.
+#: System errors about a file that are not bugs: its name, its owner, its disk.
 SYSTEM = {
     getattr(errno, name)
     for name in ("EACCES", "EDQUOT", "EIO", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOSPC", "EPERM", "EROFS")
 }
 
-#: command -> its module, and its line in the list.
+#: command -> its module, and its line in `--help`.
 COMMANDS = {
     "run": ("run", "Compare criteria on the same optimisations: DIP on every unit, one table at the end."),
-    "denoise": ("denoise", "Denoise pictures of one's own; it stops by itself."),
-    "restore": ("restore", "Restore pictures of one's own: enlarge, inpaint, guide by flash, undo JPEG."),
+    "denoise": ("denoise", "Denoise your own pictures; it stops by itself."),
+    "restore": ("restore", "Restore your own pictures: enlarge, inpaint, guide by flash, undo JPEG."),
     "list-criteria": ("components", "The criteria that are installed."),
     "list": ("components", "The components of a kind: codecs, datasets, degradations, ..."),
     "show": ("components", "One component: its parameters, reference, owner and needs."),
     "plugins": ("components", "Every plugin, and why one is not in use."),
-    "measure": ("measure", "A criterion's value of picture files."),
-    "report": ("report", "One HTML file that opens without a network, figures and tables of a run."),
-    "replay": ("results", "Decide the stops of a run again: another patience, another lam; in seconds, without torch."),
-    "compare": ("results", "Two runs, or two criteria of one, pair by pair."),
-    "status": ("status", "How far a run is: done, failed, running, paused and missing units."),
+    "measure": ("measure", "The value of a criterion on picture files."),
+    "report": ("report", "One HTML file that opens offline, figures and tables of a run."),
+    "replay": ("results", "Recompute the stops of a run: another patience, another lam; in seconds, without torch."),
+    "compare": ("results", "Two runs, or two criteria of one run, pair by pair."),
+    "status": ("status", "The state of a run: done, failed, running, paused and missing units."),
     "export": ("results", "The results table of a run as CSV, JSON or Parquet."),
     "calibrate": ("calibrate", "Find the lam of a CIFS criterion on clean pictures."),
     "reproduce": ("reproduce", "A table or figure of the CIFS paper, our numbers beside the paper's."),
-    "data": ("data", "Data sets: where they are, how they get here, and whether they are whole."),
-    "check-criterion": ("check", "The conformance kit on one's own criterion."),
-    "new-plugin": ("new", "A plugin that installs, lists and passes its own test, from the template."),
-    "env": ("env", "Versions, device and plugins: what an issue report needs."),
+    "data": ("data", "List, fetch and verify datasets."),
+    "check-criterion": ("check", "Run the conformance checks on your own criterion."),
+    "new-plugin": ("new", "Write a plugin from a template; it installs and passes its own test as it is."),
+    "env": ("env", "Versions, device and plugins, for bug reports."),
 }
 
-#: Said where what is printed does not arrive.
+#: Shown if printing fails.
 UNWRITTEN = "The results cannot be written to standard output: {}."
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when they are used."""
+    """A group that imports its commands on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the table."""
@@ -69,7 +69,7 @@ class Commands(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command, with a suggestion where there is none."""
+        """Find the command; suggest a close name if there is none."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise click.UsageError(f"No command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}".strip())
         return super().resolve_command(ctx, args)
@@ -83,22 +83,21 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="esbench")
 def cli() -> None:
-    """When to stop a Deep Image Prior.
+    """Decide when to stop a Deep Image Prior.
 
-    Criteria as plugins, one stopping rule, and a benchmark that compares them. `esbench run --preset quick` is a first
-    look.
+    Criteria as plugins, one stopping rule, and a benchmark that compares them. Start with `esbench run --preset quick`.
 
-    Exit codes: 0 done; 1 some units failed, or a check did not hold; 2 usage; 3 something named is not available here;
-    4 a mistake of esbench's own; 130 interrupted: what was finished stays, and the same command goes on.
+    Exit codes: 0 done; 1 some units failed, or a check failed; 2 usage error; 3 something named is not available;
+    4 a bug in esbench; 130 interrupted: finished work is kept, and the same command continues.
     """
 
 
 def main() -> None:
     """Run the command line and exit."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by the caller: the next file must not get its number
+        if getattr(sys, name) is None:  # closed by the caller: the next file must not get its descriptor
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding does not have is shown as Python writes it
+    if isinstance(sys.stdout, io.TextIOWrapper):  # escape characters that its encoding does not have
         sys.stdout.reconfigure(errors="backslashreplace")
     with _output():
         code = _flushed(_command())
@@ -112,11 +111,11 @@ def _command() -> int:
         code = cli.main(prog_name="esbench", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, click.exceptions.Abort):
-        _say("interrupted: what was finished stays, and the same command goes on")
+        _say("interrupted: finished work is kept, and the same command continues")
         return 130
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        hint = f" ('{context.command_path} --help' shows what there is)" if context is not None else ""
+        hint = f" (see '{context.command_path} --help')" if context is not None else ""
         _say(f"{_sentence(error)}{hint}")
         return 2
     except EsbenchError as error:
@@ -133,19 +132,22 @@ def _command() -> int:
             _say(f"{os.fspath(error.filename)!r} cannot be used: {disk.reason(error)}.")
             return Unavailable.exit_code
         output.say(*traceback.format_exc().splitlines(), err=True)
-        _say("this is a mistake in esbench or one of its plugins; the lines above and 'esbench env' help to mend it")
+        _say(
+            "this is a bug in esbench or one of its plugins; please report it with the lines above and the output of "
+            "'esbench env'"
+        )
         return 4
 
 
 @contextlib.contextmanager
 def _output() -> Iterator[None]:
-    """Keep standard output to ourselves: what others write to descriptor 1, or their processes, goes to stderr.
+    """Reserve standard output for esbench: what plugins or child processes write to descriptor 1 goes to stderr.
 
-    So a plugin cannot get between the lines of a JSON document; and a name that is no text is escaped in it.
+    So a plugin cannot write into a JSON document. Names that are not valid text are escaped.
     """
     before, own = sys.stdout, -1
     if before is not None and before is sys.__stdout__:
-        with contextlib.suppress(OSError):  # one of them is closed
+        with contextlib.suppress(OSError):  # a descriptor is closed
             own = os.dup(1)
             os.dup2(2, 1)
     if own < 0:
@@ -162,23 +164,23 @@ def _output() -> Iterator[None]:
 
 
 def _close_output() -> None:
-    """Leave nothing of standard output to what plugins do at exit, which comes after this."""
+    """Close standard output to the exit handlers of plugins, which run after this."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
         os.dup2(2, 1)
 
 
 def _flushed(code: int) -> int:
-    """Write what is left of stdout and stderr, and return the exit code: that of the command, if its results arrived.
+    """Flush stdout and stderr, and return the exit code: that of the command if its results could be written.
 
-    A stream that cannot be written is let go, or Python would try again, and end with a code of its own.
+    A stream that cannot be written is replaced: Python would try again at exit, and set its own exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            if isinstance(error, BrokenPipeError):  # whoever read it has seen enough
+            if isinstance(error, BrokenPipeError):  # the reader has closed the pipe, such as `head`
                 code = code or 1
             elif stream is sys.stdout and code == 0:
                 _say(UNWRITTEN.format(disk.reason(error)))
@@ -187,7 +189,7 @@ def _flushed(code: int) -> int:
 
 
 def _sentence(error: click.ClickException) -> str:
-    """Return click's message; its own guesses at a mistyped option are too free."""
+    """Return click's message, but with our suggestion for a mistyped option: click's matches too loosely."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         known = [name for p in error.ctx.command.get_params(error.ctx) for name in p.opts]
         return f"No option {error.option_name!r}. {did_you_mean(error.option_name, known)}".strip()

@@ -1,4 +1,4 @@
-"""The search for lam."""
+"""Search for lam."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from esbench.cli.output import json_option, print_json, print_table, say
 if TYPE_CHECKING:
     from esbench.bench.config import Config
 
-#: What the rows of a search are, in the order of the columns that are printed.
+#: key of a row -> heading, in the order of the printed columns.
 HEAD = {
     "codec": "codec",
     "sigma": "sigma",
@@ -29,13 +29,13 @@ HEAD = {
     "pictures": "pictures",
 }
 
-#: What an objective takes the PSNR at.
+#: objective -> the step at which it takes the PSNR.
 WHERE = {"windowed": "at the stop of the benchmark's rule", "global": "at the step with the smallest E of all"}
 
 
 @click.command("calibrate")
 @click.option("-c", "--criterion", multiple=True, default=["cifs-jpeg"], show_default=True, help="A CIFS; repeatable.")
-@click.option("-d", "--dataset", default="bsd400", show_default=True, help="Clean pictures that nothing is tested on.")
+@click.option("-d", "--dataset", default="bsd400", show_default=True, help="Clean pictures, not used for testing.")
 @click.option("--images", type=int, default=20, show_default=True, metavar="N", help="The first N of them.")
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N.")
 @click.option(
@@ -46,9 +46,9 @@ WHERE = {"windowed": "at the stop of the benchmark's rule", "global": "at the st
     show_default=True,
     help="Noise level; repeatable.",
 )
-@click.option("--network", help="What parametrises the picture. [skip]")
+@click.option("--network", help="The network that parametrises the picture. [skip]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
-@click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [1000]")
+@click.option("--patience", type=int, metavar="S", help="Stop after this many steps without a lower value. [1000]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
 @click.option(
@@ -86,11 +86,11 @@ def calibrate_command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Find lam for CIFS on clean pictures, by noise level.
+    """Find lam for CIFS on clean pictures, per noise level.
 
-    The optimisations are an ordinary run, which goes on where it was; the search over its traces takes seconds. What is
-    found is mu = lam / (H W), which does not depend on the size of the pictures: the one with the highest mean PSNR at
-    the stop, with a margin to where the rule never stops. After --budget it is that of the pictures that are done.
+    The optimisations are an ordinary run, which can be resumed; the search over its traces takes seconds. The result
+    is mu = lam / (H W), which does not depend on the size of the pictures: the one with the highest mean PSNR at the
+    stop, with a margin to values at which the rule never stops. After --budget, it uses the pictures done so far.
     """
     from esbench.bench import config, driver
     from esbench.bench.results import Results
@@ -121,7 +121,7 @@ def calibrate_command(
     ]
     for row in rows:
         if row["mu"] is None:
-            text = "every lam stops at the same step, there is none to be found"
+            text = "no lam can be found, because every lam stops at the same step"
             say(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
     if output is not None:
         with _writing(output):
@@ -140,11 +140,11 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     low, high = value
-    return f"{low:g} and more" if high is None else f"{low:g} to {high:g}"
+    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
 
 
 def _table(rows: list[dict[str, Any]], settings: Config, objective: str) -> dict[str, Any]:
-    """Return the table that `lam=auto` looks into, with where it comes from."""
+    """Return the table that `lam=auto` uses, with its origin."""
     from esbench.bench import stamp
     from esbench.paper import calibrate
 

@@ -1,4 +1,4 @@
-"""The conformance kit on one's own criterion."""
+"""Run the conformance checks on a criterion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esbench.cli.output import json_option, print_json, print_table, say
 @json_option
 @click.pass_context
 def check_criterion_command(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Check what a criterion has to keep to: `name` or `name[key=value]`; exit code 1 where it does not."""
+    """Run the conformance checks on a criterion, `name` or `name[key=value]`; exit code 1 if one fails."""
     from esbench.testing import check_criterion
 
     findings = check_criterion(name)
@@ -23,10 +23,10 @@ def check_criterion_command(ctx: click.Context, name: str, as_json: bool) -> Non
     if as_json:
         print_json([asdict(finding) for finding in findings])
         ctx.exit(1 if failed else 0)
-    print_table(("check", "status", "what came"), [(f.check, f.status, f.came) for f in findings])
+    print_table(("check", "status", "result"), [(f.check, f.status, f.came) for f in findings])
     for finding in findings:
         if finding.advice:
             sentence = f"{finding.check}: {finding.tried}: {finding.came}. {finding.advice}"
             say("", *textwrap.wrap(sentence, 100, subsequent_indent="  ", break_long_words=False))
-    say("", f"{name} {f'fails {len(failed)} of {len(findings)} checks' if failed else 'keeps to all of it'}.")
+    say("", f"{name} {f'fails {len(failed)} of {len(findings)} checks' if failed else 'passes all checks'}.")
     ctx.exit(1 if failed else 0)

@@ -1,4 +1,4 @@
-"""What is installed: criteria, codecs, data sets, ..., and the plugins that they come from."""
+"""List what is installed: criteria, codecs, datasets, ..., and the plugins that they come from."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def list_command(kind: str, as_json: bool) -> None:
     """List the components of a kind, with their owners.
 
     KIND is criteria, codecs, datasets, degradations, tasks, losses, regularisers, networks, inputs or executors; the
-    singular will do.
+    singular is accepted too.
     """
     _list(next(singular for singular, plural in PLURAL.items() if kind in (singular, plural)), as_json)
 
 
 @click.command("show")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(list(PLURAL)), help="Where several kinds have the name.")
+@click.option("--kind", type=click.Choice(list(PLURAL)), help="Needed if several kinds have the name.")
 @json_option
 def show_command(name: str, kind: str | None, as_json: bool) -> None:
-    """Show one component: its parameters with defaults and ranges, its reference, its owner, what it needs."""
+    """Show one component: its parameters with defaults and ranges, reference, owner and needs."""
     bare = params.split(name)[0]
     kinds = [kind] if kind else list(PLURAL)
     found = [k for k in kinds if any(bare in (r.info.name, r.qualified) for r in registry().records[k])]
@@ -54,13 +54,13 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         "kind": record.kind,
         "owner": f"{record.distribution} {record.distribution_version}",
         "version": info.version,
-        "reference": info.reference or "none given",
+        "reference": info.reference or "none",
     }
     if isinstance(info, CriterionInfo):
-        facts["needs"] = ", ".join(info.needs) or "the output alone"
+        facts["needs"] = ", ".join(info.needs) or "only the output"
         facts["memory"] = "yes" if isinstance(_target(record), type) else "no: its value depends on one output"
     if isinstance(info, LossInfo):
-        facts["needs"] = ", ".join(info.needs) or "the output and the observation alone"
+        facts["needs"] = ", ".join(info.needs) or "only the output and the observation"
     if isinstance(info, TaskInfo | LossInfo):
         settings = ("noise", "criterion", "loss", "network", "input", "learning_rate", "perturbation")
         own = {name: getattr(info, name, None) for name in settings}
@@ -68,11 +68,9 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     if isinstance(info, CodecInfo):
         facts["lossless"] = "yes" if info.lossless else "no"
     if isinstance(info, DatasetInfo):
-        facts |= {"pictures": info.images or "not told", "terms": info.licence or "not told"}
+        facts |= {"pictures": info.images or "unknown", "terms": info.licence or "unknown"}
     if isinstance(info, NetworkInfo):
-        channels = (
-            f"{info.depth} channels" if isinstance(info.depth, int) else f"as many channels as {info.depth!r} says"
-        )
+        channels = f"{info.depth} channels" if isinstance(info.depth, int) else f"channels given by {info.depth!r}"
         facts["input"] = f"{info.input}, {channels}" if info.input == "noise" else info.input
         facts |= {"perturbation": f"{info.perturbation:.3g}", "learning rate": params.plain(info.learning_rate)}
     width = max(10, *map(len, facts))
@@ -84,12 +82,12 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         (
             p.name,
             params.describe(p.annotation),
-            "must be given" if p.default is params.REQUIRED else params.plain(p.default),
+            "required" if p.default is params.REQUIRED else params.plain(p.default),
         )
         for p in known.values()
     ]
     if rows:
-        print_table(("name", "what fits", "default"), rows)
+        print_table(("name", "valid values", "default"), rows)
 
 
 @click.command("plugins")
@@ -121,7 +119,7 @@ def plugins_command(of: str | None, as_json: bool) -> None:
         )
         return
     rows = [(p.name, p.distribution, p.version, p.status, p.reason or _provides(p.records)) for p in plugins]
-    print_table(("plugin", "distribution", "version", "status", "provides, or why not"), rows)
+    print_table(("plugin", "distribution", "version", "status", "provides, or reason"), rows)
 
 
 def _provides(records: dict[str, Any]) -> str:
@@ -156,7 +154,7 @@ def _list(kind: str, as_json: bool) -> None:
         for r in records
     ]
     lines += [(p.name, f"{p.distribution} {p.version}", "broken", p.reason) for p in broken]
-    print_table((kind, "owner", "status", "summary, or why not"), lines)
+    print_table((kind, "owner", "status", "summary, or reason"), lines)
 
 
 def _row(record: Record) -> dict[str, Any]:

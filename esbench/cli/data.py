@@ -1,4 +1,4 @@
-"""Data sets: where they are, how they get here, and whether they are whole."""
+"""List, fetch and verify datasets."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from esbench.cli.output import json_option, print_json, print_path, print_table,
 
 @click.group("data")
 def data_command() -> None:
-    """Data sets: where they are, how they get here, and whether they are whole.
+    """List, fetch and verify datasets.
 
-    They are looked for under the folder in ESBENCH_DATA, then in the cache, and fetched into the cache when they are
-    first used.
+    A dataset is searched in the folder ESBENCH_DATA, then in the cache, and fetched into the cache on first use.
     """
 
 
 @data_command.command("list")
 @json_option
 def list_data(as_json: bool) -> None:
-    """List the data sets, where they are, and how large."""
+    """List the datasets, their locations and sizes."""
     from esbench.cache import cache, planning
     from esbench.errors import DataError
     from esbench.records import DatasetInfo
@@ -40,7 +39,7 @@ def list_data(as_json: bool) -> None:
             lines.append((info.name, info.images, info.megabytes, f"{owner}{where}", info.licence))
         except DataError:
             where = None
-            lines.append((info.name, info.images, info.megabytes, "not here", info.licence))
+            lines.append((info.name, info.images, info.megabytes, "not available", info.licence))
         rows.append(
             {
                 "name": info.name,
@@ -54,17 +53,17 @@ def list_data(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    print_table(("data set", "images", "MB", "where", "terms"), lines)
+    print_table(("dataset", "images", "MB", "where", "terms"), lines)
 
 
 @data_command.command("fetch")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @json_option
 def fetch_data(names: tuple[str, ...], as_json: bool) -> None:
-    """Fetch public data sets into the cache, all of them where none is named.
+    """Fetch public datasets into the cache; all of them if none is named.
 
-    What is there and whole is not fetched again, so the same command goes on after an interruption. A data set under
-    ESBENCH_DATA is left as it is.
+    Complete files are not fetched again, so the same command resumes after an interruption. A dataset under
+    ESBENCH_DATA is not changed.
     """
     from esbench.builtin.datasets.named import find
     from esbench.builtin.datasets.remote import fetch, remotes
@@ -80,7 +79,7 @@ def fetch_data(names: tuple[str, ...], as_json: bool) -> None:
             fetched = fetch(remotes()[name], place)
         rows.append({"name": name, "fetched": fetched, "where": str(place)})
         if not as_json:
-            say(f"{name}: {place}{'' if fetched else ' (there already)'}")
+            say(f"{name}: {place}{'' if fetched else ' (already available)'}")
     if as_json:
         print_json(rows)
 
@@ -88,7 +87,7 @@ def fetch_data(names: tuple[str, ...], as_json: bool) -> None:
 @data_command.command("path")
 @click.argument("name")
 def path_data(name: str) -> None:
-    """Print the folder of a data set."""
+    """Print the folder of a dataset."""
     print_path(_folder(name))
 
 
@@ -97,7 +96,7 @@ def path_data(name: str) -> None:
 @json_option
 @click.pass_context
 def verify_data(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Compare the pictures of a data set with the ones that were published; exit code 1 where one differs."""
+    """Compare the pictures of a dataset with those that were published; exit code 1 if one differs."""
     from esbench.builtin.datasets.named import verify
 
     rows = list(verify(name, _folder(name)))
@@ -112,17 +111,17 @@ def verify_data(ctx: click.Context, name: str, as_json: bool) -> None:
 
 
 def _known(name: str) -> str:
-    """Return the name of a public data set."""
+    """Return the name of a public dataset."""
     from esbench.builtin.datasets.remote import remotes
     from esbench.errors import NameUnknown
 
     if name not in remotes():
-        raise NameUnknown("public data set", name, remotes(), f"There are {', '.join(remotes())}.")
+        raise NameUnknown("public dataset", name, remotes(), f"Available: {', '.join(remotes())}.")
     return name
 
 
 def _folder(name: str) -> Path:
-    """Return where a public data set lies, whole or not; nothing is fetched."""
+    """Return the folder of a public dataset, complete or not; nothing is fetched."""
     from esbench.builtin.datasets.named import absent, find
 
     found = find(_known(name))

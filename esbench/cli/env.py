@@ -1,4 +1,4 @@
-"""What an issue report needs."""
+"""Print the environment, for bug reports."""
 
 from __future__ import annotations
 

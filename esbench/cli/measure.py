@@ -1,4 +1,4 @@
-"""A criterion's value of picture files."""
+"""Measure criteria on picture files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from esbench.cli.output import json_option, print_json, print_table
 @max_pixels_option
 @json_option
 def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], max_pixels: int, as_json: bool) -> None:
-    """Print a criterion's value of picture files, lower is better.
+    """Print the values of criteria on picture files; lower is better.
 
-    A criterion has no value of one picture where it needs a loss, or the outputs of many steps; the reason is then
-    said.
+    A criterion that needs a loss, or the outputs of many steps, has no value of one picture; the reason is printed.
     """
     from esbench import images as files
     from esbench.measuring import measured
@@ -45,7 +44,7 @@ def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], max_pixe
 
 
 def _plain(part: float) -> float | None:
-    """Return a part as JSON can hold it: whole numbers without a point, None where it is infinite or NaN."""
+    """Return a part as a JSON value: an int if it is whole, None if it is infinite or NaN."""
     if not math.isfinite(part):
         return None
     return int(part) if part == int(part) else float(part)

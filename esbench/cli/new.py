@@ -1,4 +1,4 @@
-"""A plugin from the template."""
+"""Write a plugin from a template."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from esbench.templates import KINDS, write
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), default="criterion", show_default=True, help="What it adds.")
 def new_plugin_command(name: str, kind: str) -> None:
-    """Write a plugin `esbench-NAME` into this folder: it installs, lists and passes its own test as it is."""
+    """Write a plugin `esbench-NAME` into this folder; it installs, lists and passes its own test as it is."""
     taken = {r.info.name for r in registry().records[kind.partition("-")[0]]}
     if name.removeprefix("esbench-") in taken:
-        raise UsageError(f"There is a {KINDS[kind].what} {name!r} already: choose another name.")
+        raise UsageError(f"A {KINDS[kind].what} {name!r} already exists: choose another name.")
     folder, check = write(name, kind, Path.cwd())
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         say(f"  {path.relative_to(folder.parent)}")

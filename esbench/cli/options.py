@@ -1,4 +1,4 @@
-"""Options of several commands that read picture files."""
+"""Options shared by commands that read picture files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: text and tables for people, JSON for programs. The one place that prints."""
+"""Print the output of commands: text and tables for users, JSON for programs. No other module prints."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print lines for people: what would control their terminal, or begin a line of its own, is shown as text.
+    """Print lines for users; control characters and line breaks within a line are escaped.
 
     Args:
         lines: the lines.
-        err: to stderr; that it cannot be written (a full disk) is no reason to stop working.
+        err: print to stderr; if it cannot be written (a full disk), work continues.
     """
     with contextlib.suppress(OSError) if err else contextlib.nullcontext():
         click.echo("\n".join(map(printable, lines)), err=err)
 
 
 def paragraphs(*texts: str) -> list[str]:
-    """Return the lines of texts that have several, such as a table, with an empty line before each text."""
+    """Return the lines of multi-line texts, such as tables, with an empty line before each text."""
     return [line for text in texts for line in ("", *text.split("\n"))]
 
 
 def print_path(path: str | os.PathLike[str]) -> None:
-    """Print a path: as it is where a program reads it, as text on a terminal."""
+    """Print a path: escaped on a terminal, as bytes otherwise."""
     if sys.stdout.isatty():
         say(os.fspath(path))
     else:
@@ -47,12 +47,12 @@ def print_json(value: Any) -> None:
     """Print a JSON document."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=not utf8)
-    # outside of strings there are none but the new lines of the layout
+    # outside of strings, the only unsafe characters are the line breaks of the layout
     click.echo(UNSAFE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print aligned columns; numbers to the right, the last column as it is."""
+    """Print aligned columns: numbers right-aligned, the last column unpadded."""
     from esbench.tables import Table
 
     say(*Table(tuple(head), [tuple(row) for row in rows]).text().split("\n"))
@@ -69,7 +69,7 @@ class Auto(click.ParamType[Any]):
         self.kind, self.name = kind, f"{kind.name}|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or the word."""
+        """Return the number, or "auto"."""
         return value if value == "auto" else self.kind.convert(value, param, ctx)
 
 
@@ -77,7 +77,7 @@ AUTO_FLOAT, AUTO_INT = Auto(click.FLOAT), Auto(click.INT)
 
 
 def console() -> Console:
-    """Return what live bars are drawn on: stderr, with text as it is (no markup, no emoji codes)."""
+    """Return the console for live bars: stderr, with plain text (no markup, no emoji codes)."""
     from rich.console import Console
 
     return Console(stderr=True, markup=False, emoji=False, highlight=False)

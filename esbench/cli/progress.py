@@ -1,4 +1,4 @@
-"""Progress on stderr: live bars on a terminal, plain lines elsewhere."""
+"""Show progress on stderr: live bars on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class Lines:
         self.first: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        """Print what is worth a line."""
+        """Print a line for the event, if it needs one."""
         now = time.monotonic()
         match event:
             case RunStarted():
-                done = f", {event.done} of them done already" if event.done else ""
+                done = f", {event.done} already done" if event.done else ""
                 say(f"{event.folder}: {event.units} unit{'s' if event.units > 1 else ''}{done}", err=True)
             case UnitStarted():
                 self.started[event.unit], self.told[event.unit], self.first[event.unit] = now, now, event.step
                 if event.step:
-                    say(f"{event.unit}: goes on at step {event.step}", err=True)
+                    say(f"{event.unit}: resumed at step {event.step}", err=True)
             case Progress() if now - self.told[event.unit] >= LINE_EVERY or event.step == event.iterations:
                 self.told[event.unit] = now
                 rate = (event.step - self.first[event.unit]) / (now - self.started[event.unit])
@@ -66,13 +66,13 @@ class Lines:
             case UnitFailed():
                 say(f"{event.unit}: failed: {event.reason}", err=True)
             case UnitPaused():
-                say(f"{event.unit}: left at step {event.step}", err=True)
+                say(f"{event.unit}: paused at step {event.step}", err=True)
             case RunFinished() if event.left:
-                say(_to_come(event), err=True)
+                say(_units_left(event), err=True)
 
 
 class Bars:
-    """A bar for the run and one for each unit at work."""
+    """A bar for the run and one per running unit."""
 
     def __init__(self, verbose: bool = False) -> None:
         self.verbose = verbose
@@ -116,9 +116,9 @@ class Bars:
             case UnitPaused():
                 self.bars.remove_task(self.units.pop(event.unit))
             case RunFinished() if event.left:
-                self._print(_to_come(event))
+                self._print(_units_left(event))
             case UnitFailed():
-                if event.unit in self.units:  # it may have failed before it began
+                if event.unit in self.units:  # it may have failed before it started
                     self.bars.remove_task(self.units.pop(event.unit))
                 self._print(f"{event.unit}: failed: {event.reason}")
 
@@ -129,9 +129,9 @@ class Bars:
 
 @contextmanager
 def display(quiet: bool, verbose: bool = False) -> Iterator[Listen]:
-    """Give a listener that shows what happens: bars on a terminal, lines elsewhere, nothing but failures when quiet.
+    """Yield a listener that shows progress: bars on a terminal, lines otherwise, only failures if quiet.
 
-    Meanwhile what a criterion prints goes to stderr: it must not end up in a command's output.
+    Meanwhile, what a criterion prints goes to stderr, so that it does not end up in a command's output.
     """
     with redirect_stdout(sys.stderr):
         if quiet:
@@ -149,9 +149,9 @@ def _failures(event: Event) -> None:
         say(f"{event.unit}: failed: {event.reason}", err=True)
 
 
-def _to_come(event: RunFinished) -> str:
+def _units_left(event: RunFinished) -> str:
     n = event.left
-    return f"{n} unit{'s' if n > 1 else ''} left: the same command goes on where this one ended"
+    return f"{n} unit{'s' if n > 1 else ''} left: run the same command again to continue"
 
 
 def _psnr(event: Progress) -> str:

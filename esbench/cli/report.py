@@ -1,4 +1,4 @@
-"""The report of a run."""
+"""Write the report of a run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from esbench.cli.output import print_path
 
 @click.command("report")
 @click.argument("run", type=click.Path())
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to. [RUN/report]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder of the report. [RUN/report]")
 def report_command(run: str, out: Path | None) -> None:
-    """Write the report of a run: one HTML file that opens without a network, figures and tables.
+    """Write the report of a run: one HTML file that opens offline, figures and tables.
 
-    The figures are SVG, PDF and PNG, the tables Markdown, LaTeX and CSV. The paths are printed, the page first. A run
-    that is not finished is reported as far as it is.
+    The figures are SVG, PDF and PNG, the tables Markdown, LaTeX and CSV. The paths are printed, the page first. The
+    report of an unfinished run covers the units done so far.
     """
     from esbench.bench.results import Results
     from esbench.errors import Unavailable

@@ -1,4 +1,4 @@
-"""The CIFS paper's tables and figures."""
+"""Reproduce the tables and figures of the CIFS paper."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A unit that a pass asks for: its configuration, the folder of its run, and what is known of it by the end."""
+    """A unit of a pass: its configuration, the folder of its run, and its rows at the end."""
 
     spec: UnitSpec
     config: Config
@@ -43,7 +43,7 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What comes out: a table, its numbers as records, and figures by the names of their files."""
+    """The result: a table, its numbers as records, and figures by file name."""
 
     name: str
     heading: str
@@ -55,13 +55,13 @@ class Made:
 
 @click.command("reproduce")
 @click.argument("artefact", type=click.Choice(["fig1", "fig2", "table1", "fig3", "fig4"]))
-@click.option("-d", "--dataset", help="Only this data set, or another one. [those of the paper]")
-@click.option("--images", type=int, metavar="N", help="The first N pictures of each data set. [all]")
+@click.option("-d", "--dataset", help="Only this dataset, or another one. [those of the paper]")
+@click.option("--images", type=int, metavar="N", help="The first N pictures of each dataset. [all]")
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N. [whole]")
 @click.option("--sigma", type=float, multiple=True, help="Noise level; repeatable. [those of the paper]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
-@click.option("--patience", type=int, metavar="S", help="Of the rule. [1000, with fewer steps a fifth of them]")
-@click.option("--network", help="What parametrises the picture. [skip]")
+@click.option("--patience", type=int, metavar="S", help="Of the rule. [1000; a fifth of the steps if fewer]")
+@click.option("--network", help="The network that parametrises the picture. [skip]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
 @click.option(
@@ -77,7 +77,7 @@ class Made:
     default="results",
     show_default=True,
     metavar="DIR",
-    help="What passes have produced so far: read, and added to.",
+    help="The results of earlier passes: read, and extended.",
 )
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -95,9 +95,9 @@ def reproduce_command(
 ) -> None:
     """Make a table or a figure of the CIFS paper, our numbers beside the paper's.
 
-    fig1 needs no optimisation and takes less than a minute. The others are ordinary runs in the paper's setting, days
-    on a GPU; the options make a smaller pass, which says how much of the whole it covers. What is finished is kept in
-    small files under --results, and the next pass goes on from there.
+    fig1 needs no optimisation and takes less than a minute. The others are ordinary runs in the paper's setting and
+    take days on a GPU; the options make a smaller pass, which prints how much of the whole it covers. Finished results
+    are kept in small files under --results, and the next pass continues from there.
     """
     from esbench.errors import UsageError
     from esbench.paper import artefacts
@@ -140,7 +140,7 @@ def reproduce_command(
 def _pass(
     configs: Sequence[Config], kept: Passes, out: Path, quiet: bool, tell: Callable[[str], None]
 ) -> tuple[list[Asked], int]:
-    """Run what is not known yet, keep it, and return all units that were asked for and how many failed."""
+    """Run the units without results, keep their results, and return all requested units and the number of failures."""
     from esbench.bench import driver, grid
     from esbench.bench.results import Results
 
@@ -164,7 +164,7 @@ def _pass(
                     within = config if left is None else dataclasses.replace(config, budget=f"{left:.1f}s")
                     with display(quiet) as listen:
                         driver.run(within, folder, wanted, listen)
-            finally:  # also where somebody interrupts
+            finally:  # also if the user interrupts
                 if (folder / "run.toml").exists():
                     kept.take(Results(folder), wanted.units, wanted.criteria)
             for unit, criterion, reason in Results(folder).failures(units=wanted.units, criteria=wanted.criteria):
@@ -176,7 +176,7 @@ def _pass(
 
 
 def _known(specs: Sequence[UnitSpec], config: Config, folder: Path, kept: Passes) -> list[Asked]:
-    """Return units with what is known of them."""
+    """Return units with the rows that are available."""
     return [Asked(spec, config, folder, kept.rows(spec, config.criterion, config.patience)) for spec in specs]
 
 
@@ -237,7 +237,7 @@ def _stops(units: Sequence[Asked], kept: Passes) -> Made:
 
 
 def _curve(unit: Asked, kept: Passes) -> dict[str, Any]:
-    """Return the curves of a unit: all of its steps where its run is here, else those that were kept."""
+    """Return the curves of a unit: all steps if its run is available, else those that were kept."""
     from esbench.bench.store import Run
 
     here = Run(unit.folder).unit(unit.rows[0]["unit"])
@@ -248,7 +248,7 @@ def _curve(unit: Asked, kept: Passes) -> dict[str, Any]:
 
 
 def _sheets(units: Sequence[Asked], folder: Path) -> list[Path]:
-    """Write the pictures of the units whose runs are here."""
+    """Write the pictures of the units whose runs are available."""
     from esbench.bench.store import Run
     from esbench.report.sheet import contact_sheet
 

@@ -1,4 +1,4 @@
-"""What a run found."""
+"""Recompute, compare and export the results of a run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 @click.command("replay")
 @click.argument("run", type=click.Path())
 @click.option("-c", "--criterion", multiple=True, help="With other parameters; repeatable. [all that were measured]")
-@click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [as the run had it]")
+@click.option("--patience", type=int, metavar="S", help="Stop after this many steps without a lower value. [the run's]")
 @click.option(
     "--min-delta",
     type=float,
     default=0.0,
     show_default=True,
-    help="By more than this must a value be lower to undercut.",
+    help="A value must be lower by more than this to count as lower.",
 )
 @json_option
 def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, min_delta: float, as_json: bool) -> None:
-    """Decide the stops of a run again, by another rule or with another lam, from what it wrote down.
+    """Recompute the stops of a run from its traces, with another rule or another lam.
 
-    Nothing is optimised: it takes seconds and needs neither torch nor a GPU. Criteria that were measured need no more
-    than their name. CIFS can have another lam, as in -c 'cifs-jpeg[lam=1e6]', and a criterion without memory a coarser
+    Nothing is optimised: it takes seconds and needs neither torch nor a GPU. Criteria that were measured need only
+    their name. CIFS can have another lam, as in -c 'cifs-jpeg[lam=1e6]', and a criterion without memory a coarser
     every.
     """
     from esbench.bench.results import Results
@@ -53,20 +53,20 @@ def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, m
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN [RUN]")
-@click.option("-c", "--criterion", multiple=True, help="One for both sides, or first one and then the other's.")
+@click.option("-c", "--criterion", multiple=True, help="One for both sides, or given twice: first, then second.")
 @json_option
 def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: bool) -> None:
     """Compare two runs, or two criteria of one run, pair by pair.
 
-    A pair has the same picture, noise level and seed. What is printed is the mean of the differences, second minus
-    first, and where it lies with 95 % confidence: a bootstrap over pictures, in which all seeds and levels of a picture
-    stay together. Without -c all criteria are compared that both runs measured.
+    A pair has the same picture, noise level and seed. Printed are the mean of the differences, second minus first,
+    and its 95 % confidence interval: a bootstrap over pictures that keeps all seeds and levels of a picture together.
+    Without -c, all criteria that both runs measured are compared.
     """
     from esbench.bench.results import Results
     from esbench.bench.summary import differences
 
     if len(runs) > 2:
-        raise click.UsageError(f"One run or two are compared, got {len(runs)}.")
+        raise click.UsageError(f"Expected one or two runs, got {len(runs)}.")
     first, second = Results(runs[0]), Results(runs[1]) if len(runs) == 2 else None
     records = first.compare(second, criteria=criterion)
     if as_json:
@@ -86,7 +86,7 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
 @click.option("--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
 @click.option("-o", "--output", type=click.Path(), help="A file; default: standard output.")
 def export_command(run: str, kind: str, output: str | None) -> None:
-    """Write the results table of a run: one row for each unit that is done and each criterion."""
+    """Write the results table of a run: one row per finished unit and criterion."""
     from esbench.bench.results import Results
     from esbench.errors import Unavailable
 
@@ -104,14 +104,14 @@ def export_command(run: str, kind: str, output: str | None) -> None:
 
 
 def _left_out(results: Results, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return sentences about what has no rows: what failed, and criteria with fewer rows than there are units."""
+    """Return sentences about missing rows: failures, and criteria with fewer rows than there are units."""
     failures = results.failures()
-    said = [f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}" for unit, criterion, reason in failures]
+    failed = [f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}" for unit, criterion, reason in failures]
     if not rows:
-        return [*said, f"No unit of {str(results.run.path)!r} is done yet."]
+        return [*failed, f"No unit of {str(results.run.path)!r} is done yet."]
     done = len(results.done())
     texts = [row["criterion"] for row in rows]
-    return said + [
+    return failed + [
         f"{text}: {n} of {done} units; on the others it was not measured, failed, or is not decided (--live)."
         for text in dict.fromkeys(texts)
         if (n := texts.count(text)) < done
@@ -119,7 +119,7 @@ def _left_out(results: Results, rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _differences(first: Config, second: Config) -> str:
-    """Return the settings in which two runs differ, of those that cannot differ within one."""
+    """Return the settings in which two runs differ, among those that are fixed within a run."""
     from esbench.bench.config import FREE
 
     names = [field.name for field in dataclasses.fields(first) if field.name not in FREE]
@@ -128,7 +128,7 @@ def _differences(first: Config, second: Config) -> str:
 
 
 def _unpaired(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Return sentences about what has no partner, one for all criteria of which it is as many."""
+    """Return sentences about unpaired units, one per group of criteria with the same counts."""
     criteria: dict[tuple[int, int], dict[str, None]] = {}
     for r in records:
         texts = dict.fromkeys((r["first_criterion"], r["second_criterion"]))

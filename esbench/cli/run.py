@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.option("-c", "--criterion", multiple=True, help="A criterion, repeatable; 'all' for every one. [cifs-jpeg, wmv]")
-@click.option("-d", "--dataset", help="A data set by name, or any folder or picture file. [samples]")
+@click.option("-d", "--dataset", help="A dataset by name, or any folder or picture file. [samples]")
 @click.option("--images", type=int, metavar="N", help="Only the first N pictures by name.")
 @click.option("--image", multiple=True, metavar="NAME", help="Only this picture; repeatable.")
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N.")
 @click.option("--noise", help="The degradation. [gaussian]")
 @click.option("--sigma", type=float, multiple=True, help="Noise level on the 0-255 scale; repeatable. [25]")
-@click.option("--task", help="What was observed. [denoise]")
-@click.option("--loss", help="What is minimised. [the task's own: mse]")
-@click.option("--regulariser", help="What is added to the loss. [nothing]")
-@click.option("--network", help="What parametrises the picture. [skip]")
-@click.option("--input", help="What the network is given. [the task's or network's own: noise]")
+@click.option("--task", help="The inverse problem. [denoise]")
+@click.option("--loss", help="The loss to minimise. [the task's default: mse]")
+@click.option("--regulariser", help="A term added to the loss. [none]")
+@click.option("--network", help="The network that parametrises the picture. [skip]")
+@click.option("--input", help="The input of the network. [the task's or network's default: noise]")
 @click.option("--input-scale", type=float, help="Noise as input is uniform in [0, this]. [0.1]")
-@click.option("--learning-rate", type=AUTO_FLOAT, help="Of Adam. [auto: the task's or network's own, 0.01]")
-@click.option("--depth", type=AUTO_INT, help="Channels of the input. [auto: the network's own, 32]")
+@click.option("--learning-rate", type=AUTO_FLOAT, help="Of Adam. [auto: the task's or network's default, 0.01]")
+@click.option("--depth", type=AUTO_INT, help="Channels of the input. [auto: the network's default, 32]")
 @click.option("--perturbation", type=AUTO_FLOAT, help="Noise added to the input at each step. [auto: 1/30]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
-@click.option("--patience", type=int, metavar="S", help="Steps that must not undercut a stop. [1000]")
-@click.option("--seed", type=int, multiple=True, help="One optimisation for each; repeatable. [0]")
+@click.option("--patience", type=int, metavar="S", help="Stop after this many steps without a lower value. [1000]")
+@click.option("--seed", type=int, multiple=True, help="One optimisation per seed; repeatable. [0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Of the network. [auto]")
 @click.option("--executor", help="Where units run. [serial]")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the units, for job arrays.")
 @click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
-@click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed before.")
+@click.option("--retry-failed", is_flag=True, default=None, help="Retry what failed before.")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="For one call of a plugin's criterion. [120]")
 @click.option("--checkpoint-every", type=float, metavar="SECONDS", help="Between two checkpoints of a unit. [60]")
 @click.option("--live", is_flag=True, default=None, help="End a unit as soon as all its criteria have stopped.")
@@ -53,12 +53,12 @@ if TYPE_CHECKING:
 @click.option(
     "--preset",
     type=click.Choice(configuration.PRESETS),
-    help="paper: to the letter; quick: a first look; dip-*: as in its notebooks.",
+    help="paper: as published; quick: a first look; dip-*: as in its notebooks.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and the estimated time, and exit.")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("-v", "--verbose", is_flag=True, help="Also say what auto came to, and which plugins are not in use.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show what auto resolved to, and plugins not in use.")
 @click.pass_context
 def run_command(
     ctx: click.Context,
@@ -74,9 +74,8 @@ def run_command(
 ) -> None:
     """Compare criteria on the same optimisations.
 
-    DIP is run on every unit (picture x noise level x seed), and all criteria are measured on it, in one go. The same
-    command on the same --out goes on where it was: nothing finished is done again. Criteria, pictures, noise levels and
-    seeds may be added later.
+    Run DIP once per unit (picture x noise level x seed) and measure all criteria on it. The same command on the same
+    --out resumes the run: finished work is not repeated. Criteria, pictures, noise levels and seeds can be added later.
     """
     from esbench.bench import driver
     from esbench.cache import planning
@@ -110,7 +109,7 @@ def run_command(
 
 
 def default_name(config: Config) -> str:
-    """Return the folder of a configuration: the same for all that may grow on it."""
+    """Return the folder of a configuration; it does not depend on settings that may be extended later."""
     fixed = "".join(
         line for line in config.to_toml().splitlines(keepends=True) if line.split(" ")[0] not in configuration.FREE
     )
@@ -124,7 +123,7 @@ def _warn_of_plugins(verbose: bool) -> None:
         if plugin.status == "broken" or (verbose and plugin.status != "ok"):
             say(
                 f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version}) is {plugin.status}: {plugin.reason}. "
-                "The others are in use.",
+                "The other plugins are in use.",
                 err=True,
             )
 
@@ -148,27 +147,27 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
     units = f"{len(planned.units)} unit{'s' if len(planned.units) > 1 else ''}"
     say(
         f"{units}, {len(left)} left, {config.iterations} steps each, criteria "
-        f"{', '.join(planned.criteria)}: about {duration(seconds)}, and the criteria's time on top."
+        f"{', '.join(planned.criteria)}: about {duration(seconds)}, plus the time of the criteria."
     )
 
 
 def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
-    """Print the rows that were asked for, and return how many units and columns failed that were not said before."""
+    """Print the requested rows, and return how many units and columns failed that were not reported before."""
     from esbench.bench.results import Results
     from esbench.bench.summary import summary
 
     results = Results(folder)
     rows = results.table(units=planned.units, criteria=planned.criteria)
-    said = {unit_id(job.spec) for job in planned.left}  # as it happened
+    reported = {unit_id(job.spec) for job in planned.left}  # by the events of the run
     failures = [
         (unit, criterion, reason)
         for unit, criterion, reason in results.failures(units=planned.units, criteria=planned.criteria)
-        if criterion or unit not in said
+        if criterion or unit not in reported
     ]
     for unit, criterion, reason in failures:
         say(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
-    if any(unit not in said for unit, _, _ in failures):
-        say("What failed before is left alone; --retry-failed tries it again.", err=True)
+    if any(unit not in reported for unit, _, _ in failures):
+        say("Units that failed before are skipped; retry them with --retry-failed.", err=True)
     if as_json:
         print_json(rows)
     else:
@@ -191,7 +190,7 @@ def _draw(folder: Path, results: Any, rows: list[Any], tell: Any) -> None:
         report.mkdir(exist_ok=True)
         contact_sheet(unit, mine, report / "pictures.png")
         save(curves(unit, mine), report / "curves.png")
-    except (OSError, DataError) as error:  # the table is there; a full disk costs no more than the pictures
-        say(f"No pictures could be written: {error}", err=True)
+    except (OSError, DataError) as error:  # the table is complete; a full disk costs only the pictures
+        say(f"The pictures cannot be written: {error}", err=True)
         return
     tell("", f"pictures: {report / 'pictures.png'}", f"curves:   {report / 'curves.png'}")

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""Print the state of a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from esbench.cli.output import json_option, print_json, print_table, say
 @click.argument("run", type=click.Path())
 @json_option
 def status_command(run: str, as_json: bool) -> None:
-    """How many units of a run are done, failed, running, paused and missing, and which.
+    """Print how many units of a run are done, failed, running, paused and missing, and list those not done.
 
-    A unit is running while a process is at work on it, paused where it was left at a checkpoint or cut short, and
-    missing where it was never begun. With --json: one record for each unit.
+    A unit is running while a process works on it, paused if it was left at a checkpoint or cut short, and missing if
+    it was never started. With --json: one record per unit.
     """
     from esbench.bench.store import Run
     from esbench.bench.store import status as of
 
     folder = Run(run)
-    folder.config()  # says so where there is no run
+    folder.config()  # raises if there is no run
     records = [of(unit) for unit in folder.units()]
     if as_json:
         print_json(records)

@@ -194,9 +194,10 @@ def unmeant(loss: Component, settings: Settings, what: Task, observation: Observ
     """
     assert isinstance(loss.info, LossInfo)
     needs, (h, w, _) = loss.info.needs, observation.y.shape
+    own = type(what).distance is not Task.distance
+    if (needs and own) or ("observation" in needs and type(what).forward is not Task.forward):
+        return f"needs an observation that is the picture and noise, which that of {settings.task!r} is not"
     if "observation" in needs:
-        if type(what).forward is not Task.forward or type(what).distance is not Task.distance:
-            return f"needs an observation that is the picture and noise, which that of {settings.task!r} is not"
         if settings.input != "observation":
             return f"needs a network that is given the observation, got --input {settings.input}: leave it out"
         if settings.perturbation:

@@ -1,7 +1,7 @@
-"""The same optimisation, quicker: what the device offers, and nothing that changes what is computed.
+"""The same optimisation, faster: it uses the features of the device, but computes the same.
 
-`loop.Trajectory` is the judge. With one seed, in float32, both give the same losses but for the rounding of sums, and
-each gives the same numbers every time on one machine.
+`loop.Trajectory` is the reference. With one seed, in float32, both give the same losses except for the rounding of
+sums, and each gives the same numbers every time on one machine.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from esbench.engine.loop import Fit, Made, Trajectory
 from esbench.engine.settings import Settings
 from esbench.frames import Block
 
-#: Steps times pixels from which on compiling the network for a GPU, about a minute, is less than what it saves.
+#: Steps times pixels above which compiling the network for a GPU, about a minute, saves more time than it takes.
 COMPILE_FROM = 1e8
 
-#: Steps before a graph is captured: the libraries have set themselves up by then, and the optimiser has its moments.
+#: Steps before a graph is captured: by then the libraries are initialised and the optimiser has its moments.
 WARM = 3
 
-#: Tensor cores take channels of bfloat16 in vectors of so many.
+#: Tensor cores process channels of bfloat16 in vectors of this many.
 VECTOR = 8
 
 
 class Fast(Trajectory):
-    """A trajectory that makes the most of its device.
+    """A trajectory that is optimised for its device.
 
-    Everywhere: channels last, which the quickest convolutions want, and an optimiser of one kernel. On a CPU: the
-    memory of one step is kept for the next. On a GPU: the network is compiled where that pays, a step is captured as a
-    graph and replayed, so that nothing waits for Python, and in bfloat16 channels are filled up to whole vectors.
+    Everywhere: channels last, which the fastest convolutions need, and a fused optimiser. On a CPU: the memory of one
+    step is kept for the next. On a GPU: the network is compiled if that pays off, a step is captured as a graph and
+    replayed, so that nothing waits for Python, and in bfloat16 channels are padded to whole vectors.
 
     Attributes:
-        notes: what could not be had here and why, a sentence each.
+        notes: which features are not available and why, a sentence each.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Fast(Trajectory):
             yield from super().__iter__()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another trajectory of the same task, network, settings and seed left off, to the bit."""
+        """Continue from the state of another trajectory of the same task, network, settings and seed, to the bit."""
         super().load_state_dict(state)
         self._forget()
 
@@ -78,7 +78,7 @@ class Fast(Trajectory):
         self._forget()
 
     def _forget(self) -> None:
-        # a graph writes to the moments that were there when it was captured, and others may have taken their place
+        # a graph writes to the moments that existed when it was captured, which may have been replaced
         self._graph: Graph | None = None
         self._warm = 0
 
@@ -96,21 +96,21 @@ class Fast(Trajectory):
         return self._graph(z) if self._graph else super()._update(t, z)
 
     def _compile(self, z: torch.Tensor) -> None:
-        """Compile the network, with a trial that is undone; where that fails it stays as it is."""
-        # each size of picture is compiled once in a process; by itself PyTorch would leave it at a few of them
+        """Compile the network, with a trial that is undone; if that fails, it is not changed."""
+        # each size of picture is compiled once per process; by default PyTorch limits the number of sizes
         torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
         state = self.state_dict()
         try:
             self.f.compile(dynamic=False)
             super()._update(self.t, z)
-        except Exception as error:  # what is wrong with the network itself comes again without compilation
+        except Exception as error:  # an error of the network itself is raised again without compilation
             self.f._compiled_call_impl = None
-            self.notes.append(f"The network is not compiled, and slower: {_line(error)}")
+            self.notes.append(f"The network is not compiled, so it is slower: {_line(error)}")
         finally:
             self.load_state_dict(state)
 
     def _aside(self, t: int, z: torch.Tensor) -> Made:
-        """Make an update on the stream of the capture, which has to find all set up."""
+        """Update on the stream of the capture, which needs everything to be initialised."""
         here = torch.cuda.current_stream(z.device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
@@ -119,49 +119,51 @@ class Fast(Trajectory):
         return cloned(made)
 
     def _capture(self, t: int, z: torch.Tensor) -> Graph | None:
-        """Return an update as a graph; where that fails the updates go on one kernel at a time."""
-        self.optimiser.zero_grad(set_to_none=True)  # the gradients belong into the memory of the graph
+        """Return an update as a graph; if that fails, the updates continue one kernel at a time."""
+        self.optimiser.zero_grad(set_to_none=True)  # the gradients must be in the memory of the graph
         try:
             return Graph(functools.partial(super()._update, t), z, self._stream)
         except RuntimeError as error:
             self._captures = False
-            self.notes.append(f"Steps are not captured as a graph, and slower: {_line(error)}")
+            self.notes.append(f"Steps are not captured as a graph, so they are slower: {_line(error)}")
             return None
 
 
 class Graph:
-    """An update with all its kernels captured: a call replays them, and nothing is made or freed.
+    """An update with all its kernels captured: a call replays them, without allocating or freeing memory.
 
     Args:
-        update: from an input to an output and its terms.
+        update: maps an input to an output and its terms.
         z: an input.
-        stream: where the update has run before.
+        stream: on which the update has run before.
     """
 
     def __init__(self, update: Callable[[torch.Tensor], Made], z: torch.Tensor, stream: Any) -> None:
         self.graph, self.z = torch.cuda.CUDAGraph(), z.clone()
         with (
             torch.cuda.device(z.device),
-            torch.cuda.stream(torch.cuda.current_stream(z.device)),  # comes back to it also when a capture fails
-            torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"),  # others may be at work
+            torch.cuda.stream(torch.cuda.current_stream(z.device)),  # restores it even if a capture fails
+            torch.cuda.graph(
+                self.graph, stream=stream, capture_error_mode="thread_local"
+            ),  # other threads may use the GPU
         ):
             self.made = update(self.z)
 
     def __call__(self, z: torch.Tensor) -> Made:
-        """Make the update for another input of the same size."""
+        """Update for another input of the same size."""
         self.z.copy_(z)
         self.graph.replay()
         return cloned(self.made)
 
 
 def cloned(made: Made) -> Made:
-    """Return copies of what an update gave, which the next one does not write to."""
+    """Return copies of the result of an update, which the next one does not overwrite."""
     x, data, parts = made
     return x.clone(), data.clone(), {name: part.clone() for name, part in parts.items()}
 
 
 class Aligned(nn.Conv2d):
-    """A convolution whose input channels are filled up with zeros to whole vectors: the same sums, and zeros."""
+    """A convolution whose input channels are padded with zeros to whole vectors; the sums stay the same."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the convolution of x."""
@@ -171,7 +173,7 @@ class Aligned(nn.Conv2d):
 
 
 def align(f: nn.Module) -> None:
-    """Make those convolutions of a network `Aligned` whose channels are no whole vectors; its state stays the same."""
+    """Make the convolutions of a network `Aligned` whose channels are not whole vectors; its state stays the same."""
     for module in f.modules():
         if type(module) is nn.Conv2d and module.in_channels % VECTOR:
             module.__class__ = Aligned
@@ -179,10 +181,10 @@ def align(f: nn.Module) -> None:
 
 @contextlib.contextmanager
 def kept_memory() -> Iterator[None]:
-    """Keep freed memory in the process, where the C library can be told to (glibc).
+    """Keep freed memory in the process, if the C library supports it (glibc).
 
-    Outputs of layers are large, and large pieces are given back when they are freed; at the next step the system then
-    clears their pages anew, which at 256 x 256 takes a fifth of the time of a step.
+    Outputs of layers are large, and large blocks are returned to the system when they are freed; at the next step the
+    system clears their pages again, which at 256 x 256 takes a fifth of the time of a step.
     """
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"):
@@ -194,7 +196,7 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        # where the library's own adjustment ends up with pieces of this size
+        # the values that the library's own adjustment reaches with blocks of this size
         libc.mallopt(mmap_max, 65536)
         libc.mallopt(mmap_threshold, 2**25)
         libc.mallopt(trim_threshold, 2**26)
@@ -202,7 +204,7 @@ def kept_memory() -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    """Return what first went wrong, in a line."""
+    """Return the first cause of an error as one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip()

@@ -1,6 +1,6 @@
-"""The Deep Image Prior: min over theta of loss(task.forward(f_theta(z)), y), and what the network gives on the way.
+"""The Deep Image Prior: min over theta of loss(task.forward(f_theta(z)), y), and the outputs of all steps.
 
-The loop knows nothing of criteria. It yields blocks of frames; who measures, stops, draws or saves is not its business.
+The loop knows nothing of criteria. It yields blocks of frames; others measure, stop, draw and save.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from esbench.pictures import Pictures
 #: A fall of the PSNR to the observation by more than this undoes the steps since the last good state.
 FALL_DB = 5.0
 
-#: How often a state to go back to is kept, in steps, and how often an optimisation may go back before it is given up.
+#: Steps between two kept states, and how often an optimisation may go back to one before it fails.
 KEEP_EVERY = 100
 RESTORES = 10
 
@@ -33,18 +33,18 @@ RESTORES = 10
 #: An output, its data term and the other terms by name.
 Made: TypeAlias = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
 
-#: A call before the update of each step: what looks at the network itself.
+#: Called before the update of each step, to inspect the network.
 Look: TypeAlias = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What is minimised.
+    """The objective.
 
     Attributes:
         task: compares an output with the observation.
-        observation: what was observed.
-        loss: from a step to its terms.
+        observation: the observation.
+        loss: maps a step to its terms.
         captured: whether a step of the loss may be captured as a graph.
     """
 
@@ -58,10 +58,10 @@ class Trajectory:
     """One optimisation: an iterator of blocks of frames.
 
     Args:
-        fit: what is minimised.
-        network: f_theta, already initialised, on the device where all of it happens.
+        fit: the objective.
+        network: f_theta, already initialised, on the device of the optimisation.
         z: its input, on the same device.
-        generator: of the perturbations and of what the loss draws, on the same device.
+        generator: for the perturbations and the random numbers of the loss, on the same device.
         settings: the numbers.
         average: of the outputs; None for the plain one.
     """
@@ -80,12 +80,12 @@ class Trajectory:
         self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate)
         self.average = Average(settings.decay) if average is None else average
         self.t = 0
-        self.restored: list[int] = []  # the steps whose update, and those before it up to a good state, were undone
+        self.restored: list[int] = []  # the steps at which it went back to a good state
         self.memory: dict[str, Any] = {}  # of the loss
         self.look: Look | None = None
-        self._level = -math.inf  # PSNR to the observation when last seen well, up to a constant
+        self._level = -math.inf  # the last good PSNR to the observation, up to a constant
         self._good: dict[str, Any] = {}
-        # On a CPU a step is long and a block would only delay; on a GPU it saves waiting for the device.
+        # On a CPU a step is long and a block only adds delay; on a GPU it saves waiting for the device.
         self.block = 1 if z.device.type == "cpu" else 20
 
     def __iter__(self) -> Iterator[Block]:
@@ -97,7 +97,7 @@ class Trajectory:
             yield block
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the coming steps depend on; what the seed gives again is left out."""
+        """Return everything that the next steps depend on, except what follows from the seed."""
         return self._state() | {
             "generator": self.generator.get_state(),
             "average": self.average.state_dict(),
@@ -109,7 +109,7 @@ class Trajectory:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another trajectory of the same task, network, settings and seed left off, to the bit."""
+        """Continue from the state of another trajectory of the same task, network, settings and seed, to the bit."""
         self.f.load_state_dict(state["f"])
         self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self.generator.set_state(state["generator"])
@@ -131,13 +131,13 @@ class Trajectory:
             average = self.average.update(x)
             outputs.append(x)
             averages.append(average)
-            # the one wait in a block is for all of these together
+            # read them together, so that a block waits for the device only once
             steps.append(torch.stack([data, self._distance(average), *parts.values()]))
         first, self.t = self.t, self.t + n
         losses, average_losses, *others = torch.stack(steps, 1).tolist()
         restored = self._check(first, losses)
         if state is not None and not restored:
-            self._good = state  # only now: a state is as good as the outputs that it led to
+            self._good = state  # only now: a state is good if the outputs after it are
         return Block(
             first,
             losses=losses,
@@ -161,12 +161,12 @@ class Trajectory:
         return Step(t, self._output, z, self.fit.task, self.fit.observation, self.generator, self.memory)
 
     def _distance(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the data term of a picture that is not optimised."""
+        """Return the data term of a picture, without a gradient."""
         with torch.no_grad():
             return self.fit.task.distance(x, self.fit.observation)
 
     def _update(self, t: int, z: torch.Tensor) -> Made:
-        """Make an update for an input, and return the output and its terms from before it."""
+        """Update for an input, and return the output and its terms from before the update."""
         step = self._step(t, z)
         total, parts = self.fit.loss(step)
         self.optimiser.zero_grad(set_to_none=True)
@@ -176,7 +176,7 @@ class Trajectory:
         return step.x.detach(), step.data.detach(), {name: part.detach() for name, part in recorded.items()}
 
     def _check(self, first: int, losses: list[float]) -> tuple[int, ...]:
-        """Go back to the last good state when the loss of a step is not finite or its PSNR fell by over FALL_DB."""
+        """Go back to the last good state if the loss of a step is not finite or its PSNR fell by over FALL_DB."""
         for i, loss in enumerate(losses):
             level = -10 * math.log10(loss) if loss > 0 else math.inf if loss == 0 else math.nan
             if not level >= self._level - FALL_DB:
@@ -185,7 +185,7 @@ class Trajectory:
                 if len(self.restored) > RESTORES:
                     raise UnitError(
                         f"The optimisation diverged {len(self.restored)} times, last at step {step} (loss {loss:.3g}); "
-                        "where they can be chosen, a smaller learning rate or float32 may help."
+                        "if they can be chosen, a smaller learning rate or float32 may help."
                     )
                 self._restore()
                 return (step,)
@@ -197,7 +197,7 @@ class Trajectory:
         return copy.deepcopy({"f": self.f.state_dict(), "optimiser": self.optimiser.state_dict()})
 
     def _restore(self) -> None:
-        # The perturbations are not taken back: the same ones would lead to the same place.
+        # The perturbations are not restored: the same ones would lead to the same divergence.
         self.f.load_state_dict(self._good["f"])
         self.optimiser.load_state_dict(copy.deepcopy(self._good["optimiser"]))
         self.average.restore()

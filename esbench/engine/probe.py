@@ -1,4 +1,4 @@
-"""Probes: what criteria need of the network itself, without a trace in the optimisation."""
+"""Probes: measure what criteria need of the network, without an effect on the optimisation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from esbench.kinds import Probe, Step
 
 
 def probed(probe: Probe, f: torch.nn.Module, step: Step, seed: int) -> dict[str, float]:
-    """Return what a probe measures at a step; network and generators are as they were afterwards.
+    """Return what a probe measures at a step; the network and generators are restored afterwards.
 
     Args:
         probe: the probe.
         f: the network that the step's `f` calls.
         step: the step.
-        seed: of what the probe draws at this step.
+        seed: of the random numbers of the probe at this step.
 
     Raises:
-        PluginError: it returned something else than numbers by name.
+        PluginError: it did not return numbers by name.
     """
     generator = torch.Generator(step.z.device).manual_seed(seeds.derive(seed, "probe", step.t))
     own = dataclasses.replace(step, z=step.z.clone(), generator=generator, memory={})
@@ -39,7 +39,7 @@ def probed(probe: Probe, f: torch.nn.Module, step: Step, seed: int) -> dict[str,
 
 @contextlib.contextmanager
 def undisturbed(f: torch.nn.Module) -> Iterator[None]:
-    """Put back what calls of a network change: its buffers, mode and gradients, and its parameters."""
+    """Restore what calls of a network change: its buffers, mode and gradients, and its parameters."""
     training = f.training
     before = {name: value.detach().clone() for name, value in f.state_dict().items()}
     gradients = [(p, p.grad) for p in f.parameters()]

@@ -1,7 +1,6 @@
-"""One optimisation with criteria on it: iterated, averaged, measured, decided, announced.
+"""One optimisation with criteria: it iterates, averages, measures, decides and emits events.
 
-A unit of the benchmark is a session with a clean picture beside it; a restoration is one session for each tile and
-restart.
+A unit of the benchmark is a session with a clean picture; a restoration is one session per tile and restart.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ PROGRESS_EVERY = 0.25
 
 
 class Session:
-    """One optimisation with criteria on it.
+    """One optimisation with criteria.
 
-    Iterate to go on, a block of steps at a time; what has been found so far can be asked for at any time.
+    Iterate to continue, a block of steps at a time; the results so far are available at any time.
 
     Args:
-        name: in the events that it announces.
+        name: in its events.
         trajectory: the optimisation.
         columns: the criteria.
         emit: called with every event.
         trace: the numbers; with a reference they have a score.
         live: whether to end as soon as all criteria have stopped.
-        seed: of what probes draw.
+        seed: of the random numbers of probes.
 
     Attributes:
-        resumed: the steps at which it went on from a checkpoint.
+        resumed: the steps at which it resumed from a checkpoint.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Session:
         self.trace = Trace() if trace is None else trace
         self.resumed: list[int] = []
         self._emit, self._seed = emit, seed
-        # On a CPU the criteria would take the cores from the optimisation: they are measured in turn.
+        # On a CPU the criteria would compete with the optimisation for the cores: they are measured in turn.
         self._lanes = Inline(self.columns) if trajectory.z.device.type == "cpu" else Lanes(self.columns)
         self._probes = {c.text: probe for c in self.columns if (probe := _probe(c)) is not None}
         if self._probes:
@@ -79,9 +78,9 @@ class Session:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to do."""
+        """Whether there is nothing left to do."""
         if self.live and not self.complete:
-            self._lanes.drain()  # so that where it ends does not depend on who is quicker
+            self._lanes.drain()  # so that the last step does not depend on the speed of threads
         return self.complete or (self.live and all(column.decided for column in self.columns))
 
     def __iter__(self) -> Iterator[Block]:
@@ -107,11 +106,11 @@ class Session:
             self._lanes.close()
 
     def drain(self) -> None:
-        """Wait until everything that was done is measured."""
+        """Wait until all steps so far are measured."""
         self._lanes.drain()
 
     def progress(self) -> Progress:
-        """Return how far it is."""
+        """Return the progress as an event."""
         return Progress(
             unit=self.name,
             step=self.step,
@@ -122,7 +121,7 @@ class Session:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the rest depends on."""
+        """Return everything that the remaining steps depend on."""
         self.drain()
         return {
             "trajectory": self.trajectory.state_dict(),
@@ -132,7 +131,7 @@ class Session:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another session of the same parts left off, to the bit."""
+        """Continue from the state of another session of the same parts, to the bit."""
         self.trajectory.load_state_dict(state["trajectory"])
         self.trace.load_state_dict(state["trace"])
         for column in self.columns:
@@ -140,20 +139,20 @@ class Session:
         self.resumed = [*state["resumed"], self.step]
 
     def _look(self, step: Step) -> None:
-        """Do the probes of the criteria that are measured at this step."""
+        """Run the probes of the criteria that are measured at this step."""
         for column in self.columns:
-            if column.text not in self._probes or not column.at_work:
+            if column.text not in self._probes or not column.active:
                 continue
             assert column.criterion is not None
             if step.t % column.criterion.every == 0:
                 if column.third_party:
-                    self._lanes.drain()  # one of them is at work at a time
-                with column.its_own_fault(step.t):
+                    self._lanes.drain()  # third-party code runs one call at a time
+                with column.contained(step.t):
                     measure = functools.partial(probed, self._probes[column.text], self.trajectory.f, step, self._seed)
                     column.probes[step.t] = column.criterion.ask(measure)
 
     def _tell(self, block: Block) -> None:
-        """Tell what happened to the optimisation in a block."""
+        """Emit what happened to the optimisation in a block."""
         while self.trajectory.notes:
             self._emit(Notice(unit=self.name, text=self.trajectory.notes.pop(0)))
         for step in block.restored:
@@ -162,7 +161,7 @@ class Session:
             self._emit(Notice(unit=self.name, text=text))
 
     def _tell_resolved(self) -> None:
-        """Tell what `auto` came to."""
+        """Emit what `auto` resolved to."""
         for column in self.columns:
             values = registry().get("criterion", column.text).values
             for key, value in column.resolved.items():
@@ -176,22 +175,22 @@ def _probe(column: Column) -> Any:
     """Return the probe of a column's criterion, or None."""
     component = registry().get("criterion", column.text)
     assert isinstance(component.info, CriterionInfo)
-    if component.info.probe is None or not column.at_work:
+    if component.info.probe is None or not column.active:
         return None
-    with column.its_own_fault(0):
+    with column.contained(0):
         return load(component.record, component.info.probe)
     return None
 
 
 class Lanes:
-    """Measures blocks off the optimisation's way: a thread for each criterion, and one for all third-party ones.
+    """Measures blocks in the background: a thread per criterion, and one for all third-party ones.
 
-    A thread has its blocks in order, and at most DEPTH of them wait: an optimisation that is ahead of its criteria
-    waits for them, so that memory stays bounded. Third-party criteria share a lane, so that only one of them is at
-    work at a time and the watcher knows which.
+    A thread gets its blocks in order, and at most DEPTH of them wait: an optimisation that is ahead of its criteria
+    waits for them, so that memory stays bounded. Third-party criteria share a lane, so that only one of them runs at a
+    time and the watcher knows which.
 
     Args:
-        columns: what is measured.
+        columns: the criteria to measure.
     """
 
     DEPTH = 2
@@ -205,19 +204,19 @@ class Lanes:
             threading.Thread(target=self._work, args=(lane, blocks), daemon=True).start()
 
     def take(self, block: Block) -> None:
-        """Hand a block to every lane; waits if one is behind."""
+        """Pass a block to every lane; wait if one is behind."""
         for blocks in self._queues:
             blocks.put(block)
         self._raise()
 
     def drain(self) -> None:
-        """Wait until everything that was handed over is measured."""
+        """Wait until all blocks are measured."""
         for blocks in self._queues:
             blocks.join()
         self._raise()
 
     def close(self) -> None:
-        """End the threads, after what they have in hand."""
+        """End the threads after their current blocks."""
         for blocks in self._queues:
             blocks.put(None)
 
@@ -226,7 +225,7 @@ class Lanes:
             try:
                 for column in lane if self._error is None else ():
                     column.take(block)
-            except BaseException as error:  # our own bug: raised where the session runs
+            except BaseException as error:  # a bug: raised in the thread of the session
                 self._error = error
             finally:
                 blocks.task_done()
@@ -237,10 +236,10 @@ class Lanes:
 
 
 class Inline:
-    """Measures each block at once.
+    """Measures each block immediately.
 
     Args:
-        columns: what is measured.
+        columns: the criteria to measure.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -252,7 +251,7 @@ class Inline:
             column.take(block)
 
     def drain(self) -> None:
-        """There is never anything left."""
+        """Do nothing: no blocks wait."""
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there are no threads."""

@@ -1,4 +1,4 @@
-"""How an optimisation is done, in plain values, with those of the papers."""
+"""The settings of an optimisation; the defaults are those of the papers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class Settings:
     Attributes:
         iterations: T, the number of steps.
         learning_rate: of Adam, with its default betas.
-        depth: channels of z, where the input does not say it.
+        depth: channels of z, if the input does not determine them.
         input_scale: z is uniform in [0, input_scale]; 0.1 in the DIP code, 1 in the text of the CIFS paper.
-        perturbation: standard deviation of the fresh Gaussian noise that is added to z at each step.
+        perturbation: standard deviation of the fresh Gaussian noise added to z at each step.
         decay: of the exponential average of the outputs.
         precision: float32, or bfloat16 for the network's products.
-        task: what was observed.
-        loss: what is minimised.
-        regulariser: what is added to it; empty for nothing.
-        network: what parametrises the picture.
-        input: what the network is given.
+        task: the inverse problem.
+        loss: the loss to minimise.
+        regulariser: a term added to the loss; empty for none.
+        network: the network that parametrises the picture.
+        input: the input of the network.
     """
 
     iterations: int = 20_000

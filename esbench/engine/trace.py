@@ -1,4 +1,4 @@
-"""The numbers of an optimisation and, where there is a clean picture, its score: the one place that sees it."""
+"""The numbers of an optimisation and, if there is a clean picture, its score: only this module sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Reference:
 
     Attributes:
         clean: (1, C, H, W), on the device of the optimisation.
-        score: the task's customary number in dB of an output (H, W, C); None if that is the PSNR.
+        score: the task's score in dB of an output (H, W, C); None if that is the PSNR.
     """
 
     clean: Any
@@ -28,10 +28,10 @@ class Reference:
 
 @dataclass
 class Trace:
-    """The numbers of an optimisation, a value a step, and the best and the newest output.
+    """The numbers of an optimisation, a value per step, and the best and the newest output.
 
     Attributes:
-        reference: what the outputs are scored by; None where nobody knows the clean picture.
+        reference: scores the outputs; None if the clean picture is unknown.
     """
 
     reference: Reference | None = None
@@ -53,7 +53,7 @@ class Trace:
         return self._last.copy() if isinstance(self._last, Picture) else self._last
 
     def take(self, block: Block, seconds: float) -> None:
-        """Write down a block that took so many seconds, and score it."""
+        """Record a block with its time, and score it."""
         self.loss += block.losses
         self.average_loss += block.average_losses
         for name, values in block.parts.items():
@@ -65,16 +65,16 @@ class Trace:
             self._score(block, self.reference)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on."""
+        """Return what `load_state_dict` needs to continue."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "reference"} | {"_last": self.last}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another trace of the same optimisation left off."""
+        """Continue from the state of another trace of the same optimisation."""
         for name, value in state.items():
             setattr(self, name, value)
 
     def table(self) -> dict[str, Any]:
-        """Return what is written to the disk."""
+        """Return the columns to write to the disk."""
         own = {"score_db": self.score, "average_score_db": self.average_score} if self.score else {}
         return {
             "step": np.arange(len(self.loss), dtype=np.int32),
@@ -99,6 +99,6 @@ class Trace:
 
 
 def _psnr(pictures: Pictures, clean: Any) -> list[float]:
-    """Return the PSNR of each picture over all its elements; one with NaN is infinitely far away."""
+    """Return the PSNR of each picture over all its elements; minus infinity if it has NaN."""
     error = (pictures.tensor.clamp(0, 1) - clean).double().square().mean((1, 2, 3))
     return [-10 * math.log10(e) if e > 0 else math.inf if e == 0 else -math.inf for e in error.tolist()]

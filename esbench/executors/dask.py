@@ -1,6 +1,6 @@
-"""Several units at a time: on workers of this machine, or on any Dask cluster that is told by its address.
+"""Run several units at a time: on workers of this machine, or on any Dask cluster by its address.
 
-Jobs, events and outcomes cross the wire as plain JSON. The folder of the run must be the same path everywhere.
+Jobs, events and outcomes are sent as plain JSON. The folder of the run must have the same path everywhere.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from esbench.events import Event, Progress
 from esbench.records import Range
 from esbench.registry import registry
 
-#: Units that are handed out ahead for each thread of a worker, so that none waits for the driver.
+#: Units that are submitted ahead per thread of a worker, so that none waits for the driver.
 AHEAD = 2
 
-#: Seconds between two looks at what came back.
+#: Seconds between two checks for results.
 LOOK_EVERY = 0.1
 
-#: Seconds between two looks of a worker whether it is to halt, and between two times that it says how far a unit is.
+#: Seconds between two checks of a worker whether to halt, and between two reports of a unit's progress.
 HALT_EVERY, TELL_EVERY = 1.0, 1.0
 
-#: Seconds between two looks at how many workers there are: a cluster may grow.
+#: Seconds between two checks of the number of workers: a cluster may grow.
 COUNT_EVERY = 1.0
 
-#: Seconds to wait for a scheduler to answer.
+#: Seconds to wait for a scheduler to respond.
 CONNECT = 10
 
 
@@ -55,20 +55,20 @@ def dask(
     slots_per_gpu: Annotated[int, Range(1)] = 1,
     address: str = "",
 ) -> Iterator[Outcome]:
-    """Give the outcome of each unit as it ends.
+    """Yield the outcome of each unit as it ends.
 
     Args:
         jobs: the units.
         emit: called with every event.
-        halt: says when to leave the units at a checkpoint.
-        workers: how many on this machine; 0 for one a slot of each GPU, or one for four cores where there is none.
+        halt: whether to pause the units at a checkpoint.
+        workers: how many on this machine; 0 for one per slot of each GPU, or one per four cores without a GPU.
         slots_per_gpu: units at a time on each GPU.
-        address: of a scheduler that is there already, as in tcp://host:8786; the others are then not used.
+        address: of a running scheduler, as in tcp://host:8786; the other two are then not used.
     """
-    # which GPU it is, is the worker's business
-    theirs = (dataclasses.replace(job, device=job.device.partition(":")[0]) for job in jobs)
+    # the worker chooses the GPU
+    placed = (dataclasses.replace(job, device=job.device.partition(":")[0]) for job in jobs)
     with _client(workers, slots_per_gpu, address) as client:
-        yield from dispatch(client, theirs, emit, halt, work)
+        yield from dispatch(client, placed, emit, halt, work)
 
 
 def dispatch(
@@ -78,7 +78,7 @@ def dispatch(
     halt: Callable[[], bool],
     work: Callable[[dict[str, Any], dict[str, Any], str], dict[str, Any]],
 ) -> Iterator[Outcome]:
-    """Hand out jobs to the workers of a cluster, a few ahead of what they have in hand, and give what comes back."""
+    """Submit jobs to the workers of a cluster, a few ahead of the running ones, and yield their outcomes."""
     from distributed import Event as Flag
     from distributed import KilledWorker
 
@@ -96,7 +96,7 @@ def dispatch(
             if time.monotonic() - counted >= COUNT_EVERY:
                 threads, counted = sum(client.nthreads().values()), time.monotonic()
             room = 0 if halted else max(0, AHEAD * max(1, threads) - len(out))
-            # several in one message, and their answers in another: messages are what a driver has to do
+            # several in one message, and their results in another: messages are the work of the driver
             if ahead := list(itertools.islice(waiting, room)):
                 sent = client.map(work, [job_to_json(job) for job in ahead], wanted=mine, name=name, pure=False)
                 out |= zip(sent, ahead, strict=True)
@@ -113,7 +113,7 @@ def dispatch(
                     answer = answers[key] or future.result()
                 except KilledWorker:
                     unit = Run(job.run).unit(unit_id(job.spec))
-                    yield failed(unit, UnitError("The worker that ran it was lost again and again."), 0.0, emit)
+                    yield failed(unit, UnitError("The worker that ran it was lost repeatedly."), 0.0, emit)
                     continue
                 if "refused" in answer:
                     raise Unavailable(answer["refused"])
@@ -127,9 +127,9 @@ def work(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, An
     """Run a unit on a worker.
 
     Args:
-        job: the unit, in plain values.
+        job: the unit, as plain values.
         wanted: what the driver has installed.
-        name: of the run, under which events are sent and the sign to halt is seen.
+        name: of the run, for its events and its signal to halt.
     """
     from distributed import Event as Flag
     from distributed import get_worker
@@ -157,7 +157,7 @@ def work(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, An
     if halt():
         return {"outcome": dataclasses.asdict(Outcome(unit=unit_id(unit.spec), status="paused", seconds=0.0))}
     if not hasattr(_HERE, "watch"):
-        _HERE.watch = Watch()  # a worker with several threads has one for each
+        _HERE.watch = Watch()  # one per thread of a worker
     return {"outcome": dataclasses.asdict(_HERE.watch.run(unit, emit, halt))}
 
 
@@ -165,7 +165,7 @@ _HERE = threading.local()
 
 
 def installed() -> dict[str, Any]:
-    """Return what must be the same on both sides: esbench, torch and the plugins, with their versions."""
+    """Return the versions that must be the same on both sides: esbench, torch and the plugins."""
     import torch
 
     plugins = {p.distribution: p.version for p in registry().host.plugins if not p.built_in}
@@ -177,17 +177,17 @@ def _lacking(job: dict[str, Any], wanted: dict[str, Any], where: str) -> str:
     mine = installed()
     for name in sorted({*wanted, *mine}):
         if wanted.get(name) != mine.get(name):
-            theirs, ours = mine.get(name) or f"no {name}", wanted.get(name) or f"no {name}"
+            here, there = mine.get(name) or f"no {name}", wanted.get(name) or f"no {name}"
             return (
-                f"Worker {where} has {name} {theirs}, this command {ours}: install the same versions on both."
+                f"Worker {where} has {name} {here}, this command {there}: install the same versions on both."
             ).replace(f"{name} no {name}", f"no {name}")
     if not Path(job["run"]).is_dir():
-        return f"Worker {where} does not see {job['run']!r}: --out must be a folder that is the same path everywhere."
+        return f"Worker {where} does not have {job['run']!r}: --out must be a folder with the same path everywhere."
     return ""
 
 
 def _returned(back: queue.Queue[Any]) -> Iterator[Any]:
-    """Give all that came back; waits a moment for the first."""
+    """Yield all results; wait a moment for the first."""
     with contextlib.suppress(queue.Empty):
         yield back.get(timeout=LOOK_EVERY)
         while True:
@@ -196,7 +196,7 @@ def _returned(back: queue.Queue[Any]) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
-    """Give a client of a cluster: the one at the address, or one made of processes of this machine."""
+    """Yield a client of a cluster: the one at the address, or one made of processes on this machine."""
     try:
         import distributed
     except ImportError as error:
@@ -206,7 +206,7 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
         try:
             client = distributed.Client(address, timeout=CONNECT)
         except (OSError, TimeoutError, ValueError, TypeError) as error:  # the last: tls without certificates
-            raise Unavailable(f"No Dask scheduler answers at {address!r}: {error}.") from error
+            raise Unavailable(f"No Dask scheduler responds at {address!r}: {error}.") from error
         with client:
             yield client
         return
@@ -227,7 +227,7 @@ def _client(workers: int, slots_per_gpu: int, address: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _safe_path() -> Iterator[None]:
-    """Let the processes that are started meanwhile, and their helpers, import nothing from the current directory."""
+    """Prevent processes started in this block, and their helpers, from importing from the current directory."""
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
@@ -239,7 +239,7 @@ def _safe_path() -> Iterator[None]:
 
 
 def _slots(workers: int, slots_per_gpu: int) -> list[dict[str, str]]:
-    """Return the environment of each worker of this machine: its GPU, or its share of the threads."""
+    """Return the environment of each worker on this machine: its GPU, or its share of the threads."""
     import torch
 
     gpus = _visible() if torch.cuda.is_available() else []

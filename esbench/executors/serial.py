@@ -1,4 +1,4 @@
-"""One unit after the other, on this machine."""
+"""Run one unit after the other, on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from esbench.events import Event
 
 
 def serial(jobs: Iterable[Job], emit: Callable[[Event], None], halt: Callable[[], bool]) -> Iterator[Outcome]:
-    """Give the outcome of each unit as it ends."""
+    """Yield the outcome of each unit as it ends."""
     with Watch() as watch:
         for job in jobs:
             if halt():

@@ -1,5 +1,5 @@
 
-// Before and after under one magnifying glass, and over each other with an edge that is moved between them.
+// Before and after with a common zoom, and on top of each other with a movable edge.
 
 for (const root of document.querySelectorAll(".pair")) {
   const tiles = root.querySelector(".tiles");

@@ -1,6 +1,6 @@
 
-// The map of all units, and the curves and pictures of one at a time, from the JSON in this file. What is chosen is in
-// the address. Text is only ever set as text.
+// The map of all units, and the curves and pictures of one at a time, from the JSON in this file. The address keeps the
+// selection. Text is only set as text, never as HTML.
 
 const DATA = JSON.parse(document.getElementById("data")?.textContent ?? "{}");
 const canvas = document.querySelector("#curves svg");
@@ -91,7 +91,7 @@ function drawMap() {
   };
   const compare = (a, b) => {
     const [x, y] = [value(a), value(b)];
-    if (x === null || y === null) return (x === null) - (y === null); // what has no number comes last either way
+    if (x === null || y === null) return (x === null) - (y === null); // missing numbers come last in both orders
     const order = typeof x === "number" ? x - y : x.localeCompare(y, undefined, { numeric: true });
     return down ? -order : order;
   };
@@ -106,7 +106,7 @@ function ticks([low, high], most) {
   const first = Math.ceil(low / size - 1e-9);
   const values = Array.from({ length: Math.max(0, Math.floor(high / size + 1e-9) - first + 1) }, (_, i) => (first + i) * size);
   const largest = Math.max(Math.abs(low), Math.abs(high));
-  // as many digits as tell two neighbours apart
+  // as many digits as distinguish two neighbours
   if (largest >= 1e5 || largest < 1e-3) {
     const digits = Math.max(0, Math.floor(Math.log10(largest)) - Math.floor(Math.log10(size) + 1e-9));
     return values.map((v) => [v, v ? v.toExponential(digits).replace("e+", "e") : "0"]);
@@ -116,7 +116,7 @@ function ticks([low, high], most) {
 }
 
 function stepOf(i) {
-  // of a stretch, the one value is drawn at its first step and the other at its last
+  // the first value of a stretch is drawn at its first step, the second at its last
   return unit.stretch === 1 ? i : Math.min(unit.steps - 1, Math.floor(i / 2) * unit.stretch + (i % 2) * (unit.stretch - 1));
 }
 
@@ -135,7 +135,7 @@ function stops() {
   return unit.rows.filter((row) => !row.fallback && (!state.solo || row.criterion === state.solo));
 }
 
-// the stops above the axis: in the first line where there is room, each with its mark and its step
+// the stops above the axis: in the first line with room, each with its mark and its step
 function labelled(x, width) {
   const ends = [];
   return stops().sort((a, b) => a.stop_step - b.stop_step).map((row) => {
@@ -192,7 +192,7 @@ function drawCurves() {
   put(canvas, "text", { x: LEFT + inner / 2, y: top + 30, "text-anchor": "middle" }, "step");
   put(canvas, "line", { class: "cursor", y1: TITLE + above, y2: top - 6, visibility: "hidden" });
   canvas.setAttribute("viewBox", `0 0 ${width} ${top + 36}`);
-  const said = unit.rows.map((r) => (r.fallback ? `${r.criterion} never stopped` : `${r.criterion} stopped at step ${r.stop_step}`));
+  const said = unit.rows.map((r) => (r.fallback ? `${r.criterion} not stopped` : `${r.criterion} stopped at step ${r.stop_step}`));
   const peak = unit.peak ? `; the peak is at step ${unit.peak[0]}, ${db(unit.peak[1])} dB` : "";
   canvas.setAttribute("aria-label", `PSNR and criteria over ${unit.steps} steps: ${said.join(", ")}${peak}.`);
 }
@@ -232,7 +232,7 @@ function drawStops() {
   const head = ["criterion", "stop step", "PSNR (dB)", "gap (dB)", "averaged output (dB)", "SSIM"];
   const body = unit.rows.map((r) => {
     const cells = [
-      r.fallback ? `${r.stop_step} (never stopped)` : r.stop_step,
+      r.fallback ? `${r.stop_step} (not stopped)` : r.stop_step,
       db(r.psnr_db), db(r.gap_db), db(r.average_psnr_db), r.ssim === null ? "–" : r.ssim.toFixed(3),
     ];
     const button = made("button", { type: "button", className: "name" }, key(r.criterion), r.criterion);
@@ -340,7 +340,7 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   for (const details of folded) details.open = false;
 });
-// a section of the page is gone to without the address losing what was chosen
+// go to a section of the page without losing the selection in the address
 for (const link of document.querySelectorAll("nav a, .alarm a")) {
   link.addEventListener("click", (event) => {
     if (!location.hash.includes("=")) return;

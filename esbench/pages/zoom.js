@@ -1,10 +1,10 @@
 "use strict";
 
-// Pictures under one magnifying glass: all windows of a root show the same part of their picture.
+// Pictures with a common zoom: all windows of a root show the same part of their picture.
 
 function magnified(root) {
   const tiles = root.querySelector(".tiles"), factor = root.querySelector(".zoom output");
-  const view = { scale: 1, x: 0.5, y: 0.5 }; // the point of the picture that is in the middle of its window
+  const view = { scale: 1, x: 0.5, y: 0.5 }; // the point of the picture in the middle of its window
   const pointers = new Map();
 
   function look(scale = view.scale, x = view.x, y = view.y) {
@@ -23,7 +23,7 @@ function magnified(root) {
     factor.textContent = `${Math.round(100 * shown)} %`;
   }
 
-  // what was under the pointer stays under it
+  // keep the point under the pointer
   function zoomAt(event, frame, by) {
     const box = frame.getBoundingClientRect();
     const x = view.x + ((event.clientX - box.left) / box.width - 0.5) / view.scale;

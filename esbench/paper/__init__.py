@@ -1,1 +1,1 @@
-"""The CIFS paper: its tables, figures and lambda search, our numbers beside its own."""
+"""The CIFS paper: its tables, figures and search for lam, with our numbers beside the paper's."""

@@ -1,4 +1,4 @@
-"""The artefacts of the CIFS paper: what each is made of, and the paper's own numbers.
+"""The tables and figures of the CIFS paper: the runs that they need, and the paper's numbers.
 
 Takagi, Ishizaki and Maeda, "JPEG information regularized deep image prior for denoising", ICIP 2023 (arXiv 2310.00894).
 Table 1 is printed in the paper. The figures are read off their pixels: where the same number is in table 1 the two
@@ -18,13 +18,13 @@ from esbench.errors import UsageError
 from esbench.pictures import Bytes, Pictures
 from esbench.registry import registry
 
-#: What table 1 and figures 3 and 4 compare. OpenCV cuts BRISQUE off at 0 and 100; its NIQE is LIVE's in Python.
+#: The criteria of table 1 and figures 3 and 4. OpenCV clips BRISQUE to [0, 100]; its NIQE is LIVE's in Python.
 METHODS = {"BRISQUE": "brisque[clamp=true]", "NIQE": "niqe-live", "ES-WMV": "wmv", "CIFS": "cifs-jpeg"}
 
-#: CIFS with the lam that figure 2 shows, beside the one from our own table.
+#: CIFS with the lam of figure 2, in addition to the one from our own table.
 CIFS_OF_FIG2 = "CIFS, lam of fig. 2"
 
-#: What a search for lam measures.
+#: The criterion that a search for lam measures.
 SIZE = "cifs-jpeg[lam=0]"
 
 LEVELS = tuple(float(sigma) for sigma in range(5, 80, 5))
@@ -49,7 +49,7 @@ FIG2_MU = dict(
     )
 )
 
-#: Table 1: data set and sigma -> mean and standard deviation of the PSNR (dB).
+#: Table 1: dataset and sigma -> mean and standard deviation of the PSNR (dB).
 TABLE1: dict[tuple[str, float], dict[str, tuple[float, float]]] = {
     (dataset, sigma): dict(zip((*METHODS, "No ES", "Peak"), values, strict=True))
     for dataset, sigma, *values in (
@@ -103,10 +103,10 @@ class Artefact:
 
     Attributes:
         shows: what it shows, in a sentence.
-        pictures: data set -> how many of its pictures it takes.
+        pictures: dataset -> how many of its pictures it uses.
         sigma: its noise levels.
-        criteria: what is measured; none where nothing is optimised.
-        image: its pictures by name; empty for all of the data set.
+        criteria: the criteria; none if nothing is optimised.
+        image: its pictures by name; empty for all of the dataset.
     """
 
     shows: str
@@ -150,13 +150,13 @@ ARTEFACTS = {
 
 
 def configs(artefact: Artefact, dataset: str | None, flags: dict[str, Any]) -> list[Config]:
-    """Return the runs of an artefact: a configuration for each of its data sets, in the paper's setting.
+    """Return the runs of an artefact: a configuration per dataset, in the paper's setting.
 
     Where there are fewer steps than in the paper the patience is a fifth of them, if not given and not 1000 by then.
 
     Args:
         artefact: the table or figure.
-        dataset: another data set, or only this one of them; None for those of the paper.
+        dataset: another dataset, or only this one of them; None for those of the paper.
         flags: what a partial pass changes, as keys of a configuration.
     """
     given = {key: value for key, value in flags.items() if value not in (None, ())}
@@ -178,16 +178,16 @@ def _pictures(artefact: Artefact, dataset: str, images: int | None) -> dict[str,
         return {}
     if dataset in artefact.pictures:
         return {"image": artefact.image[:images], "images": None}
-    return {"images": images or len(artefact.image)}  # elsewhere the first ones
+    return {"images": images or len(artefact.image)}  # of another dataset, the first ones
 
 
 def partial(artefact: Artefact, runs: list[Config], asked: int, done: int) -> list[str]:
-    """Return in sentences how much of the whole a pass covers, and in what it is not the paper's setting."""
+    """Return in sentences how much of the whole a pass covers, and how it differs from the paper's setting."""
     first, whole = runs[0], Config()
     names = " and ".join(artefact.pictures)
     inside = all(run.dataset in artefact.pictures for run in runs)
     here = f"{done} of {artefact.units}" if inside else f"{done}, and none of the {artefact.units},"
-    sentences = [f"{here} units of the whole ({names}, sigma {_levels(artefact.sigma)}); this pass asks for {asked}."]
+    sentences = [f"{here} units of the whole ({names}, sigma {_levels(artefact.sigma)}); this pass covers {asked}."]
     less = []
     if first.iterations != whole.iterations:
         less.append(f"{first.iterations} of {whole.iterations} steps")
@@ -198,7 +198,7 @@ def partial(artefact: Artefact, runs: list[Config], asked: int, done: int) -> li
     if first.network != whole.network:
         less.append(f"network {first.network} instead of {whole.network}")
     if less:
-        sentences.append(f"Each has {', '.join(less)}: not to be held against the paper's numbers.")
+        sentences.append(f"Each has {', '.join(less)}: not comparable with the paper's numbers.")
     return sentences
 
 
@@ -208,7 +208,7 @@ def _levels(sigma: tuple[float, ...]) -> str:
 
 
 def sizes(config: Config) -> Iterator[dict[str, Any]]:
-    """Give the JPEG size of every noisy picture of a configuration; pictures are cut to multiples of 32 pixels.
+    """Yield the JPEG size of every noisy picture of a configuration; pictures are cut to multiples of 32 pixels.
 
     Raises:
         UsageError: a picture is smaller than that.
@@ -229,7 +229,7 @@ def sizes(config: Config) -> Iterator[dict[str, Any]]:
 
 
 def cut(picture: Bytes) -> Bytes:
-    """Return the centre of a picture, both sides a multiple of 32, as the Deep Image Prior code cuts it."""
+    """Return the centre of a picture, both sides a multiple of 32, as in the Deep Image Prior code."""
     h, w = picture.shape[:2]
     top, left = h % 32 // 2, w % 32 // 2
     return picture[top : top + h - h % 32, left : left + w - w % 32]

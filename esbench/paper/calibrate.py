@@ -1,8 +1,8 @@
-"""lam of a CIFS criterion, found on clean pictures: the paper's search, on the traces of an ordinary run.
+"""Find lam of a CIFS criterion on clean pictures: the paper's search, on the traces of an ordinary run.
 
-The optimisations are a run of the criterion with lam=0, whose traces hold the loss L and the size B of each output. For
-any mu = lam / (H W) they give E / (H W) = mu L + (B / (H W))^2 again. The step at which one optimisation stops is
-piecewise constant in mu, and so is the mean PSNR over pictures: all pieces are found, none is stepped over.
+The optimisations are a run of the criterion with lam=0, whose traces contain the loss L and the size B of each output.
+For any mu = lam / (H W) they give E / (H W) = mu L + (B / (H W))^2. The step at which one optimisation stops is
+piecewise constant in mu, and so is the mean PSNR over pictures: the search is exact and finds all pieces.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from esbench.registry import parameters, registry
 
 Array = npt.NDArray[Any]
 
-#: What a search maximises: the mean PSNR at the stop of the benchmark's rule, or at argmin_t E as the paper has it.
+#: A search maximises the mean PSNR at the stop of the benchmark's rule, or at argmin_t E as in the paper.
 Objective = Literal["windowed", "global"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
-#: A value of mu is judged together with those within this factor of it.
+#: A value of mu is scored by the mean over values within this factor of it.
 MARGIN = 1.2
 
-#: How many decibels below the best still count as near it.
+#: How many decibels below the best count as near it.
 NEAR_DB = 0.1
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One optimisation as the search sees it.
+    """The values of one optimisation that the search needs.
 
     Attributes:
         loss: L of each step.
@@ -56,8 +56,8 @@ class Pieces:
     """A piecewise constant function of mu > 0.
 
     Attributes:
-        edges: where it changes, rising.
-        values: on the pieces between them, one more than there are edges.
+        edges: where it changes, ascending.
+        values: on the pieces between them, one more than edges.
     """
 
     edges: Array
@@ -68,7 +68,7 @@ class Pieces:
         return self.values[np.searchsorted(self.edges, mu)]
 
     def of(self, values: Array) -> Pieces:
-        """Return the same pieces with values[v] for v, joined where neighbours are equal."""
+        """Return the same pieces with values[v] for v, merging equal neighbours."""
         found = values[self.values]
         changes = found[1:] != found[:-1]
         return Pieces(self.edges[changes], found[np.concatenate([[True], changes])])
@@ -78,7 +78,7 @@ def windowed(curve: Curve, patience: int) -> Pieces:
     """Return the stop of Eq. (4) for every mu.
 
     E is linear in mu, so each of the S steps after t bounds from one side the mu for which it does not undercut t: the
-    rule holds at t in an interval. The stop is the first step whose interval has mu in it, else the last step.
+    rule holds at t in an interval. The stop is the first step whose interval contains mu, else the last step.
     """
     t = np.flatnonzero(np.isfinite(curve.loss) & np.isfinite(curve.r))  # a missing value is never a stop
     t = t[t < len(curve.loss) - patience]
@@ -87,7 +87,7 @@ def windowed(curve: Curve, patience: int) -> Pieces:
         falls, rises = (
             curve.loss[t] - curve.loss[t + d],
             curve.r[t + d] - curve.r[t],
-        )  # it must be that mu falls <= rises
+        )  # required: mu * falls <= rises
         with np.errstate(divide="ignore", invalid="ignore"):
             bound = rises / falls
         high = np.where(falls > 0, np.minimum(high, bound), high)
@@ -104,12 +104,12 @@ def windowed(curve: Curve, patience: int) -> Pieces:
 
 
 def everywhere(curve: Curve) -> Pieces:
-    """Return argmin_t E for every mu: only a corner of the lower convex hull of (L_t, R_t) can be it."""
+    """Return argmin_t E for every mu, which is always a corner of the lower convex hull of (L_t, R_t)."""
     order = np.lexsort((curve.r, curve.loss))
     order = order[np.isfinite(curve.loss[order]) & np.isfinite(curve.r[order])]
     lowest = np.minimum.accumulate(curve.r[order])
     corners: list[int] = []
-    slopes: list[float] = []  # of the edge that ends in each corner but the first; mu at which they change places
+    slopes: list[float] = []  # of the edge that ends in each corner but the first: the mu at which the argmin changes
     for step in order[np.concatenate([[True], lowest[1:] < lowest[:-1]])].tolist():  # the smaller R, the larger L
         while corners:
             slope = (curve.r[corners[-1]] - curve.r[step]) / (curve.loss[step] - curve.loss[corners[-1]])
@@ -136,14 +136,14 @@ def mean(functions: Sequence[Pieces]) -> Pieces:
 
 @dataclass(frozen=True)
 class Optimum:
-    """What a search found at one noise level.
+    """The result of a search at one noise level.
 
     Attributes:
         mu: the chosen lam / (H W): the best with a margin.
         psnr_db: the mean PSNR there.
         best_mu: the best without a margin.
         best_db: the mean PSNR there.
-        width: the range of mu that loses less than NEAR_DB of it; infinite where not to stop at all is as good.
+        width: the range of mu that loses less than NEAR_DB of it; infinite if never stopping is as good.
         curve: the mean PSNR for every mu.
     """
 
@@ -156,21 +156,21 @@ class Optimum:
 
 
 def search(functions: Sequence[Pieces]) -> Optimum | None:
-    """Return the mu with the highest mean PSNR, or None where every mu gives the same.
+    """Return the mu with the highest mean PSNR, or None if every mu gives the same.
 
-    A little above the best mu the curve never turns up and the rule runs to the last step. The mu will be used on
-    pictures that it was not found on, so each is judged by the mean over its neighbours, and keeps away from that edge.
+    A little above the best mu the curve never rises and the rule runs to the last step. The mu will be used on other
+    pictures, so each value is scored by the mean over its neighbours, which keeps it away from that edge.
 
     Args:
-        functions: the PSNR at the step that is chosen, for every mu; one for each optimisation.
+        functions: the PSNR at the chosen step for every mu; one per optimisation.
     """
     curve = mean(functions)
     if not len(curve.edges):
         return None
     w, edges = np.log(MARGIN), np.log(curve.edges)
-    x = np.concatenate([[edges[0] - 2 * w], edges, [edges[-1] + 2 * w]])  # where pieces begin and end
+    x = np.concatenate([[edges[0] - 2 * w], edges, [edges[-1] + 2 * w]])  # the ends of the pieces
     area = np.concatenate([[0], np.cumsum(curve.values * np.diff(x))])
-    # the mean around a place is linear between the places where an edge comes into its neighbourhood or leaves it
+    # the mean around a place is linear between the places at which an edge enters or leaves its neighbourhood
     at = np.unique(np.clip(np.concatenate([x - w, x + w]), x[0] + w, x[-1] - w))
     at = np.sort(np.concatenate([at, (at[1:] + at[:-1]) / 2]))
     around = (np.interp(at + w, x, area) - np.interp(at - w, x, area)) / (2 * w)
@@ -189,13 +189,13 @@ def search(functions: Sequence[Pieces]) -> Optimum | None:
 
 
 def curve_of(unit: Unit, criterion: str) -> Curve:
-    """Return what a unit measured with a CIFS criterion, with any lam."""
+    """Return the curve of a unit from its values of a CIFS criterion, with any lam."""
     trace, size = unit.trace(["loss", "psnr_db"]), unit.criterion(criterion, ["bytes"])[0]["bytes"]
     return Curve(trace["loss"], (size / pixels(unit)) ** 2, trace["psnr_db"])
 
 
 def curves(results: Results, units: Iterable[str], criterion: str) -> dict[float, list[Curve]]:
-    """Return the complete optimisations of a run by noise level; they must have measured the criterion."""
+    """Return the curves of the complete units of a run by noise level; they must have measured the criterion."""
     found: dict[float, list[Curve]] = {}
     for unit in map(results.run.unit, units):
         result = unit.result()
@@ -211,25 +211,25 @@ def pixels(unit: Unit) -> int:
 
 
 def measured(text: str) -> tuple[str, str]:
-    """Return how a CIFS criterion is measured for a search, and its codec, each as canonical text.
+    """Return the criterion to measure for a search, and its codec, each as canonical text.
 
     `cifs-jpeg[every=5,quality=90]` is measured as `cifs-jpeg[lam=0,quality=90]`; its codec is `jpeg[quality=90]`.
 
     Raises:
-        UsageError: it is no CIFS.
+        UsageError: it is not a CIFS.
     """
     component = registry().get("criterion", text)
     cifs, known = component.target, parameters(component.record)
     if not isinstance(cifs, Cifs):
-        raise UsageError(f"calibrate finds lam of a CIFS, such as cifs-jpeg; {component.text!r} is none.")
+        raise UsageError(f"calibrate finds lam of a CIFS, such as cifs-jpeg, got {component.text!r}.")
     values = component.values | {"lam": 0.0, "every": known["every"].default, "on": known["on"].default}
     return params.canonical(params.split(component.text)[0], values, known), cifs.codec_text(values)
 
 
 def calibrate(found: Sequence[Curve], objective: Objective, patience: int) -> dict[str, Any]:
-    """Return what a search finds on optimisations of one noise level, as it is printed and written down.
+    """Return the result of a search on optimisations of one noise level, as it is printed and written.
 
-    Where every mu stops alike there is none: `mu` is None.
+    If every mu stops at the same step, `mu` is None.
     """
     best = search([stops(c, objective, patience).of(c.psnr_db) for c in found])
     peak = statistics.fmean(float(c.psnr_db.max()) for c in found)
@@ -248,7 +248,7 @@ def calibrate(found: Sequence[Curve], objective: Objective, patience: int) -> di
 
 
 def grid(mu: float) -> list[float]:
-    """Return values a twentieth apart, down to a thirtieth of mu and up to thirty times it."""
+    """Return values a twentieth apart, from a thirtieth of mu to thirty times it."""
     return [float(mu * 1.05**i) for i in range(-70, 71)]
 
 

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-#: The paper's numbers are drawn like ours, but for this.
+#: How the style of the paper's numbers differs from ours.
 PAPER: dict[str, Any] = {"ls": "--", "lw": 1, "mfc": "white"}
 
 
 def calibration(rows: Sequence[Row]) -> Figure:
-    """Return the mean PSNR against mu, a panel a codec and a line a noise level, with the chosen mu and the best.
+    """Return the mean PSNR against mu, a panel per codec and a line per noise level, with the chosen and the best mu.
 
     Args:
-        rows: what `calibrate` found.
+        rows: the results of `calibrate`.
     """
     codecs = list(dict.fromkeys(row["codec"] for row in rows))
     figure = _figure(6, 3.4 * len(codecs))
@@ -49,7 +49,7 @@ def calibration(rows: Sequence[Row]) -> Figure:
 
 
 def sizes(records: Sequence[Row], dataset: str) -> Figure:
-    """Return figure 1: bytes per pixel against the noise level, over a data set and for the paper's picture.
+    """Return figure 1: bytes per pixel against the noise level, over a dataset and for the paper's picture.
 
     Args:
         records: from `tables.sizes`.
@@ -108,10 +108,10 @@ def lams(records: Sequence[Row]) -> Figure:
 
 
 def gaps(records: Sequence[Row]) -> Figure:
-    """Return figure 3: the mean gap to the peak against the noise level, a line a method; the paper's are dashed.
+    """Return figure 3: the mean gap to the peak against the noise level, a line per method; the paper's are dashed.
 
     Args:
-        records: from `tables.compared`, of one data set.
+        records: from `tables.compared`, of one dataset.
     """
     shown = [name for name in METHODS if name != "Peak" and any(r["method"] == name for r in records)]
     figure = _figure(7, 4)
@@ -165,7 +165,7 @@ def psnr(records: Sequence[Row]) -> Figure:
 
 
 def stops(curve: Mapping[str, Any], rows: Sequence[Row]) -> Figure:
-    """Return figure 4 for one optimisation: a panel a method, with both PSNR, its criterion, and where it stopped.
+    """Return figure 4 for one optimisation: a panel per method, with both PSNR, its criterion, and its stop.
 
     Args:
         curve: step, loss and psnr_db, and the values of each criterion by its text.
@@ -193,7 +193,7 @@ def stops(curve: Mapping[str, Any], rows: Sequence[Row]) -> Figure:
         axes.plot([], [], color=COLOURS[0], lw=0.8, label="the criterion")
         low, high = psnr_range(np.asarray(curve["psnr_db"]))
         axes.set_ylim(low, max(high, float(np.nanmax(noisy)) + 0.3))
-        came = "never stopped" if row["fallback"] else f"{row['psnr_db']:.2f} dB"
+        came = "not stopped" if row["fallback"] else f"{row['psnr_db']:.2f} dB"
         axes.set_title(f"{name}: {came}", fontsize=9)
         axes.set_xlabel("step")
         axes.tick_params(labelsize=7)
@@ -223,6 +223,6 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _plain(axes: Any) -> None:
-    """Take away from the axes what says nothing."""
+    """Remove the spines of the axes that carry no information."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.5", alpha=0.25, lw=0.6)

@@ -1,13 +1,13 @@
-"""What passes over the paper's units have produced so far: a folder of small files, from which the next pass goes on.
+"""The results of passes over the paper's units: a folder of small files, from which the next pass continues.
 
     results/
-      rows.csv               a row a unit and criterion: the results table, and how the row came about
+      rows.csv               a row per unit and criterion: the results table, and the origin of the row
       curves/<unit>.csv.gz   at most 200 steps of a unit: loss, PSNR, and the value of each criterion
-      lam/<unit>-p<S>.csv.gz where CIFS stops for every mu = lam / (H W), with patience S
-      sizes-<data set>.csv   JPEG sizes, for figure 1
+      lam/<unit>-p<S>.csv.gz the stop of CIFS for every mu = lam / (H W), with patience S
+      sizes-<dataset>.csv    JPEG sizes, for figure 1
 
-A run has all of it and more, but weighs megabytes a unit; this can be kept beside the code. A unit that was run on
-another kind of device counts as well: the digits differ, what they say does not.
+A run has all of this and more, but takes megabytes per unit; this folder can be kept with the code. A unit that was run
+on another kind of device counts too: the digits differ, the conclusions do not.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from esbench.registry import made_by, registry
 
 Row = dict[str, Any]
 
-#: The columns of rows.csv: those of the results table, then what the unit's id is made of and no column says, the
-#: version of the criterion, and lam / (H W) for CIFS.
+#: The columns of rows.csv: those of the results table, then the other parts of the unit's id, the version of the
+#: criterion, and lam / (H W) for CIFS.
 COLUMNS: dict[str, type] = TYPES | {"crop": int, "input_scale": float, "device": str, "version": int, "mu": float}
 
 #: Those that a rows.csv of before may not have.
@@ -55,7 +55,7 @@ class Passes:
     """The folder.
 
     Args:
-        path: where it is, or will be.
+        path: of the folder, which need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,15 +64,15 @@ class Passes:
         self._rows = {(row["unit"], row["criterion"], row["patience"]): row for row in rows}
 
     def rows(self, spec: UnitSpec, criteria: Sequence[str], patience: int) -> list[Row]:
-        """Return the rows of a unit as they would be today, as far as they are here; all of them, and it is done.
+        """Return the available rows of a unit, as they would be today; if it has all of them, the unit is done.
 
-        CIFS with lam=auto is decided again where the calibrated table has changed since.
+        The stop of CIFS with lam=auto is recomputed if the calibrated table has changed since.
         """
         found = [[self._row(unit, text, patience, spec.sigma) for text in criteria] for unit in _ids(spec)]
         return max(([row for row in rows if row is not None] for rows in found), key=len)
 
     def take(self, results: Results, units: Iterable[str], criteria: Sequence[str]) -> None:
-        """Keep what a run has of some units, as far as they are done.
+        """Keep the results of some units of a run, if they are done.
 
         Raises:
             Unavailable: the folder cannot be written.
@@ -80,7 +80,7 @@ class Passes:
         for unit in map(results.run.unit, units):
             try:
                 result = unit.result()
-            except DataError:  # it has failed, and is told as such
+            except DataError:  # it has failed, and is reported as such
                 continue
             if result is None or not result["complete"]:
                 continue
@@ -99,7 +99,7 @@ class Passes:
         """Return the kept steps of a unit, by column: step, loss, psnr_db, average_psnr_db, and the criteria.
 
         Raises:
-            DataError: they are not there.
+            DataError: they are missing.
         """
         return _columns(self._curve(unit))
 
@@ -107,7 +107,7 @@ class Passes:
         """Return for every mu the step at which CIFS stops, and the PSNR there.
 
         Raises:
-            DataError: they are not there.
+            DataError: they are missing.
         """
         columns = _columns(self._lam(unit, patience))
         mine = columns["objective"] == calibrate.OBJECTIVES.index(objective)
@@ -115,7 +115,7 @@ class Passes:
         return Pieces(mu[1:], step.astype(int)), Pieces(mu[1:], psnr)
 
     def with_mu(self, row: Row, mu: float) -> Row:
-        """Return a row of CIFS as another lam / (H W) would have had it."""
+        """Return a row of CIFS recomputed for another lam / (H W)."""
         steps, psnr = self.stops(row["unit"], "windowed", row["patience"])
         step, psnr_db = int(steps(mu)), float(psnr(mu))
         fallback = step >= row["iterations"] - row["patience"]
@@ -134,7 +134,7 @@ class Passes:
         }
 
     def beside_fig2(self, rows: Iterable[Row]) -> list[Row]:
-        """Return rows, and after each of CIFS how it would have stopped with the lam of the paper's figure 2."""
+        """Return rows, and after each of CIFS one recomputed with the lam of the paper's figure 2."""
         found = []
         for row in rows:
             found.append(row)
@@ -143,7 +143,7 @@ class Passes:
         return found
 
     def lams(self, rows: Iterable[Row]) -> list[Row]:
-        """Return what a search for lam finds by noise level, with both objectives, and what the paper found."""
+        """Return the results of a search for lam per noise level, with both objectives, and those of the paper."""
         levels: dict[float, list[Row]] = {}
         for row in rows:
             levels.setdefault(row["sigma"], []).append(row)
@@ -196,7 +196,7 @@ class Passes:
         data = text.encode()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # no time in it: the same numbers are the same file
+            # without a time stamp, so that the same numbers give the same file
             write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
         except OSError as error:
             raise Unavailable(
@@ -217,12 +217,12 @@ def _made(unit: Unit, result: Mapping[str, Any], text: str) -> Row:
 
 
 def _ids(spec: UnitSpec) -> list[str]:
-    """Return the id of a unit, and of the same on the other kind of device."""
+    """Return the id of a unit, and its id on the other kind of device."""
     return [unit_id(dataclasses.replace(spec, device=d)) for d in sorted(("cpu", "cuda"), key=spec.device.__ne__)]
 
 
 def _auto(text: str, sigma: float | None) -> float | None:
-    """Return what lam=auto comes to as lam / (H W), or None for what has no such parameter."""
+    """Return lam / (H W) of lam=auto, or None for a criterion without this parameter."""
     component = registry().get("criterion", text)
     if not isinstance(component.target, cifs.Cifs) or component.values["lam"] != "auto" or sigma is None:
         return None
@@ -230,7 +230,7 @@ def _auto(text: str, sigma: float | None) -> float | None:
 
 
 def _thinned(unit: Unit, criteria: Sequence[str]) -> str:
-    """Return some steps of a unit as CSV: half of them evenly, half of them ever further apart."""
+    """Return some steps of a unit as CSV: half of them evenly spaced, half of them increasingly far apart."""
     columns = unit.trace(["step", "loss", "psnr_db", "average_psnr_db"])
     columns |= {text: unit.criterion(text, ["value"])[0]["value"] for text in criteria}
     last = len(columns["step"]) - 1
@@ -240,7 +240,7 @@ def _thinned(unit: Unit, criteria: Sequence[str]) -> str:
 
 
 def _stops(curve: Curve, patience: int) -> str:
-    """Return where CIFS stops as CSV: from each mu on, up to the next."""
+    """Return the stops of CIFS as CSV: each holds from its mu up to the next."""
     rows = []
     for i, objective in enumerate(calibrate.OBJECTIVES):
         stops = calibrate.stops(curve, objective, patience)
@@ -262,7 +262,7 @@ def _text(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, type]) -> str
 
 
 def _as_written(row: Row) -> Row:
-    """Return a row as it will be read back, so that the pass that makes it and the next one print the same."""
+    """Return a row as it will be read back, so that this pass and the next one print the same."""
     return {key: float(_cell(value)) if isinstance(value, float) else value for key, value in row.items()}
 
 

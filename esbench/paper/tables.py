@@ -12,14 +12,14 @@ from esbench.tables import Table
 
 Row = dict[str, Any]
 
-#: What takes part in the comparison: the best of them is in bold.
+#: The compared methods; the best of them is in bold.
 RIVALS = (*artefacts.METHODS, artefacts.CIFS_OF_FIG2)
 
 METHODS = (*RIVALS, "No ES", "Peak")
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:
-    """Return for each data set, noise level and method our PSNR and gap and the paper's, as records.
+    """Return for each dataset, noise level and method our PSNR and gap and the paper's, as records.
 
     Args:
         rows: of the results table; those of `artefacts.CIFS_OF_FIG2` have that as their criterion.
@@ -55,7 +55,7 @@ def compared(rows: Sequence[Row]) -> list[Row]:
 
 
 def psnr(records: Sequence[Row]) -> Table:
-    """Return table 1: mean ± standard deviation of the PSNR, a line ours and a line the paper's; the best in bold."""
+    """Return table 1: mean ± standard deviation of the PSNR, a line for ours and one for the paper's; best in bold."""
     return _pairs(
         records,
         lambda record: _with_deviation(record["psnr_db"], record["psnr_std_db"]),
@@ -65,7 +65,7 @@ def psnr(records: Sequence[Row]) -> Table:
 
 
 def gaps(records: Sequence[Row]) -> Table:
-    """Return the numbers of figure 3: the mean gap to the peak, a line ours and a line the paper's."""
+    """Return the numbers of figure 3: the mean gap to the peak, one line for ours and one for the paper's."""
     shown = [record for record in records if record["method"] != "Peak"]
     return _pairs(shown, lambda record: _number(record["gap_db"]), lambda r: _number(r["paper_gap_db"]), min)
 
@@ -78,18 +78,18 @@ def never_stopped(records: Sequence[Row]) -> list[str]:
             times = f"{record['method']} {record['never_stopped']} of {record['pictures']}"
             found.setdefault((record["dataset"], record["sigma"]), []).append(times)
     return [
-        f"{dataset}, sigma {sigma:g}: never stopped, and counted with the last step: {', '.join(methods)}."
+        f"{dataset}, sigma {sigma:g}: not stopped, and counted with the last step: {', '.join(methods)}."
         for (dataset, sigma), methods in found.items()
     ]
 
 
 def numbers(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Return records as they are, for a file."""
+    """Return records as a table, unchanged, for a file."""
     return Table(tuple(records[0]), [tuple(record.values()) for record in records])
 
 
 def sizes(rows: Iterable[Row]) -> list[Row]:
-    """Return the numbers of figure 1 by noise level, as records: sizes in 1000 bytes, and bytes per pixel."""
+    """Return the numbers of figure 1 per noise level, as records: sizes in 1000 bytes, and bytes per pixel."""
     levels: dict[float, list[Row]] = {}
     for row in rows:
         levels.setdefault(row["sigma"], []).append(row)
@@ -97,7 +97,7 @@ def sizes(rows: Iterable[Row]) -> list[Row]:
     for sigma, mine in sorted(levels.items()):
         density = [row["bytes"] / row["pixels"] for row in mine]
         same = [row for row in mine if (row["dataset"], row["image"]) == ("cbsd68", artefacts.FIG1_PICTURE)]
-        theirs = artefacts.FIG1_KILOBYTES.get(sigma)
+        paper = artefacts.FIG1_KILOBYTES.get(sigma)
         found.append(
             {
                 "sigma": sigma,
@@ -107,8 +107,8 @@ def sizes(rows: Iterable[Row]) -> list[Row]:
                 "lowest": min(density),
                 "highest": max(density),
                 "picture_kilobytes": same[0]["bytes"] / 1000 if same and same[0]["crop"] is None else None,
-                "paper_kilobytes": theirs,
-                "paper_bytes_per_pixel": None if theirs is None else 1000 * theirs / artefacts.FIG1_PIXELS,
+                "paper_kilobytes": paper,
+                "paper_bytes_per_pixel": None if paper is None else 1000 * paper / artefacts.FIG1_PIXELS,
             }
         )
     return found
@@ -127,7 +127,7 @@ def size_table(records: Sequence[Row]) -> Table:
 
 
 def rising(rows: Iterable[Row]) -> tuple[int, int]:
-    """Return in how many pictures the size rises from each noise level to the next, and how many there are."""
+    """Return in how many pictures the size rises from each noise level to the next, and the number of pictures."""
     pictures: dict[str, list[Row]] = {}
     for row in rows:
         pictures.setdefault(row["image"], []).append(row)
@@ -136,7 +136,7 @@ def rising(rows: Iterable[Row]) -> tuple[int, int]:
 
 
 def lams(records: Sequence[Row]) -> Table:
-    """Return figure 2 as a table: the best mu of each objective, and the one chosen by the rule's with a margin."""
+    """Return figure 2 as a table: the best mu of each objective, and the one chosen with a margin, by the rule."""
     columns = {
         "sigma": "sigma",
         "pictures": "pictures",
@@ -179,7 +179,7 @@ def stop_table(records: Sequence[Row]) -> Table:
         [
             (
                 *(record["image"], record["method"]),
-                f"{record['stop_step']}{' (never stopped)' if record['never_stopped'] else ''}",
+                f"{record['stop_step']}{' (not stopped)' if record['never_stopped'] else ''}",
                 *(record["paper_stop_step"], _number(record["psnr_db"]), _number(record["gap_db"])),
                 record["peak_step"],
             )
@@ -189,12 +189,12 @@ def stop_table(records: Sequence[Row]) -> Table:
 
 
 def method_of(row: Row) -> str:
-    """Return what the paper calls a row's criterion."""
+    """Return the paper's name of a row's criterion."""
     return next((name for name, text in artefacts.METHODS.items() if text == row["criterion"]), str(row["criterion"]))
 
 
 def paper_stop(row: Row) -> int | None:
-    """Return where the paper's figure 4 shows the stop of a row, or None."""
+    """Return the stop of a row in the paper's figure 4, or None."""
     if row["dataset"] != "cbsd68" or row["sigma"] != 25:
         return None
     return artefacts.FIG4_STOPS.get(row["image"], {}).get(method_of(row))
@@ -209,12 +209,12 @@ def _pairs(records: Sequence[Row], ours: Any, theirs: Any, best: Any) -> Table:
     bold = set()
     for (dataset, sigma), found in groups.items():
         n = max(record["pictures"] for record in found.values())
-        for whose, cell in ((f"here, {n} picture{'s' if n > 1 else ''}", ours), ("paper", theirs)):
+        for source, cell in ((f"here, {n} picture{'s' if n > 1 else ''}", ours), ("paper", theirs)):
             cells = {name: cell(record) for name, record in found.items()}
             values = {name: float(cells[name].split()[0]) for name in RIVALS if cells.get(name)}
             bold |= {(len(lines), 3 + methods.index(name)) for name, v in values.items() if v == best(values.values())}
-            lines.append((dataset, f"{sigma:g}", whose, *(cells.get(name) for name in methods)))
-    return Table(("data set", "sigma", "", *methods), lines, frozenset(bold))
+            lines.append((dataset, f"{sigma:g}", source, *(cells.get(name) for name in methods)))
+    return Table(("dataset", "sigma", "", *methods), lines, frozenset(bold))
 
 
 def _asked(method: str) -> str:

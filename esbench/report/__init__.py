@@ -1,1 +1,1 @@
-"""What a run looks like: tables, pictures and curves."""
+"""Reports of a run: tables, pictures and curves."""

@@ -1,4 +1,4 @@
-"""The page of `esbench denoise --report`: why it stopped where it did, and what that did to the picture."""
+"""The page of `esbench denoise --report`: why it stopped at its step, and the effect on the picture."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from esbench.restoration.piece import Optimised
     from esbench.restoration.restore import Restored
 
-#: The longest side of a picture that is shown whole at full size; of a larger one a part is shown as well.
+#: The longest side of a picture that is shown at full size; a larger one is reduced, and a part is shown as well.
 SIDE = 1024
 PART = 512
 
-#: The drawing of a curve.
+#: The layout of a curve.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 250, 56, 10, 40, 42
 
-#: By how much what was removed may be amplified.
+#: The factors by which the removed part may be amplified.
 FACTORS = (1, 2, 4, 8, 16, 32)
 
 
 class Section(NamedTuple):
-    """What the page says of one picture.
+    """The section of one picture.
 
     Attributes:
         title: its name, and whether it stopped.
@@ -47,7 +47,7 @@ class Section(NamedTuple):
 
 
 def page(sections: Sequence[Section]) -> str:
-    """Return the page, one file that opens without a network, from the sections of its pictures."""
+    """Return the page, one file that opens offline, from the sections of its pictures."""
     if len(sections) == 1:
         title = sections[0].title
     else:
@@ -57,13 +57,13 @@ def page(sections: Sequence[Section]) -> str:
 
 
 def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Section:
-    """Return what the page says of one picture.
+    """Return the section of one picture.
 
     Args:
-        name: the file as it was named.
+        name: the file, as given by the user.
         noisy: its pixels, uint8 or uint16, (H, W, C).
-        denoised: what became of it, its image of the same kind.
-        options: how.
+        denoised: the result; its image has the same type.
+        options: of the restoration.
     """
     before, after = _eight_bits(noisy), _eight_bits(denoised.image)
     reduced = ", reduced" if max(noisy.shape) > SIDE else ""
@@ -92,10 +92,10 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
 
 
 def amplified(before: Bytes, after: Bytes) -> tuple[Bytes, int]:
-    """Return what was removed, around a middle grey and amplified as far as nearly all of it stays in range.
+    """Return what was removed, centred at middle grey and amplified as far as nearly all of it stays in range.
 
     Returns:
-        The picture, and by what it was multiplied.
+        The picture, and its factor.
     """
     change = before.astype(np.float32) - after
     reach = 3 * float(change.std()) + abs(float(change.mean()))
@@ -112,7 +112,7 @@ def curve(optimised: Optimised, criterion: str, width: int = WIDTH) -> Markup:
     where = f"{across} x {height} pixels at ({left}, {top}): {optimised.reason}."
     if not known.size:
         return render("curve.html", where=where, points="")
-    # what falls over decades is only seen on a logarithmic axis
+    # a curve over decades is visible only on a logarithmic axis
     log = bool(known.min() > 0 and known.max() > 30 * known.min())
     shown = np.log10(values) if log else values
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
@@ -151,19 +151,19 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def _summary(denoised: Restored, stopped: bool) -> str:
-    """Return what somebody wants to know who has a picture and no interest in curves."""
+    """Return the result for a user who is not interested in curves."""
     if denoised.sigma_estimate is None:
         if stopped:
-            return "The picture is restored. The work stopped by itself when going on would have made it worse."
-        return "The work did not stop by itself, so this is the best picture so far; more steps may do better."
+            return "The picture is restored. It stopped by itself when more steps would have made it worse."
+        return "It did not stop by itself, so this is the best picture so far; more steps may give a better one."
     if stopped:
         return (
-            f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. The work stopped by itself "
-            "when going on would have brought the noise back."
+            f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. It stopped by itself when more "
+            "steps would have brought the noise back."
         )
     return (
-        f"The work did not stop by itself, so this is the best picture so far: of the noise, about "
-        f"{denoised.sigma_estimate:.0f} of 255 levels, some may be left, or fine detail may be missing."
+        f"It did not stop by itself, so this is the best picture so far: some of the noise, about "
+        f"{denoised.sigma_estimate:.0f} of 255 levels, may be left, or fine detail may be missing."
     )
 
 
@@ -185,12 +185,12 @@ def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
     if denoised.sigma_estimate is not None:
         facts["noise, estimated"] = f"sigma {denoised.sigma_estimate:.1f} of 255"
     if options.sigma is not None:
-        facts["noise, as told"] = f"sigma {options.sigma:g} of 255"
+        facts["noise, as given"] = f"sigma {options.sigma:g} of 255"
     return facts
 
 
 def _png(picture: Bytes) -> str:
-    """Return a picture as a data address, reduced where it is too large."""
+    """Return a picture as a data URL, reduced if it is too large."""
     from PIL import Image
 
     image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
@@ -206,7 +206,7 @@ def _eight_bits(pixels: npt.NDArray[Any]) -> Bytes:
 
 
 def _busiest(picture: Bytes) -> tuple[int, int]:
-    """Return top and left of the part with the steepest edges, on a grid of half a part."""
+    """Return top and left of the part with the steepest edges, on a grid of half its size."""
     h, w = picture.shape[:2]
     grey = picture.mean(2, dtype=np.float32)
     corners = [

@@ -1,4 +1,4 @@
-"""What a page holds of the units: their curves, thinned, and their pictures, whole or reduced to what fits."""
+"""The data of units in a page: their curves, thinned, and their pictures, reduced if needed."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from esbench.bench.levels import level, levels
 from esbench.bench.store import Run, Unit
 from esbench.report.figures import psnr_range, value_range
 
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 
-#: Characters that curves and pictures may take, so that a page stays under 15 MB.
+#: The maximum characters of curves and pictures, to keep a page under 15 MB.
 CURVES, PICTURES = 5_000_000, 7_500_000
 
-#: The most units whose curves and pictures are in the page.
+#: The maximum number of units whose curves and pictures are in the page.
 UNITS = 400
 
-#: A curve of more steps than twice this is the lowest and the highest value of so many stretches, or of fewer where
-#: there are many units. A number takes some nine characters.
+#: A curve of more steps than twice this is stored as the lowest and the highest value of this many stretches, or of
+#: fewer if there are many units. A number takes about nine characters.
 STRETCHES, NUMBER = 200, 9
 
-#: The longest side of a reduced picture: the first that fits.
+#: Candidates for the longest side of a reduced picture: the first that fits is used.
 SIDES = (512, 384, 256, 192, 128, 96, 64, 48)
 
-#: The quality of a reduced picture, and how many of them are tried to find the side.
+#: The quality of a reduced picture, and how many pictures are tried to find the side.
 QUALITY, TRIED = 80, 24
 
 
@@ -45,9 +45,9 @@ class Embedded:
 
     Attributes:
         units: their JSON by id, in the order of the run.
-        stretches: of how many a long curve is made.
+        stretches: the number of stretches of a long curve.
         pictured: how many of them have pictures.
-        side: the longest side of the pictures; None where they are whole.
+        side: the longest side of the pictures; None if they are not reduced.
     """
 
     units: dict[str, str]
@@ -57,7 +57,7 @@ class Embedded:
 
 
 def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) -> Embedded:
-    """Return as many units as there is room for, those of each noise level in turn.
+    """Return as many units as fit, alternating between noise levels.
 
     Args:
         run: the run.
@@ -79,7 +79,7 @@ def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) 
     shown = {id: list(pictures(run.unit(id), by_unit[id])) for id in found}
     side, pictured, room = _side([path for tiles in shown.values() for *_, path in tiles]), 0, PICTURES
     for id, made in _made(shown, side):
-        sources = list(dict.fromkeys(made))  # two that stopped at one step have one picture
+        sources = list(dict.fromkeys(made))  # criteria with the same stop share a picture
         room -= sum(map(len, sources))
         if room < 0 and pictured:
             break
@@ -92,9 +92,9 @@ def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) 
     return Embedded({id: script(found[id]) for id in by_unit if id in found}, stretches, pictured, side)
 
 
-def units_of(rows: Rows) -> dict[str, list[dict[str, Any]]]:
+def units_of(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
     """Return the rows of each unit."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["unit"], []).append(row)
     return groups
@@ -107,10 +107,10 @@ def in_turn(rows: Rows) -> list[str]:
 
 
 def thinned(values: npt.ArrayLike, stretches: int = STRETCHES) -> tuple[int, list[float | None]]:
-    """Return a curve in at most two numbers for each stretch, and how many steps there are to a stretch.
+    """Return a curve as at most two numbers per stretch, and the number of steps per stretch.
 
-    A stretch of one step is its value. A longer one is its lowest and its highest value, in the order in which they
-    come: drawn at its ends, they are a smooth curve as it is, and of a rough one all that sticks out.
+    A stretch of one step is its value. A longer one is its lowest and its highest value, in order: drawn at its ends,
+    they preserve a smooth curve, and all extremes of a rough one.
     """
     curve = np.asarray(values, float)
     steps = -(-len(curve) // stretches) if len(curve) > 2 * stretches else 1
@@ -124,7 +124,7 @@ def thinned(values: npt.ArrayLike, stretches: int = STRETCHES) -> tuple[int, lis
 
 
 def curves(unit: Unit, rows: Rows, stretches: int = STRETCHES) -> dict[str, Any]:
-    """Return what the curves of a unit are drawn from.
+    """Return the data for the curves of a unit.
 
     Args:
         unit: the unit.
@@ -161,7 +161,7 @@ def curves(unit: Unit, rows: Rows, stretches: int = STRETCHES) -> dict[str, Any]
 
 
 def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
-    """Give the pictures of a unit that are there, each with what it is and a note, the observation first.
+    """Yield the available pictures of a unit, each with a title and a note, the observation first.
 
     Args:
         unit: the unit.
@@ -176,7 +176,7 @@ def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
         ]
     for row in rows:
         kept = done["criteria"].get(row["criterion"], {}).get("stop_step")
-        if not row["fallback"] and kept == row["stop_step"]:  # another patience has another stop, and no picture of it
+        if not row["fallback"] and kept == row["stop_step"]:  # there is no picture of the stop of another patience
             note = f"step {row['stop_step']}, {_db(row['psnr_db'])}"
             found.append((f"stop-{row['criterion']}", row["criterion"], note))
     for name, title, note in found:
@@ -185,7 +185,7 @@ def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
 
 
 def picture(path: Path, side: int | None) -> str:
-    """Return a picture as a data address: the file as it is, or reduced to a longest side, as WebP."""
+    """Return a picture as a data URL: the unchanged file, or a WebP reduced to a longest side."""
     disk.regular(path)
     if side is None:
         return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
@@ -193,13 +193,13 @@ def picture(path: Path, side: int | None) -> str:
 
 
 def script(value: Any) -> str:
-    """Return JSON that may stand in a `<script>` element."""
+    """Return JSON that is safe in a `<script>` element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 def _side(paths: Sequence[Path]) -> int | None:
-    """Return to which longest side pictures are reduced so that they fit; None where they fit whole."""
+    """Return the longest side to which pictures must be reduced to fit; None if they fit unchanged."""
     if sum(4 * path.stat().st_size // 3 for path in paths) <= PICTURES:
         return None
     tried = paths[:: -(-len(paths) // TRIED)]
@@ -213,7 +213,7 @@ def _side(paths: Sequence[Path]) -> int | None:
 def _made(
     shown: Mapping[str, Sequence[tuple[str, str, Path]]], side: int | None
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Give each unit with its pictures as data addresses, made by several threads: decoding takes most of the time."""
+    """Yield each unit with its pictures as data URLs, made by several threads: decoding takes most of the time."""
     with ThreadPoolExecutor() as pool:
         yield from zip(
             shown,
@@ -237,4 +237,4 @@ def _number(value: float) -> float | None:
 
 
 def _db(value: float | None) -> str:
-    return "no number" if value is None else f"{value:.2f} dB"
+    return "no value" if value is None else f"{value:.2f} dB"

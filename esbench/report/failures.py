@@ -1,4 +1,4 @@
-"""What failed in a run, by criterion and reason."""
+"""The failures of a run, by criterion and reason."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Done = Mapping[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Failure:
-    """One reason, and all it happened to.
+    """The failures with one reason.
 
     Attributes:
         criterion: empty if whole units failed.
-        maker: who made the criterion.
+        maker: the distribution of the criterion.
         reason: why.
-        units: their ids.
+        units: the ids of the units.
     """
 
     criterion: str
@@ -27,11 +27,11 @@ class Failure:
 
 
 def grouped(failed: Sequence[tuple[str, str, str]], done: Done) -> list[Failure]:
-    """Return failures by criterion and reason: whole units first, then what happened most often.
+    """Return failures by criterion and reason: whole units first, then the most frequent.
 
     Args:
         failed: unit, criterion and reason of each.
-        done: the results of the units that are done, by their ids.
+        done: the results of the finished units, by their ids.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for unit, criterion, reason in failed:
@@ -44,9 +44,9 @@ def grouped(failed: Sequence[tuple[str, str, str]], done: Done) -> list[Failure]
 
 
 def alarm(failed: Sequence[tuple[str, str, str]], done: Done, planned: int) -> str:
-    """Return in a sentence how much failed: `2 plugins failed on 54 of 324 columns.`; empty if nothing did.
+    """Return how much failed as a sentence: `2 plugins failed on 54 of 324 columns.`; empty if nothing did.
 
-    A column is one criterion on one unit that is done.
+    A column is one criterion on one finished unit.
     """
     owners = {done[unit]["criteria"][text]["made_by"]["distribution"] for unit, text, _ in failed if text}
     texts = {text for _, text, _ in failed if text}
@@ -61,7 +61,7 @@ def alarm(failed: Sequence[tuple[str, str, str]], done: Done, planned: int) -> s
 
 
 def maker(entry: dict[str, Any]) -> str:
-    """Return whose numbers a criterion's are, from its entry in the result of a unit."""
+    """Return the distribution and version of a criterion, from its entry in the result of a unit."""
     made = entry["made_by"]
     return f"{made['distribution']} {made['distribution_version']} (version {made['version']})".replace("  ", " ")
 

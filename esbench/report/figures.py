@@ -1,11 +1,11 @@
-"""The figures of a run: gap against noise, cost against gap, and the curves of a unit. The one place of matplotlib."""
+"""The figures of a run: gap against noise, cost against gap, and the curves of a unit."""
 
 from __future__ import annotations
 
 import io
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 
 FORMATS = ("svg", "pdf", "png")
 
-#: Letters of a name that have room in a figure.
+#: The maximum letters of a name in a figure.
 LONGEST = 56
 
-#: What a criterion that costs nothing is drawn at, in milliseconds; the axis is logarithmic.
+#: The lowest cost that is drawn, in milliseconds, because the axis is logarithmic.
 LEAST_MS = 1e-4
 
 
 def gap(rows: Rows) -> Figure:
-    """Return the gap to the peak at each noise level: a dot for each unit, the mean of each criterion, its interval.
+    """Return the gap to the peak at each noise level: a dot per unit, the mean of each criterion, its interval.
 
-    The interval is of the paired difference to the best criterion of the run, drawn around the mean: it reaches the
-    mean of the best one where the difference may be chance. The best one and the references have none.
+    The interval is that of the paired difference to the best criterion of the run, drawn around the mean: it reaches
+    the mean of the best one if the difference may be chance. The best one and the references have none.
 
     Args:
         rows: of the results table, with gaps.
@@ -86,7 +86,7 @@ def gap(rows: Rows) -> Figure:
 
 
 def top(rows: Rows) -> float:
-    """Return up to which gap a figure shows: all means, and all but the largest 2 % of the units."""
+    """Return the largest gap that a figure shows: it includes all means, and all but the largest 2 % of the units."""
     means = [
         statistics.fmean(row["gap_db"] for row in group if row["criterion"] == name)
         for group in levels(rows).values()
@@ -107,8 +107,8 @@ def _interval(best: Rows, mine: Rows) -> tuple[float, float] | tuple[None, None]
 
 
 def _spaced(places: Sequence[float], apart: float) -> list[float]:
-    """Return ascending places moved as little as can be, so that none is nearer to the next than `apart`."""
-    groups: list[list[float]] = []  # of places that touch, each less what lies between it and the first of all
+    """Return ascending places moved as little as possible, so that neighbours are at least `apart`."""
+    groups: list[list[float]] = []  # of places that touch, each minus its required distance from the first
     for i, place in enumerate(places):
         groups.append([place - i * apart])
         while len(groups) > 1 and statistics.fmean(groups[-2]) > statistics.fmean(groups[-1]):
@@ -119,7 +119,7 @@ def _spaced(places: Sequence[float], apart: float) -> list[float]:
 
 
 def _label_ends(axes: Axes, ends: dict[str, tuple[float, float]], x: float, top: float) -> None:
-    """Write the name of each line beside its end, moved apart where they would lie on each other."""
+    """Write the name of each line at its end, moved apart if they would overlap."""
     order = sorted(ends, key=lambda name: ends[name][1])
     for name, place in zip(order, _spaced([ends[name][1] for name in order], 0.06 * top), strict=True):
         colour, mark = look(name)
@@ -127,11 +127,11 @@ def _label_ends(axes: Axes, ends: dict[str, tuple[float, float]], x: float, top:
         axes.plot([ends[name][0], x - 0.04], [ends[name][1], place], lw=0.5, alpha=0.6, label="_end", **style)
         axes.plot(x, place, marker=mark, ms=5, ls="", label="_key", **style)
         text = axes.annotate(_text(name, 30), (x, place), (7, 0), textcoords="offset points", va="center", fontsize=9.5)
-        text.set_annotation_clip(False)  # it lies outside the axes
+        text.set_annotation_clip(False)  # it is outside of the axes
 
 
 def cost(rows: Rows) -> Figure:
-    """Return what each criterion costs against its mean gap, both over all units; the lower left is the best.
+    """Return the cost of each criterion against its mean gap, both over all units; the lower left is the best.
 
     Args:
         rows: of the results table, with gaps.
@@ -160,14 +160,14 @@ def cost(rows: Rows) -> Figure:
     )
     axes.xaxis.set_major_formatter(lambda ms, _: f"{ms:g}")
     axes.xaxis.set_minor_formatter(lambda *_: "")
-    axes.set_xlabel("cost (ms a step)")
+    axes.set_xlabel("cost (ms per step)")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     figure.legend(loc="outside lower left", frameon=False, fontsize=9)
     return _of_gaps(figure)
 
 
 def curves(unit: Unit, rows: Rows) -> Figure:
-    """Return the curves of a unit: the PSNR over the steps, under it each criterion, and where it stopped.
+    """Return the curves of a unit: the PSNR over the steps, below it each criterion, and its stop.
 
     Args:
         unit: the unit.
@@ -215,10 +215,10 @@ def written(figure: Figure, kind: str) -> bytes:
     """Return a figure as a file of one of the formats."""
     import matplotlib as mpl
 
-    if figure.get_layout_engine() is not None:  # it is laid out once for all formats
+    if figure.get_layout_engine() is not None:  # compute the layout once for all formats
         figure.draw_without_rendering()
         figure.set_layout_engine(None)
-    # the same figure is the same file: no date, no random ids
+    # the same figure gives the same file: no date, no random ids
     dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "esbench", "svg.fonttype": "none", "pdf.fonttype": 42}):
@@ -229,17 +229,17 @@ def written(figure: Figure, kind: str) -> bytes:
 def element(figure: Figure, name: str, label: str) -> Markup:
     """Return a figure as the `<svg>` element of a page.
 
-    What a file needs and a page must not have goes: namespaces, metadata, the size. What is black takes the colour of
-    the page's text, and text its font.
+    Remove what only a file needs: namespaces, metadata, the size. Replace black by the colour of the page's text, and
+    use the font of the page.
 
     Args:
         figure: the figure.
-        name: what its ids begin with; a page may have several figures.
-        label: what it shows, for those who cannot see it.
+        name: the prefix of its ids; a page may have several figures.
+        label: a description, for users who cannot see it.
     """
     from markupsafe import Markup
 
-    root = ElementTree.fromstring(written(figure, "svg"))  # noqa: S314 - matplotlib's, of a moment ago
+    root = ElementTree.fromstring(written(figure, "svg"))  # noqa: S314 - just written by matplotlib
     for part in root.iter():
         part.tag = _local(part.tag)
         part.attrib = {_local(key): value.replace("#000000", "currentColor") for key, value in part.attrib.items()}
@@ -261,7 +261,7 @@ def element(figure: Figure, name: str, label: str) -> Markup:
 
 
 def psnr_range(*curves: Any) -> tuple[float, float]:
-    """Return what is shown of PSNRs: the 12 dB below their peak, or less where none is that low after its start."""
+    """Return the visible range of PSNRs: the 12 dB below their peak, or less if none is that low after its start."""
     finite = [curve[np.isfinite(curve)] for curve in curves]
     finite = [curve for curve in finite if curve.size]
     if not finite:
@@ -273,7 +273,7 @@ def psnr_range(*curves: Any) -> tuple[float, float]:
 
 
 def value_range(values: Any) -> tuple[float, float]:
-    """Return what is shown of a criterion: all but its first steps, which are far above all that follows."""
+    """Return the visible range of a criterion, without its first steps, which are far above the others."""
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(np.quantile(finite, 0.9))
     margin = 0.1 * (high - low) or 1.0
@@ -299,7 +299,7 @@ def _of_gaps(figure: Figure) -> Figure:
 
 
 def _line(axes: Any, values: Any, **style: Any) -> None:
-    """Draw a curve; a missing value is passed over, also where there are more of them than of others."""
+    """Draw a curve; missing values are skipped, even if most are missing."""
     steps = np.flatnonzero(np.isfinite(values))
     axes.plot(steps, values[steps], **style)
 
@@ -311,7 +311,7 @@ def _look(name: str) -> dict[str, Any]:
 
 
 def _text(text: str, longest: int = LONGEST) -> str:
-    """Return a name as matplotlib writes it letter by letter: no formula, nothing without a shape, and not too long."""
+    """Return a name that matplotlib writes literally: no formula, only printable characters, and not too long."""
     text = text if len(text) <= longest else f"{text[: longest - 1]}…"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text).replace("$", r"\$")
 

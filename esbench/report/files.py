@@ -1,8 +1,8 @@
-"""The files of a report: the page, the figures, the tables."""
+"""Write the files of a report: the page, the figures, the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from esbench.disk import write
 from esbench.report import embed, figures, html
 from esbench.tables import latex, markdown
 
-#: In a run of more units than this only the first has its curves in files of their own; the page has those of many.
+#: If a run has more units than this, only the curves of the first are written to files; the page has those of many.
 FEW = 4
 
 
@@ -21,7 +21,7 @@ def report(results: Results, folder: Path) -> list[Path]:
 
     Args:
         results: the run.
-        folder: where to; it is there.
+        folder: an existing folder.
     """
     rows: list[Any] = [*results.table()]
     paths = [folder / "index.html"]
@@ -31,7 +31,7 @@ def report(results: Results, folder: Path) -> list[Path]:
     return paths
 
 
-def _figures(results: Results, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+def _figures(results: Results, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     known = [row for row in rows if row["gap_db"] is not None]
     drawn = {"gap": figures.gap(known), "cost": figures.cost(known)} if known else {}
     by_unit = embed.units_of(rows)
@@ -42,7 +42,7 @@ def _figures(results: Results, rows: Sequence[dict[str, Any]], folder: Path) -> 
     ]
 
 
-def _tables(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+def _tables(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     paths = []
     for view in VIEWS:
         tables = comparison(rows, view)

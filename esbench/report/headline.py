@@ -1,23 +1,23 @@
-"""What a run found, in a few sentences that claim no more than the units show."""
+"""Summarise the result of a run in a few sentences that claim no more than the units show."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from esbench.bench.compare import difference
 from esbench.bench.levels import criteria, is_reference, units
 
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 
 
 class Contest(NamedTuple):
-    """Who takes part in the comparison of a run.
+    """The criteria in the comparison of a run.
 
     Attributes:
-        means: the mean gap of those that do, the best first.
-        left_out: why the others do not.
+        means: the mean gap of the compared criteria, the best first.
+        left_out: why the others are not compared.
     """
 
     means: dict[str, float]
@@ -25,7 +25,7 @@ class Contest(NamedTuple):
 
 
 def contest(rows: Rows) -> Contest:
-    """Return the criteria that can be compared by their gap: measured on all units, and a stop on one of them."""
+    """Return the criteria that can be compared by their gap: measured on all units, and stopped on at least one."""
     n, means, left_out = len(units(rows)), {}, {}
     for name in criteria(rows):
         mine = [row for row in rows if row["criterion"] == name]
@@ -33,7 +33,7 @@ def contest(rows: Rows) -> Contest:
         if is_reference(name):
             left_out[name] = "a reference"
         elif all(row["fallback"] for row in mine):
-            left_out[name] = "never stopped"
+            left_out[name] = "not stopped"
         elif len(gaps) < n:
             left_out[name] = f"a gap on {len(gaps)}/{n} units"
         else:
@@ -42,7 +42,7 @@ def contest(rows: Rows) -> Contest:
 
 
 def headline(rows: Rows) -> str:
-    """Return in some sentences which criterion stops closest to the peak, and how sure that is."""
+    """Return in a few sentences which criterion stops closest to the peak, and how certain that is."""
     if not rows:
         return "No unit is done yet."
     once = units(rows)
@@ -53,7 +53,7 @@ def headline(rows: Rows) -> str:
     never = {name: [row["fallback"] for row in rows if row["criterion"] == name] for name in list(means)[:2]}
     if any(map(any, never.values())):
         often = " and ".join(f"{name} on {sum(them)}/{len(them)} units" for name, them in never.items() if any(them))
-        sentences.append(f"With the last step, as it never stopped there: {often}.")
+        sentences.append(f"Not stopped, and counted with the last step: {often}.")
     lost = [row["peak_db"] - row["last_db"] for row in once.values() if row["last_db"] is not None]
     if lost:
         sentences.append(f"Without early stopping {statistics.fmean(lost):.2f} dB are lost.")
@@ -73,7 +73,7 @@ def _best(rows: Rows, means: dict[str, float], n: int) -> str:
     record = difference([(row, by_unit[row["unit"]]) for row in rows if row["criterion"] == best], "gap_db")
     more = f"{record['difference']:.2f} dB more for {second}"
     if record["low"] is None:
-        sure = "one picture does not show how sure that is"
+        sure = "one picture does not show how certain that is"
     else:
         sure = f"95 % interval of the paired difference {_signed(record['low'])} to {_signed(record['high'])} dB"
         if record["low"] <= 0 <= record["high"]:

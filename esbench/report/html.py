@@ -1,4 +1,4 @@
-"""The page of a run: one file that opens without a network and holds all that it shows."""
+"""The page of a run: one file that opens offline and contains everything it shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,11 @@ from esbench.templating import render
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-Rows = Sequence[dict[str, Any]]
-Done = dict[str, dict[str, Any]]  # the results of the units that are done, by their ids
+Rows = Sequence[Mapping[str, Any]]
+Done = dict[str, dict[str, Any]]  # the results of the finished units, by their ids
 Failed = Sequence[tuple[str, str, str]]
 
-#: Lines of the map of all units; a browser is slow with more.
+#: The maximum lines of the map of all units; a browser is slow with more.
 LINES = 2000
 
 
@@ -40,7 +40,7 @@ def page(results: Results, rows: Rows, folder: Path) -> str:
     Args:
         results: the run.
         rows: its results table.
-        folder: where the page will be, from which it points to the pictures of the run.
+        folder: of the page, from which it links to the pictures of the run.
     """
     failed, done, record = results.failures(), results.done(), results.run.record()
     units = _map(results, rows, done, failed)
@@ -86,7 +86,7 @@ def _facts(results: Results, rows: Rows, done: Done, failed: Failed) -> dict[str
     config, planned = results.config, results.run.record()["plan"]
     return {
         "units": f"{len(done)} of {len(planned)} done, {sum(not criterion for _, criterion, _ in failed)} failed",
-        "data set": rows[0]["dataset"] if rows else config.dataset,
+        "dataset": rows[0]["dataset"] if rows else config.dataset,
         "noise": ", ".join(noise for _, noise in levels(rows)) or config.noise,
         "criteria": len(criteria(rows)),
         "steps": f"{config.iterations}{', ended early (--live)' if config.live else ''}",
@@ -96,21 +96,21 @@ def _facts(results: Results, rows: Rows, done: Done, failed: Failed) -> dict[str
 
 
 def _tables(tables: Sequence[tuple[str, Table]], rows: Rows) -> list[str]:
-    """Return tables with a line a criterion, each under its title."""
+    """Return tables with a line per criterion, each with its title."""
     keys = {name: key(name) for name in criteria(rows)}
     return [table.html(title, keys) for title, table in tables]
 
 
 def _figures(rows: Rows) -> list[tuple[Markup, str]]:
-    """Return the figures, each with what it shows."""
+    """Return the figures, each with its caption."""
     known = [row for row in rows if row["gap_db"] is not None]
     if not known:
         return []
     above = "" if max(row["gap_db"] for row in known) <= figures.top(known) else " A triangle is a unit further up."
     says = (
-        "The gap to the peak by noise level: a dot is a unit, a mark the mean. A bar is where the mean lies with 95 % "
-        f"confidence, in comparison with the best criterion on the same pictures.{above}",
-        "What a criterion costs against its mean gap over all units; the lower left is best.",
+        "The gap to the peak per noise level: a dot is a unit, a mark the mean. A bar is the 95 % confidence interval "
+        f"of the mean, in comparison with the best criterion on the same pictures.{above}",
+        "The cost of a criterion against its mean gap over all units; the lower left is best.",
     )
     return [
         (figures.element(figures.gap(known), "gap", says[0]), says[0]),
@@ -119,7 +119,7 @@ def _figures(rows: Rows) -> list[tuple[Markup, str]]:
 
 
 def _criteria(rows: Rows, done: Done) -> list[tuple[str, str]]:
-    """Return the tables about the criteria over all units, each with what it shows."""
+    """Return the tables about the criteria over all units, each with its title."""
     if not rows:
         return []
     n, lines, makers = len(embed.units_of(rows)), [], []
@@ -141,21 +141,21 @@ def _criteria(rows: Rows, done: Done) -> list[tuple[str, str]]:
         whys = dict.fromkeys(entry["reason"] for entry in entries if entry.get("reason"))
         missing = f"{sum(entry['missing'] for entry in entries)}: {'; '.join(whys)}" if whys else None
         makers.append((name, maker(entries[0]), _resolved(entries), missing))
-    head = ("criterion", "gap (dB)", "SSIM", "median stop", "never stopped", "steps saved", "ms a step")
-    made = Table(("criterion", "made by", "parameters as decided", "values missing"), makers)
-    titles = "Criteria over all units", "What measured them"
+    head = ("criterion", "gap (dB)", "SSIM", "median stop", "not stopped", "steps saved", "ms per step")
+    made = Table(("criterion", "made by", "parameters as resolved", "values missing"), makers)
+    titles = "Criteria over all units", "Origin of the criteria"
     return [(t, _tables([(t, table)], rows)[0]) for t, table in zip(titles, (Table(head, lines), made), strict=True)]
 
 
-# -- the map: a line a unit, a column a criterion ----------------------------------------------------------------------
+# -- the map: a line per unit, a column per criterion ------------------------------------------------------------------
 
 
 def _map(results: Results, rows: Rows, done: Done, failed: Failed) -> dict[str, Any]:
-    """Return all planned units with their gaps: those that are done, and the state of the others."""
+    """Return all planned units: the gaps of those that are done, and the state of the others."""
     names = list(dict.fromkeys(text for result in done.values() for text in result["criteria"]))
     why = {(unit, text): reason for unit, text, reason in failed}
     gaps = [row["gap_db"] for row in rows if row["gap_db"] is not None]
-    # one unit that went wrong must not make all the others look alike
+    # a single outlier must not make all other units look alike
     full = max(float(np.quantile(gaps, 0.95)), 0.1) if gaps else 1.0
     by_unit, lines = embed.units_of(rows), []
     plan = results.run.units()
@@ -188,24 +188,24 @@ def _map(results: Results, rows: Rows, done: Done, failed: Failed) -> dict[str, 
     }
 
 
-def _cell(row: dict[str, Any] | None, reason: str | None, full: float) -> dict[str, Any]:
-    """Return what the map shows of a criterion on a unit: how dark it is in percent, and a text."""
+def _cell(row: Mapping[str, Any] | None, reason: str | None, full: float) -> dict[str, Any]:
+    """Return the cell of a criterion on a unit in the map: its darkness in percent, and its text."""
     if reason is not None:
         return {"text": "failed", "says": reason, "kind": "failed", "value": "", "heat": None}
     if row is None:
         return {"text": "–", "says": "not measured", "kind": "none", "value": "", "heat": None}
-    says = f"never stopped: step {row['stop_step']}" if row["fallback"] else f"stopped at step {row['stop_step']}"
+    says = f"not stopped: step {row['stop_step']}" if row["fallback"] else f"stopped at step {row['stop_step']}"
     if (gap := row["gap_db"]) is None:
         return {"text": "?", "says": f"{says}; the gap is not known", "kind": "none", "value": "", "heat": None}
     text = f"{gap:.2f}{'†' if row['fallback'] else ''}"
     return {"text": text, "says": says, "kind": "", "value": f"{gap:.4g}", "heat": round(100 * min(1, gap / full))}
 
 
-def _unit_name(row: dict[str, Any]) -> str:
+def _unit_name(row: Mapping[str, Any]) -> str:
     return f"{row['image']}, {level(row)}, seed {row['seed']}"
 
 
-# -- where it comes from -----------------------------------------------------------------------------------------------
+# -- provenance --------------------------------------------------------------------------------------------------------
 
 
 def _machines(done: Done) -> list[dict[str, Any]]:
@@ -214,7 +214,7 @@ def _machines(done: Done) -> list[dict[str, Any]]:
 
 
 def _resolved(entries: Sequence[dict[str, Any]]) -> str | None:
-    """Return the parameters that a criterion was measured with, where they differ with the lowest and the highest."""
+    """Return the parameters that a criterion was measured with; if they differ, the lowest and the highest."""
     texts = []
     for key in entries[0]["resolved"]:
         values = [entry["resolved"].get(key) for entry in entries]

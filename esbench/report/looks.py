@@ -1,11 +1,11 @@
-"""How a criterion looks, in every figure and on every page: a colour and a mark that follow from its name alone."""
+"""The look of a criterion in every figure and on every page: a colour and a mark that depend only on its name."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import NamedTuple
 
-#: Nine hues and a grey. Each has a contrast of at least 3 to white, to the shade of a page, and to both in the dark.
+#: Nine hues and a grey. Each has a contrast of at least 3 to the background and shade of a page, light and dark.
 COLOURS = (
     "#0078CF",
     "#D7660B",
@@ -20,10 +20,10 @@ COLOURS = (
 )
 GREY = len(COLOURS) - 1
 
-#: Marks by their names in matplotlib.
+#: The marks, by their names in matplotlib.
 MARKS = "osD^vP<X>*"
 
-#: Each mark as a path of SVG, within (-5, -5) and (5, 5).
+#: Each mark as an SVG path, within (-5, -5) and (5, 5).
 PATHS = {
     "o": "M-4 0A4 4 0 1 1 4 0A4 4 0 1 1-4 0Z",
     "s": "M-3.6-3.6H3.6V3.6H-3.6Z",
@@ -37,7 +37,7 @@ PATHS = {
     "*": "M0-5L1.3-1.7 4.8-1.5 2.1.7 3 4 0 2.1-3 4-2.1.7-4.8-1.5-1.3-1.7Z",
 }
 
-#: Colour and mark of the criteria that come with esbench. What they have to beat is grey.
+#: Colour and mark of the built-in criteria. The references are grey.
 BUILT_IN = {
     "cifs-jpeg": (0, "o"),
     "wmv": (1, "s"),
@@ -66,7 +66,7 @@ class Look(NamedTuple):
 
 
 def look(criterion: str) -> Look:
-    """Return the look of a criterion. It depends on no other, so it is the same in all reports."""
+    """Return the look of a criterion. It does not depend on other criteria, so it is the same in all reports."""
     if criterion in BUILT_IN:
         colour, mark = BUILT_IN[criterion]
         return Look(COLOURS[colour], mark)

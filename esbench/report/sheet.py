@@ -1,4 +1,4 @@
-"""The contact sheet: noisy, clean, peak, last, and where each criterion stopped."""
+"""The contact sheet: noisy, clean, peak, last, and the stop of each criterion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDE, LINE, GAP = 240, 18, 12
 
 
 def contact_sheet(unit: Unit, rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the pictures of one unit side by side, each with what it is.
+    """Write the pictures of one unit side by side, each with a caption.
 
     Args:
         unit: the unit.
@@ -45,7 +45,7 @@ def _colours(image: Bytes) -> Bytes:
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
-    """Return a picture in a square tile: pixels of a small one stay visible, a large one is reduced."""
+    """Return a picture in a square tile: a small one is enlarged without smoothing, a large one is reduced."""
     w, h = picture.size
     scale = SIDE / max(w, h)
     size = (max(1, round(w * scale)), max(1, round(h * scale)))

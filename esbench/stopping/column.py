@@ -1,4 +1,4 @@
-"""A criterion on its way through an optimisation: its values, its rule, and the output that it would stop at."""
+"""A criterion during an optimisation: its values, its rule, and the output of its best step."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from esbench.stopping.criterion import Criterion
 from esbench.stopping.rule import Running
 from esbench.stopping.sentence import sentence
 
-#: Called with a criterion and a step, it surrounds the work of third-party code: the watcher learns who is at work.
+#: Called with a criterion and a step, it surrounds calls of third-party code and tells the watcher which one runs.
 Watched: TypeAlias = Callable[[str, int], AbstractContextManager[None]]
 
 
 def unwatched(text: str, step: int) -> AbstractContextManager[None]:
-    """Nobody watches who is at work."""
+    """Watch nothing (the default)."""
     return contextlib.nullcontext()
 
 
 @dataclass
 class Column:
-    """A criterion on its way through an optimisation.
+    """A criterion during an optimisation.
 
     Attributes:
         text: the canonical text.
-        problem: what the criterion is told.
+        problem: what the criterion knows of the problem.
         rule: of this column.
         watched: surrounds every call of a third-party criterion.
         keeps: which picture of the best step is kept: the output or its average.
-        failed: why it was given up; empty if it was not.
+        failed: why it was disabled; empty if it was not.
         best: the kept picture of the best step so far, (C, H, W), a copy; None while there is no value.
     """
 
@@ -48,7 +48,7 @@ class Column:
     rule: Running
     watched: Watched = unwatched
     keeps: Literal["output", "average"] = "output"
-    criterion: Criterion | None = None  # None if it could not even begin
+    criterion: Criterion | None = None  # None if it could not be made
     values: list[float] = field(default_factory=list)
     ms: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
@@ -61,44 +61,44 @@ class Column:
         component = registry().get("criterion", self.text)
         self.third_party = is_third_party(component.record)
         self.probes: dict[int, Mapping[str, float]] = {}  # by step, until their block is measured
-        if self.failed:  # given up before
+        if self.failed:  # disabled before
             return
         if self.third_party and self.problem.noisy is not None:
             self.problem = replace(self.problem, noisy=self.problem.noisy.guarded())
-        with self.its_own_fault(0):
+        with self.contained(0):
             self.criterion = Criterion(component, self.problem)
 
     @property
-    def at_work(self) -> bool:
-        """Whether it is being measured: it was not given up."""
+    def active(self) -> bool:
+        """Whether it is being measured: it was not disabled."""
         return not self.failed and self.criterion is not None
 
     @property
     def decided(self) -> bool:
-        """Whether nothing that comes can change its stop."""
+        """Whether its stop is final."""
         return bool(self.failed) or self.rule.stop is not None
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """The value of every parameter, as decided."""
+        """The value of every parameter, as resolved."""
         return {} if self.criterion is None else self.criterion.resolved
 
     @property
     def sentence(self) -> str:
-        """Why it stopped, or how far it is."""
+        """Why it stopped, or its best step so far."""
         return f"failed: {self.failed}" if self.failed else sentence(self.text, self.rule)
 
     def take(self, block: Block) -> None:
-        """Measure a block. A criterion that fails costs its own column from there on, and nothing else."""
+        """Measure a block. A criterion that fails is disabled from there on; nothing else is affected."""
         steps = range(block.first, block.first + len(block))  # the optimisation may be ahead
         probes = {t: self.probes.pop(t) for t in steps if t in self.probes}
-        if not self.at_work:
+        if not self.active:
             return
         assert self.criterion is not None
         frames = list((block.guarded() if self.third_party else block).frames(self.problem, probes))
         values: list[Value | None] = []
         started = time.perf_counter()
-        with self.its_own_fault(block.first):
+        with self.contained(block.first):
             values = self.criterion.update_block(frames)
         if self.failed:
             return
@@ -110,29 +110,29 @@ class Column:
                 self.best = kept.tensor.clone()  # a view would keep its whole block
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on."""
+        """Return what `load_state_dict` needs to continue."""
         memory: dict[str, Any] = {}
-        if self.at_work:
+        if self.active:
             assert self.criterion is not None
-            with self.its_own_fault(len(self.values)):
+            with self.contained(len(self.values)):
                 memory = self.criterion.state_dict()
         return {"memory": memory, "rule": self.rule.state_dict()} | {name: getattr(self, name) for name in _KEPT}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another column of the same criterion left off; what was given up since stays so."""
-        if not self.at_work:
+        """Continue from the state of another column of the same criterion; a criterion disabled since stays so."""
+        if not self.active:
             return
         assert self.criterion is not None
         for name in _KEPT:
             setattr(self, name, state[name])
         self.rule.load_state_dict(state["rule"])
         if not self.failed:
-            with self.its_own_fault(len(self.values)):
+            with self.contained(len(self.values)):
                 self.criterion.load_state_dict(state["memory"])
 
     @contextlib.contextmanager
-    def its_own_fault(self, step: int) -> Iterator[None]:
-        """Write down what a third-party criterion raises; what ours raise is our own bug."""
+    def contained(self, step: int) -> Iterator[None]:
+        """Record what a third-party criterion raises; what a built-in one raises is a bug and passes through."""
         try:
             with self.watched(self.text, step) if self.third_party else contextlib.nullcontext():
                 yield
@@ -145,7 +145,7 @@ class Column:
         except KeyboardInterrupt:
             if not self.third_party or self.watched is unwatched:
                 raise
-            # a watched process gets no signals of the terminal: it was raised by the criterion itself
+            # a watched process gets no signals of the terminal, so the criterion itself raised it
             record = registry().get("criterion", self.text).record
             owner = f"{record.distribution} {record.distribution_version}"
             self.failed = f"Criterion {self.text!r} of {owner} raised KeyboardInterrupt at step {step}."
@@ -162,7 +162,7 @@ class Column:
                 parts.append(math.nan)
 
     def table(self) -> dict[str, Any]:
-        """Return what is written to the disk."""
+        """Return the columns to write to the disk."""
         return {
             "step": np.arange(len(self.values), dtype=np.int32),
             "value": np.array(self.values),
@@ -171,10 +171,10 @@ class Column:
         }
 
 
-#: What a column is made of, beside its criterion's memory and its rule.
+#: The state of a column besides its criterion's memory and its rule.
 _KEPT = ("values", "ms", "parts", "missing", "reason", "failed", "best")
 
 
 def is_third_party(record: Record) -> bool:
-    """Whether a criterion runs code that is not esbench's own."""
+    """Whether a criterion runs third-party code."""
     return record.distribution != "esbench"

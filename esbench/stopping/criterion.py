@@ -1,4 +1,4 @@
-"""A criterion at work on one optimisation: its parameters decided, its memory empty, its answers checked."""
+"""A criterion on one optimisation: it resolves the parameters, keeps the memory and checks the values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esbench.observation import Problem
 from esbench.records import CriterionInfo, Need
 from esbench.registry import Component, load
 
-#: How the reason begins if a number was NaN or infinite.
+#: The start of the reason if a number was NaN or infinite.
 NOT_FINITE = "it gave"
 
 
@@ -24,11 +24,11 @@ class Criterion:
 
     Args:
         component: from the registry.
-        problem: what is known of the problem; parameters such as `lam=auto` are decided by it.
+        problem: what is known of the problem; it resolves parameters such as `lam=auto`.
 
     Attributes:
         text: the canonical text.
-        resolved: the value of every parameter, as decided.
+        resolved: the value of every parameter, as resolved.
     """
 
     def __init__(self, component: Component, problem: Problem) -> None:
@@ -42,7 +42,7 @@ class Criterion:
             values = self.ask(load(component.record, self.info.resolve), problem, **values)
             if not isinstance(values, dict):
                 got = type(values).__name__
-                raise PluginError(f"{self._whose()} must return its parameters as a dict from resolve, got a {got}.")
+                raise PluginError(f"{self._name()} must return its parameters as a dict from resolve, got a {got}.")
         self.resolved: dict[str, Any] = values
         self._object: Any = None
         self._batch: Callable[..., Any] | None = None
@@ -60,7 +60,7 @@ class Criterion:
         """Return the value at one step, or None if this step is not measured (`every`).
 
         Raises:
-            PluginError: the criterion raised, or returned something that is no value.
+            PluginError: the criterion raised, or returned something that is not a value.
         """
         return self.update_block([frame])[0]
 
@@ -75,7 +75,7 @@ class Criterion:
                     values[i] = Value(None, reason="the output has NaN or infinite pixels")
                 else:
                     due.append((i, seen))
-        # If something that it needs is missing, one by one: those frames get a reason, not an error.
+        # If something that it needs is missing, measure one by one: those frames get a reason, not an error.
         if self._batch is not None and due and not any(lacking(self.info.needs, frame) for _, frame in due):
             results = self._all(self._batch, [frame for _, frame in due])
             for (i, frame), result in zip(due, results, strict=True):
@@ -98,12 +98,12 @@ class Criterion:
         except PluginError as error:
             if isinstance(error.__cause__, plain.NotPlain):
                 wanted = "must return tensors, arrays and plain data from state_dict()"
-                raise PluginError(f"{self._whose()} {wanted}, got {error.__cause__}.") from error
+                raise PluginError(f"{self._name()} {wanted}, got {error.__cause__}.") from error
             raise
         return memory
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved memory."""
+        """Continue from a saved memory."""
         if self.has_memory:
             self.ask(lambda: self._object.load_state_dict(state))
 
@@ -111,15 +111,15 @@ class Criterion:
         """Call a function of the criterion.
 
         Raises:
-            PluginError: it raised, under its owner's name.
+            PluginError: it raised; the message names its distribution.
         """
         try:
-            with self._at_work():
+            with self._isolated():
                 return function(*args, **kwargs)
-        except KeyboardInterrupt:  # the user's, as far as anybody here can tell
+        except KeyboardInterrupt:  # assume that the user pressed Ctrl-C
             raise
-        except BaseException as error:  # who calls sys.exit ends its own column, not the run
-            raise self._blame(error) from error
+        except BaseException as error:  # a criterion that calls sys.exit ends its own column, not the run
+            raise self._attributed(error) from error
 
     def _seen(self, frame: Frame) -> Frame:
         return frame.average if self.on == "average" and frame.average is not None else frame
@@ -128,13 +128,13 @@ class Criterion:
         results: list[Any] = self.ask(lambda: list(batch(frames, **self.resolved)))
         if len(results) != len(frames):
             wanted = f"{len(frames)} results for {len(frames)} frames"
-            raise PluginError(f"{self._whose()} must return {wanted}, got {len(results)} from its batch function.")
+            raise PluginError(f"{self._name()} must return {wanted}, got {len(results)} from its batch function.")
         return results
 
     def _one(self, frame: Frame) -> Value:
         missing = lacking(self.info.needs, frame)
         try:
-            with self._at_work():
+            with self._isolated():
                 if self._object is not None:
                     result = self._object.update(frame)
                 else:
@@ -144,21 +144,21 @@ class Criterion:
         except BaseException as error:
             if missing and not isinstance(error, EsbenchError):
                 return Value(None, reason=f"needs the {missing}")
-            raise self._blame(error, f" at step {frame.step}") from error
+            raise self._attributed(error, f" at step {frame.step}") from error
         return self._checked(result, frame)
 
     def _checked(self, result: Any, frame: Frame) -> Value:
         """Return a result as a value of plain numbers and text.
 
         Raises:
-            PluginError: it is none.
+            PluginError: it is not a value.
         """
         try:
             return self._plain(result, frame)
         except (EsbenchError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # of the result's own methods
-            raise self._blame(error, f" at step {frame.step}") from error
+        except BaseException as error:  # raised by the result's own methods
+            raise self._attributed(error, f" at step {frame.step}") from error
 
     def _plain(self, result: Any, frame: Frame) -> Value:
         value = result if isinstance(result, Value) else Value(result)
@@ -182,26 +182,26 @@ class Criterion:
 
     def _float(self, number: Any, frame: Frame) -> float:
         try:
-            return float(float(number))  # the first may give a subclass
+            return float(float(number))  # the first may return a subclass
         except OverflowError:
             raise self._wrong(f"a number that a float can hold, got a {type(number).__name__}", frame) from None
 
     def _wrong(self, wanted_and_got: str, frame: Frame) -> PluginError:
-        return PluginError(f"{self._whose()} must return {wanted_and_got} at step {frame.step}.")
+        return PluginError(f"{self._name()} must return {wanted_and_got} at step {frame.step}.")
 
-    def _at_work(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if self._is_ours() else torch_state.same()
+    def _isolated(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._is_built_in() else torch_state.same()
 
-    def _is_ours(self) -> bool:
+    def _is_built_in(self) -> bool:
         return self.component.record.distribution == "esbench"
 
-    def _blame(self, error: BaseException, where: str = "") -> BaseException:
-        """Return the error under its owner's name; what esbench has to say, and its own bugs, stay as they are."""
-        if isinstance(error, EsbenchError) or self._is_ours():
+    def _attributed(self, error: BaseException, where: str = "") -> BaseException:
+        """Return a third-party error as a PluginError; messages and bugs of esbench are returned unchanged."""
+        if isinstance(error, EsbenchError) or self._is_built_in():
             return error
-        return PluginError(f"{self._whose()} raised {described(error)}{where}.")
+        return PluginError(f"{self._name()} raised {described(error)}{where}.")
 
-    def _whose(self) -> str:
+    def _name(self) -> str:
         record = self.component.record
         return f"Criterion {self.text!r} of {record.distribution} {record.distribution_version}"
 

@@ -1,12 +1,12 @@
-"""The stopping rule: a curve of numbers to a stop. The same for every criterion, which is what makes them comparable.
+"""The stopping rule: it maps a curve of numbers to a stop. All criteria use it, which makes them comparable.
 
 Eq. (4) of the CIFS paper returns the first step that the next S steps do not undercut,
 
     t* = min { t : M_t <= M_tau  for all  tau in (t, t + S] },
 
 where S is the patience. It equals the running minimum with patience of ES-WMV: the first such t is a strict minimum of
-all that came before it (were an earlier s as low, s would not have been undercut within its own window either), so it
-is enough to remember the smallest value so far and to stop once it has stood for S steps.
+all steps before it (if an earlier s were as low, s would not have been undercut within its own window either), so it
+is enough to remember the smallest value so far and to stop once it has not been undercut for S steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Stop:
 
     Attributes:
         step: the chosen step.
-        value: the criterion there; None where the chosen step has none.
+        value: the criterion there; None if the chosen step has none.
         decided_at: the step at which the choice became certain.
         fallback: True when no step satisfied the rule and the last one was taken.
     """
@@ -40,7 +40,7 @@ class Running:
 
     Args:
         patience: S, the number of following steps that must not undercut a step; at least 0.
-        min_delta: by more than this must a value be lower than the best so far to undercut it; 0 is Eq. (4).
+        min_delta: a value undercuts the best so far if it is lower by more than this; 0 is Eq. (4).
     """
 
     patience: int = 1000
@@ -75,11 +75,11 @@ class Running:
         return undercuts
 
     def state_dict(self) -> dict[str, object]:
-        """Return what `load_state_dict` needs to go on."""
+        """Return what `load_state_dict` needs to continue."""
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Go on where another rule left off."""
+        """Continue from the state of another rule."""
         for name, value in state.items():
             setattr(self, name, value)
         if isinstance(self.stop, dict):
@@ -90,12 +90,12 @@ def first_stop(curve: Iterable[float | None], patience: int = 1000, min_delta: f
     """Return the stop of a whole curve: Eq. (4), over the steps t < len(curve) - patience.
 
     Args:
-        curve: one value a step from step 0, lower is better; None and NaN are missing values.
+        curve: one value per step from step 0, lower is better; None and NaN are missing values.
         patience: S, the number of following steps that must all be on the curve and not undercut the chosen one.
-        min_delta: by more than this must a value be lower than the best so far to undercut it.
+        min_delta: a value undercuts the best so far if it is lower by more than this.
 
     Returns:
-        The stop; where no step satisfies the rule, the last step, with `fallback=True`.
+        The stop; if no step satisfies the rule, the last step, with `fallback=True`.
 
     Raises:
         ValueError: the curve is empty, or patience or min_delta is negative.

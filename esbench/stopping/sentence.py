@@ -1,4 +1,4 @@
-"""Why an optimisation stopped, or has not, in a sentence: the same everywhere."""
+"""Say in a sentence why an optimisation stopped or not; used everywhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from esbench.stopping.rule import Running
 
 
 def sentence(criterion: str, rule: Running) -> str:
-    """Return why a criterion stopped, or how far it is.
+    """Return why a criterion stopped, or its best step so far.
 
     Examples:
         >>> rule = Running(patience=1)

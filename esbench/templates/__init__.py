@@ -1,4 +1,4 @@
-"""What `esbench new-plugin` writes: a distribution with one component, which is a working example."""
+"""The templates of `esbench new-plugin`: a distribution with one component, which is a working example."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Kind:
     """One kind of plugin.
 
     Attributes:
-        what: it is called in a sentence.
-        code: the file that has the component.
+        what: its name in a sentence.
+        code: the file of the component.
         summary: of the example.
-        check: the command that shows that it is there.
+        check: the command that checks the plugin.
     """
 
     what: str
@@ -42,7 +42,7 @@ KINDS = {
         "DEFLATE of the differences between rows",
         "esbench check-criterion 'cifs-$name[lam=1e6]'",
     ),
-    "dataset": Kind("data set", "dataset", "ramps of grey in three directions", "esbench show --kind dataset $name"),
+    "dataset": Kind("dataset", "dataset", "ramps of grey in three directions", "esbench show --kind dataset $name"),
     "degradation": Kind(
         "degradation", "degradation", "additive uniform noise", "esbench show --kind degradation $name"
     ),
@@ -53,16 +53,16 @@ def write(name: str, kind: str, where: Path) -> tuple[Path, str]:
     """Write a plugin into a folder, and return its own folder and the command that checks it.
 
     Raises:
-        UsageError: the name does not fit, or there is something in its place.
+        UsageError: the name is invalid, or the folder exists.
     """
     name = name.removeprefix("esbench-")
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise UsageError(
-            f"A name is made of a-z, 0-9 and '-', begins with a letter and is no word of Python, got {name!r}."
+            f"A name must consist of a-z, 0-9 and '-', start with a letter and not be a Python keyword, got {name!r}."
         )
     folder = where / f"esbench-{name}"
     if folder.exists():
-        raise UsageError(f"{folder.name!r} is there already: choose another name, or remove it.")
+        raise UsageError(f"{folder.name!r} already exists: choose another name, or remove it.")
     files, check = plugin(name, kind)
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

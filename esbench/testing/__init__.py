@@ -1,10 +1,10 @@
-"""The conformance kit: what a criterion has to keep to, checked on one's own.
+"""Conformance checks for criteria.
 
 Example:
     ```python
     from esbench.testing import check_criterion
 
-    def test_it_keeps_to_what_a_criterion_promises():
+    def test_the_criterion_passes_all_checks():
         assert [f for f in check_criterion("wmv[window=10]") if f.status == "failed"] == []
     ```
 """

@@ -1,4 +1,4 @@
-"""check_criterion: what a criterion has to keep to so that its numbers can be compared with anybody's."""
+"""check_criterion: check the contract that makes a criterion comparable with others."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from esbench.registry import Component, registry
 from esbench.stopping.criterion import NOT_FINITE, Criterion
 from esbench.testing import scenes
 
-#: A criterion is shown steps until it has given so many values.
+#: Steps are shown to a criterion until it has returned this many values.
 VALUES = 8
 
-#: How many steps at most: a criterion without memory has no reason to wait.
+#: The maximum number of steps: a criterion without memory has no reason to wait.
 STEPS, STEPS_WITH_MEMORY = 24, 400
 
-#: How far two values may be apart, as a share of the value: a sum of float32 depends on its order, and that on how its
-#: numbers happen to lie in memory.
+#: The allowed relative difference of two values: a float32 sum depends on its order, which depends on the alignment of
+#: the array in memory.
 ROUNDING = 1e-5
 
-#: What must not be imported before a criterion is used, because listing would cost seconds.
+#: Packages that must not be imported before a criterion is used, because listing would take seconds.
 HEAVY = ("torch", "torchvision", "tensorflow", "jax", "scipy", "sklearn", "skimage", "cv2", "matplotlib", "pandas")
 
-#: What the cost of a frame is compared with.
+#: Criteria to compare the cost of a frame with.
 BESIDE = ("cifs-jpeg[lam=0]", "wmv[window=2]")
 
 #: Height and width of the largest picture; half of it for a criterion with memory, which may keep many of them.
@@ -51,14 +51,14 @@ Verdict = Literal["ok", "failed", "skipped", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one check.
+    """The result of one check.
 
     Attributes:
         check: its name.
-        status: ok, failed, skipped where it does not apply, or warning where somebody should look.
+        status: ok, failed, skipped if it does not apply, or warning if the author should look at it.
         tried: what was done.
-        came: what came of it.
-        advice: what to do, where it is not ok.
+        came: the result.
+        advice: what to do, if it is not ok.
     """
 
     check: str
@@ -72,21 +72,21 @@ class Finding:
 
 
 def check_criterion(criterion: str | Component) -> list[Finding]:
-    """Return what came of every check of one criterion.
+    """Run all checks on one criterion and return their findings.
 
     Args:
-        criterion: `name` or `name[key=value]` of a criterion that is installed, or its component.
+        criterion: `name` or `name[key=value]` of an installed criterion, or its component.
 
     Raises:
-        UsageError: there is no such criterion, or its parameters do not fit.
-        Unavailable: it cannot be used here.
+        UsageError: there is no such criterion, or its parameters are invalid.
+        Unavailable: it cannot be used.
 
     Examples:
         >>> {finding.status for finding in check_criterion("loss")} <= {"ok", "skipped"}
         True
     """
     component = registry().get("criterion", criterion) if isinstance(criterion, str) else criterion
-    Criterion(component, scenes.problem())  # parameters that do not fit are the caller's mistake, not a finding
+    Criterion(component, scenes.problem())  # invalid parameters are an error of the caller, not a finding
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return list(_findings(component))
@@ -115,7 +115,7 @@ def _findings(component: Component) -> Iterator[Finding]:
 
 @dataclass
 class Showing:
-    """What a criterion made of the optimisation: a value a step, the seconds of each, and what it wrote to."""
+    """A criterion's values on the optimisation, one per step, the seconds of each, and what it wrote to."""
 
     values: list[Value | None]
     seconds: list[float]
@@ -123,7 +123,7 @@ class Showing:
 
     @property
     def numbers(self) -> list[float | None]:
-        """The numbers alone."""
+        """The values as numbers."""
         return [None if value is None else value.value for value in self.values]
 
     @property
@@ -135,7 +135,7 @@ class Showing:
 def _run(
     component: Component, steps: int | None = None, length: int = 1, clean: Any = None, size: scenes.Size | None = None
 ) -> Showing:
-    """Show the optimisation to a new object of the criterion; `clean` only lies about, and is not to be looked for."""
+    """Measure the optimisation with a new object of the criterion; `clean` is only in memory and must not be found."""
     size = size or _size(component)
     criterion = Criterion(component, problem := scenes.problem(size))
     run = Showing([], [])
@@ -161,7 +161,7 @@ def _steps(component: Component) -> int:
 
 
 def _copies(block: Block, problem: Problem) -> dict[str, Any]:
-    """Return copies of every view that a criterion could write to; the tensors first, which the others are made of."""
+    """Return copies of every view that a criterion could write to; tensors first, as the others are made of them."""
     assert problem.noisy is not None
     shown: dict[str, Any] = {
         "the output": block.outputs,
@@ -180,7 +180,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _attempt(function: Callable[[], Any]) -> Any:
-    """Return what a function gives, or the sentence of what it raised; a criterion may even call sys.exit."""
+    """Return the result of a function, or the message of its exception; a criterion may even call sys.exit."""
     try:
         return function()
     except KeyboardInterrupt:
@@ -198,23 +198,25 @@ def _record(component: Component) -> Finding:
     tried = "looked for name, summary, reference and version"
     whole = f"{info.name} (version {info.version}) of {record.distribution} {record.distribution_version}"
     if not info.reference:
-        advice = "Say in reference= which paper, equation or address it follows; 'esbench show' prints it."
+        advice = "Give in reference= the paper, equation or address that it follows; 'esbench show' prints it."
         return Finding("record", "warning", tried, f"{whole} has no reference", advice)
     if not isinstance(info.version, int) or info.version < 1 or not record.distribution_version:
-        return Finding("record", "failed", tried, whole, "Give version= a whole number from 1: values carry it.")
+        return Finding(
+            "record", "failed", tried, whole, "Set version= to a whole number from 1; it is recorded with values."
+        )
     return Finding("record", "ok", tried, whole)
 
 
 def _imports(component: Component) -> Finding:
-    tried = "listed the criteria in a new process with this plugin alone"
+    tried = "listed the criteria in a new process with only this plugin"
     if not _is_installed(component):
         return Finding("imports", "skipped", tried, "it is not from an installed distribution")
     answer = _attempt(lambda: _listing(component.record.distribution))
     if isinstance(answer, str):
-        return Finding("imports", "failed", tried, answer, "'esbench plugins --traceback' shows more.")
+        return Finding("imports", "failed", tried, answer, "See 'esbench plugins --traceback'.")
     heavy, ms = answer
     if heavy:
-        advice = 'Move the code into a module of its own and name it in target="package.module:thing".'
+        advice = 'Move the code into a separate module and name it in target="package.module:thing".'
         return Finding("imports", "failed", tried, f"it imports {', '.join(heavy)} ({ms:.0f} ms)", advice)
     return Finding("imports", "ok", tried, f"nothing heavy is imported; {ms:.0f} ms")
 
@@ -229,7 +231,7 @@ def _is_installed(component: Component) -> bool:
 
 @functools.cache
 def _listing(distribution: str) -> tuple[tuple[str, ...], float]:
-    """Return what heavy modules a new process has after listing the criteria, and the milliseconds of the listing."""
+    """Return the heavy modules that a new process imports to list the criteria, and the milliseconds of the listing."""
     code = (
         "import json, sys, time; started = time.perf_counter(); import esbench.registry as r; r.registry();"
         f"print(json.dumps([[m for m in {HEAVY} if m in sys.modules], 1000 * (time.perf_counter() - started)]))"
@@ -247,11 +249,11 @@ def _values(component: Component, run: Showing | str) -> Finding:
     if isinstance(run, str):
         return Finding("values", "failed", tried, run, "It must return a number, None or a Value at each step.")
     if nan := _not_finite(run.values):
-        advice = "Return Value(None, reason=...) where there is no number."
+        advice = "Return Value(None, reason=...) if there is no number."
         return Finding("values", "failed", tried, f"{nan} at step {run.values.index(nan)}", advice)
     if not run.has_values:
         reason = next((value.reason for value in run.values if value is not None and value.reason), "no reason given")
-        advice = "The checks of its numbers say nothing; parameters that need fewer steps let them."
+        advice = "The numbers cannot be checked; use parameters that need fewer steps."
         return Finding("values", "warning", tried, f"no value at any step ({reason})", advice)
     step = _first_value(run)
     return Finding("values", "ok", tried, f"the first value is {run.numbers[step]:.6g}, at step {step}")
@@ -263,7 +265,7 @@ def _first_value(run: Showing) -> int:
 
 
 def _not_finite(values: Sequence[Value | None]) -> Value | None:
-    """Return the first value that was NaN or infinite before esbench made it a missing one."""
+    """Return the first value that was NaN or infinite before esbench made it missing."""
     return next((v for v in values if v is not None and v.reason.startswith(f"{NOT_FINITE} ")), None)
 
 
@@ -272,17 +274,17 @@ def _input(run: Showing) -> Finding:
     if run.written:
         advice = "Work on a copy: all criteria see the same pictures."
         return Finding("input", "failed", tried, f"it writes to {run.written}", advice)
-    return Finding("input", "ok", tried, "it leaves them as they were")
+    return Finding("input", "ok", tried, "it does not change them")
 
 
 def _repeated(component: Component, first: Showing) -> Finding:
     tried = "measured the same optimisation twice"
-    advice = "Seed what it draws, or keep no state outside of the object."
+    advice = "Seed its random numbers, or keep no state outside of the object."
     return _compare("deterministic", tried, first.numbers, _attempt(lambda: _again(component, first)), advice)
 
 
 def _clean(component: Component, first: Showing) -> Finding:
-    tried = "measured the same outputs and observation while another clean picture lay in memory"
+    tried = "measured the same outputs and observation with another clean picture in memory"
     other = scenes.photograph(turned=True)
     again = _attempt(lambda: _again(component, first, clean=other))
     return _compare("clean picture", tried, first.numbers, again, "A criterion must not look for the clean picture.")
@@ -290,7 +292,7 @@ def _clean(component: Component, first: Showing) -> Finding:
 
 def _blocks(component: Component, first: Showing) -> Finding:
     tried = "measured the steps one by one and in blocks of five"
-    advice = "Its batch function must give what the function gives for each frame alone."
+    advice = "Its batch function must return what the function returns for each frame."
     again = _attempt(lambda: _again(component, first, length=5))
     return _compare("blocks", tried, first.numbers, again, advice)
 
@@ -331,18 +333,18 @@ def _state(component: Component, first: Showing) -> Finding:
     criterion = Criterion(component, problem := scenes.problem(size))
     n = len(first.values)
     splits = sorted({1, n // 2, n - 2} & set(range(1, n)))
-    tried = f"saved the state before steps {', '.join(map(str, splits))} and went on from it in a new object"
+    tried = f"saved the state before steps {', '.join(map(str, splits))} and continued from it in a new object"
     if not criterion.has_memory:
         return Finding("state", "skipped", "looked for a memory", "it has none")
     if not first.has_values:
         return Finding("state", "skipped", tried, "it has no values")
     advice = (
         "state_dict() must return copies of all that update() needs, as tensors, arrays and plain data, and "
-        "load_state_dict() put them back."
+        "load_state_dict() must restore them."
     )
 
     def saved() -> dict[int, tuple[dict[str, Any], bytes]]:
-        """Return the state at each split as it was given, while the object goes on, and as a checkpoint has it."""
+        """Return the state at each split as returned, while the object continues, and as a checkpoint stores it."""
         states = {}
         for block in scenes.optimisation(n, size=size):
             if block.first in splits:
@@ -355,13 +357,13 @@ def _state(component: Component, first: Showing) -> Finding:
     if isinstance(states, str):
         return Finding("state", "failed", tried, states, advice)
     for split, (state, kept) in states.items():
-        for how, given in (("as it is", state), ("through a checkpoint", plain.loads(kept))):
+        for how, given in (("as returned", state), ("through a checkpoint", plain.loads(kept))):
             rest = _attempt(functools.partial(_from_state, component, given, split, n))
             came = _compare("state", tried, first.numbers[split:], rest, advice)
             if came.status == "failed":
-                where = came.came if isinstance(rest, str) else f"other values than without the break ({came.came})"
+                where = came.came if isinstance(rest, str) else f"not the values of an uninterrupted run ({came.came})"
                 return Finding("state", "failed", tried, f"saved before step {split}, {how}: {where}", advice)
-    return Finding("state", "ok", tried, "the values that it would have had, also through a checkpoint")
+    return Finding("state", "ok", tried, "the values of an uninterrupted run, also through a checkpoint")
 
 
 def _from_state(component: Component, state: dict[str, Any], split: int, steps: int) -> list[float | None]:
@@ -378,7 +380,7 @@ def _from_state(component: Component, state: dict[str, Any], split: int, steps: 
 def _awkward(component: Component, first: Showing | str) -> Iterator[Finding]:
     memory = isinstance(component.target, type)
     h, w = LARGEST
-    # as many outputs as it needs for a value; but a memory of the largest would be large itself
+    # as many outputs as it needs for a value, except for the largest, to limit memory
     enough = _first_value(first) + 1 if isinstance(first, Showing) and first.has_values else 1
     for name, picture in scenes.awkward(_size(component), (h // 2, w // 2) if memory else LARGEST):
         steps = enough if memory and not name.startswith("huge") else 1
@@ -388,7 +390,7 @@ def _awkward(component: Component, first: Showing | str) -> Iterator[Finding]:
 
 
 def _alone(component: Component) -> Finding:
-    tried = "measured one picture by itself, without a loss and an observation"
+    tried = "measured a single picture, without a loss and an observation"
     frame = Frame(scenes.frame(scenes.photograph())._pictures)
     values = _attempt(lambda: [Criterion(component, Problem()).update(frame)])
     assert isinstance(component.info, CriterionInfo)
@@ -402,15 +404,15 @@ def _shown(component: Component, picture: Floats, steps: int) -> list[Value | No
 
 
 def _judged(check: str, tried: str, values: list[Value | None] | str, silent: bool) -> Finding:
-    """Return whether values are numbers, or None with a reason; `silent` where no reason is needed."""
-    advice = "Return Value(None, reason=...) where there is no number."
+    """Return whether values are numbers, or None with a reason; `silent` if no reason is needed."""
+    advice = "Return Value(None, reason=...) if there is no number."
     if isinstance(values, str):
         return Finding(check, "failed", tried, values, advice)
     if nan := _not_finite(values):
         return Finding(check, "failed", tried, nan.reason, advice)
     last = values[-1]
     if last is not None and last.value is not None:
-        return Finding(check, "ok", tried, f"the value {last.value:.6g}")
+        return Finding(check, "ok", tried, f"the value is {last.value:.6g}")
     if last is not None and last.reason:
         return Finding(check, "ok", tried, f"no value: {last.reason}")
     if silent:
@@ -436,12 +438,12 @@ def _direction(component: Component, run: Showing) -> Finding:
     if not pairs or all(a == b for a, b in pairs):
         return Finding("direction", "skipped", tried, f"its values do not depend on them ({came})")
     if all(a < b for a, b in pairs):
-        return Finding("direction", "ok", tried, f"the noisier, the higher ({came})")
+        return Finding("direction", "ok", tried, f"it rises with the noise ({came})")
     if all(a > b for a, b in pairs) and not memory:
         return Finding(
-            "direction", "failed", tried, f"the noisier, the lower ({came})", "Lower is better: turn its sign."
+            "direction", "failed", tried, f"it falls with the noise ({came})", "Lower is better: change its sign."
         )
-    advice = "Lower is better: see whether that is what it is meant to do."
+    advice = "Lower is better: check whether this is intended."
     return Finding("direction", "warning", tried, f"not in the order of the noise ({came})", advice)
 
 
@@ -467,19 +469,19 @@ def _short(number: float | None) -> str:
 
 def _cost(component: Component, run: Showing) -> Finding:
     h, w = _size(component)
-    tried = f"took the time of each value, of {h} x {w} pixels"
+    tried = f"timed each value, on {h} x {w} pixels"
     beside = ", ".join(f"{text} {ms:.2f}" for text, ms in _beside((h, w)))
-    return Finding("cost", "ok", tried, f"{_ms(run):.2f} ms; beside it {beside}")
+    return Finding("cost", "ok", tried, f"{_ms(run):.2f} ms; for comparison {beside}")
 
 
 @functools.cache
 def _beside(size: scenes.Size) -> list[tuple[str, float]]:
-    """Return the milliseconds of criteria that come with esbench, on the same pictures."""
+    """Return the milliseconds of some built-in criteria on the same pictures."""
     runs = [(text, _run(registry().get("criterion", text), steps=12, size=size)) for text in BESIDE]
     return [(text, _ms(run)) for text, run in runs]
 
 
 def _ms(run: Showing) -> float:
-    """Return the milliseconds of a step with a value, or of any where there is none."""
+    """Return the median milliseconds of the steps with a value, or of all steps if there is none."""
     with_value = [s for s, number in zip(run.seconds, run.numbers, strict=True) if number is not None]
     return 1000 * median(with_value or run.seconds)

@@ -1,4 +1,4 @@
-"""What the conformance kit shows to a criterion: an optimisation that nobody had to run, and awkward pictures."""
+"""Inputs of the conformance checks: a synthetic optimisation, and awkward pictures."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Size: TypeAlias = tuple[int, int]
 #: Height and width of the outputs: two of NIQE's patches, and not a square.
 SIZE = (96, 200)
 
-#: The same for a criterion with memory, which is shown many more of them.
+#: The same for a criterion with memory, which needs many more of them.
 SMALL = (40, 56)
 
 #: The noise level of the observation, on the 0-255 scale.
 SIGMA = 25.0
 
-#: The loss of a picture that comes from no optimisation.
+#: The loss of a picture that is not from an optimisation.
 LOSS = 0.01
 
 
@@ -48,12 +48,12 @@ def observation(size: Size = SIZE) -> Floats:
 
 
 def problem(size: Size = SIZE) -> Problem:
-    """Return the problem whose observation that is."""
+    """Return the problem of that observation."""
     return _known(observation(size))
 
 
 def optimisation(steps: int, length: int = 1, size: Size = SIZE) -> Iterator[Block]:
-    """Give the outputs of an optimisation in blocks: the picture comes first, the noise afterwards, both in unrest."""
+    """Yield the outputs of an optimisation in blocks: it fits the picture first, then the noise, with fluctuations."""
     import torch
 
     y = torch.from_numpy(observation(size)).movedim(-1, 0)
@@ -81,7 +81,7 @@ def _output(t: int, size: Size) -> Floats:
 
 
 def unrest(level: float, steps: int, picture: Floats) -> Iterator[Frame]:
-    """Give frames of one picture with fresh noise of a level in each, and one loss in all."""
+    """Yield frames of one picture with fresh noise of a level in each, and the same loss in all."""
     size = picture.shape[:2]
     known = problem(size)
     for t in range(steps):
@@ -90,7 +90,7 @@ def unrest(level: float, steps: int, picture: Floats) -> Iterator[Frame]:
 
 
 def frame(picture: Floats, step: int = 0, known: Problem | None = None) -> Frame:
-    """Return one picture as a frame whose average is the picture itself; its problem is its own but for the noise."""
+    """Return one picture as a frame whose average is the picture itself; the default observation is it plus noise."""
     pictures = Pictures(picture[None])
     if known is None:
         noisy = (np.nan_to_num(picture, posinf=1.0) + np.float32(0.1)).clip(0, 1)
@@ -100,7 +100,7 @@ def frame(picture: Floats, step: int = 0, known: Problem | None = None) -> Frame
 
 
 def awkward(size: Size, largest: Size) -> Iterator[tuple[str, Floats]]:
-    """Give pictures that occur sooner or later, each with its name."""
+    """Yield pictures that are likely to occur, each with its name."""
     for name, level in (("black", 0.0), ("flat", 0.4), ("white", 1.0)):
         yield name, np.full((*size, 3), level, np.float32)
     yield "grey (one channel)", photograph(size)[..., :1].copy()
@@ -115,7 +115,7 @@ def awkward(size: Size, largest: Size) -> Iterator[tuple[str, Floats]]:
 
 
 def _known(noisy: Floats) -> Problem:
-    """Return a problem of which all is known that a criterion may need."""
+    """Return a problem with everything that a criterion may need."""
     holdout = np.random.default_rng(3).random(noisy.shape[:2]) < 0.1
     return Problem(noisy=Pictures(noisy[None])[0], sigma=SIGMA, holdout=holdout)
 

@@ -16,7 +16,7 @@ from esbench.bench.config import Config, resolve
 from esbench.bench.results import Results
 from esbench.bench.store import Run
 from esbench.bench.unit import run_unit
-from esbench.errors import ParamError, UsageError
+from esbench.errors import UsageError
 from esbench.restoration.options import Options
 
 LOSSES = [
@@ -177,6 +177,9 @@ def test_a_loss_alone_is_enough_to_do_the_right_thing(pictures):
         ({"loss": "sure", "input": "noise"}, "given the observation, got --input noise: leave it out"),
         ({"loss": "df-ste", "perturbation": 0.1}, "as it is, got --perturbation 0.1: leave it out"),
         ({"loss": "pure[gain=0.1]", "network": "decoder[scales=2]"}, "'decoder.*' is given one of 7x6: choose"),
+        ({"loss": "sure", "task": "superres[factor=2]"}, "the picture and noise, which that of 'superres.*' is not"),
+        ({"loss": "df-ste", "task": "jpeg"}, "the picture and noise, which that of 'jpeg' is not"),
+        ({"loss": "poisson[gain=0.1]", "task": "jpeg"}, "the picture and noise, which that of 'jpeg' is not"),
         ({"loss": "pure"}, "less than 32 x 32 pixels, got 28 x 24: say it, as in 'pure\\[gain=0.04\\]'"),
         ({"loss": "poisson"}, "less than 32 x 32 pixels, got 28 x 24: say it, as in 'poisson\\[gain=0.04\\]'"),
         ({"loss": "sure", "noise": "poisson"}, "less than 32 x 32 pixels, got 28 x 24: say it, as in --sigma"),
@@ -185,6 +188,14 @@ def test_a_loss_alone_is_enough_to_do_the_right_thing(pictures):
 def test_what_cannot_be_meant_is_refused_in_a_sentence_before_the_run(config, tmp_path, changed, sentence):
     with pytest.raises(UsageError, match=sentence):
         driver.plan(dataclasses.replace(config, **changed), tmp_path / "r")
+
+
+@pytest.mark.parametrize("loss", ["sure", "pure[gain=0.05]"])
+def test_missing_pixels_do_not_matter(config, tmp_path, loss):
+    run(dataclasses.replace(config, loss=loss, task="inpaint[missing=0.3]", criterion=CRITERIA), tmp_path / "r")
+    found = numbers(tmp_path / "r")
+    for text in CRITERIA:
+        assert 1e9 not in found[text]["value"], text
 
 
 # -- in Python
@@ -223,18 +234,3 @@ def test_a_network_that_is_given_the_observation_does_not_see_what_is_held_out(c
     z = what.trajectory("cpu").z[0].numpy()
     assert (z[:, what.observation.holdout] == 0).all()
     assert (z[:, ~what.observation.holdout] > 0).mean() > 0.9
-
-
-def test_a_task_whose_observation_is_not_the_picture_is_refused():
-    from esbench.engine import build
-    from esbench.kinds import Task
-    from esbench.observation import NoiseModel, Observation
-
-    class Halved(Task):
-        def forward(self, x, observation):
-            return x[..., ::2, ::2]
-
-    settings = build.settings("denoise", "skip[channels=4,scales=2]", loss="sure")
-    observation = Observation(np.zeros((24, 28, 3), np.float32), NoiseModel("gaussian", 25.0))
-    with pytest.raises(ParamError, match="needs an observation that is the picture and noise, which that of 'denoise'"):
-        build.parts(settings, Halved(), observation, 0)

@@ -331,7 +331,7 @@ def test_who_never_stopped_is_said():
     rows = [row("wmv", 20.0, fallback=True), row("wmv", 28.0, unit="v"), row("cifs-jpeg", 29.0)]
     records = tables.compared(rows)
     assert tables.never_stopped(records) == [
-        "kodak24, sigma 25: never stopped, and counted with the last step: ES-WMV 1 of 2."
+        "kodak24, sigma 25: not stopped, and counted with the last step: ES-WMV 1 of 2."
     ]
 
 

@@ -240,7 +240,7 @@ def test_it_shows_itself_by_its_folder_and_in_a_notebook_by_its_tables(tmp_path)
     page = results._repr_html_()
     assert "<p>d, gaussian noise of sigma 25, 1 unit: peak 20.00 dB at step 2, last step 15.00 dB</p>" in page
     assert '<tr><th scope="row">wmv</th><td>2</td><td class="number">20.00</td>' in page
-    assert "<td>5 (never stopped)</td>" in page
+    assert "<td>5 (not stopped)</td>" in page
 
 
 def test_a_task_with_a_score_of_its_own_is_scored_by_it_and_by_the_psnr(write_run):

@@ -31,7 +31,7 @@ def test_one_unit_is_told_as_it_is():
     assert heading == "kodak24, gaussian noise of sigma 25, 1 unit: peak 29.00 dB at step 300, last step 22.00 dB"
     assert table.head == ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", "steps saved", "ms a step")
     assert table.rows[0] == ("wmv", "400", "28.00", "1.00", "50 %", "0.25")
-    assert table.rows[1][:2] == ("last", "999 (never stopped)")
+    assert table.rows[1][:2] == ("last", "999 (not stopped)")
 
 
 def test_several_units_are_a_median_means_and_deviations():
@@ -42,7 +42,7 @@ def test_several_units_are_a_median_means_and_deviations():
     ]
     ((heading, table),) = summary(rows)
     assert heading == "kodak24, gaussian noise of sigma 25, 3 units: peak 29.00 ± 0.00 dB, last step 22.00 ± 0.00 dB"
-    assert table.rows == [("wmv", "400 (1 never stopped)", "27.00 ± 0.82", "2.00 ± 0.82", "33 %", "0.25")]
+    assert table.rows == [("wmv", "400 (1 not stopped)", "27.00 ± 0.82", "2.00 ± 0.82", "33 %", "0.25")]
 
 
 def test_each_data_set_and_noise_level_has_a_table_of_its_own():

@@ -123,7 +123,7 @@ def test_curves_are_drawn_with_the_peak_and_the_stops_that_were(run):
     assert lines(top)["peak at 5"] == ([5], [23])
     assert "wmv at 4" in lines(top)
     assert [x for x, _ in lines(wmv).values() if x == [4, 4]] == [[4, 4]]
-    assert not any("emv" in label for label in lines(top))  # it never stopped
+    assert not any("emv" in label for label in lines(top))  # it not stopped
     assert len(emv.lines) == 1
 
 

@@ -38,7 +38,7 @@ def test_a_difference_that_may_be_chance_is_said_to_be_one():
 
 def test_units_on_which_it_never_stopped_are_counted():
     a = [row("a", f"p{i}", gap, fallback=i > 1) for i, gap in enumerate((1.0, 2.0, 3.0, 2.0))]
-    assert "With the last step, as it never stopped there: a on 2/4 units." in headline(a + B)
+    assert "With the last step, as it not stopped there: a on 2/4 units." in headline(a + B)
 
 
 def test_one_picture_says_nothing_of_others():
@@ -52,9 +52,9 @@ def test_references_and_criteria_that_never_stopped_are_left_out():
     some = [row("d", "p0", 0.0)]
     means, left_out = contest(last + never + some + B + A)
     assert means == {"a": 2.0, "b": 2.5}
-    assert left_out == {"last": "a reference", "c": "never stopped", "d": "a gap on 1/4 units"}
+    assert left_out == {"last": "a reference", "c": "not stopped", "d": "a gap on 1/4 units"}
     assert headline(last + never + some + B + A).endswith(
-        "Not compared: last (a reference), c (never stopped), d (a gap on 1/4 units)."
+        "Not compared: last (a reference), c (not stopped), d (a gap on 1/4 units)."
     )
     assert headline(last).startswith("No criterion can be said to be the best.")
 

@@ -1,4 +1,4 @@
-"""Codecs: 8-bit pictures to bytes. Each gives a criterion `cifs-<codec>`."""
+"""Codecs: they encode 8-bit pictures to bytes. Each becomes a criterion `cifs-<codec>`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ def jxl(image: Bytes, *, quality: Annotated[int, Range(1, 100)] = 95, effort: An
     """Return JPEG XL; quality 100 is lossless."""
     import imagecodecs
 
-    level = quality if quality < 100 else 101  # where this encoder begins to be lossless
+    level = quality if quality < 100 else 101  # this encoder is lossless above 100
     return bytes(imagecodecs.jpegxl_encode(_squeezed(image), level=level, effort=effort, numthreads=1))
 
 
@@ -28,10 +28,10 @@ def avif(
 
 
 def jpeg2k(image: Bytes, *, psnr: Annotated[float, Range(10, 100)] = 42.0) -> bytes:
-    """Return irreversible JPEG 2000 for a PSNR in dB; 42 is about what JPEG has at quality 95."""
+    """Return irreversible JPEG 2000 for a PSNR in dB; 42 is about that of JPEG at quality 95."""
     import imagecodecs
 
-    # the level of this encoder is a PSNR, which its annotation takes for an int
+    # the level of this encoder is a PSNR, but annotated as int
     return bytes(imagecodecs.jpeg2k_encode(_squeezed(image), level=cast(int, psnr), reversible=False, numthreads=1))
 
 

@@ -1,4 +1,4 @@
-"""JPEG, WebP and PNG by OpenCV: of the libraries whose JPEG agrees to the byte it is as quick as any."""
+"""JPEG, WebP and PNG by OpenCV: of the libraries whose JPEG is identical to the byte, it is as fast as any."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _encode(suffix: str, image: Bytes, option: str, value: int) -> bytes:
     except cv2.error as error:
         done, reason = False, str(error)
     else:
-        reason = "the encoder refused it"
+        reason = "the encoder rejected it"
     if not done:
         h, w = image.shape[:2]
         raise UsageError(f"A {w} x {h} picture cannot be written as {suffix[1:]}: {' '.join(reason.split())}")

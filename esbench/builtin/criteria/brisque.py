@@ -1,8 +1,8 @@
 """BRISQUE as OpenCV computes it: how unlike a photograph the statistics of neighbouring pixels are, lower is better.
 
 Mittal, Moorthy and Bovik, "No-reference image quality assessment in the spatial domain" (IEEE TIP 2012); features,
-model and arithmetic are those of cv2.quality.QualityBRISQUE. Up to the normalised map all is float32, because OpenCV's
-is: in flat areas its variance is rounding noise, and the pixels where that is negative do not count. The fits and the
+model and arithmetic are those of cv2.quality.QualityBRISQUE. Up to the normalised map everything is float32, as in
+OpenCV: in flat areas the variance is rounding noise, and pixels with a negative one do not count. The fits and the
 score are float64.
 """
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 def brisque(frame: Frame, *, clamp: bool = False) -> Value:
-    """The score of one picture, taken as 8-bit colour or grey.
+    """Return the score of one picture, taken as 8-bit colour or grey.
 
-    It is left as the regression gives it, which may be below 0 or above 100; with `clamp` it is cut off there, as
-    OpenCV does. Cut off, all very good pictures are equally good, and the first of them would win.
+    The score of the regression may be below 0 or above 100; with `clamp` it is clipped there, as in OpenCV. If clipped,
+    all very good pictures are equally good, and the first of them would win.
     """
     return brisque_block([frame], clamp=clamp)[0]
 
 
 def brisque_block(frames: Sequence[Frame], *, clamp: bool = False) -> list[Value]:
-    """The scores of pictures of one size."""
+    """Return the scores of pictures of one size."""
     from esbench.builtin.criteria import nss
 
     if not frames:
@@ -56,7 +56,7 @@ def _value(score: float, frame: Frame) -> Value:
 
 
 def resolve(problem: Problem, **params: Any) -> dict[str, Any]:
-    """See to it, before the first step, that the model is here.
+    """Ensure, before the first step, that the model is available.
 
     Raises:
         Missing: it is not, and could not be fetched.
@@ -76,7 +76,7 @@ def features(grey: torch.Tensor) -> torch.Tensor:
     from esbench.builtin.criteria import nss
 
     h, w = grey.shape[1:]
-    full = nss.replicate(grey, 3, 1 / 255)  # rounds otherwise than a division by 255, and so does OpenCV
+    full = nss.replicate(grey, 3, 1 / 255)  # as in OpenCV; a division by 255 rounds differently
     half = nss.replicate(nss.cubic(full[:, 1:-1, 1:-1], h // 2, w // 2), 3)
     moments = moments_in_bands if grey.device.type == "cpu" else moments_at_once
     both = [torch.cat(sums, -1) for sums in zip(moments(full), moments(half), strict=True)]
@@ -94,7 +94,7 @@ def features(grey: torch.Tensor) -> torch.Tensor:
 def moments_at_once(padded: torch.Tensor) -> Moments:
     """Return the moments (B, 5) of the normalised map and of its four products with neighbours.
 
-    Neighbours lie at (row, column) (0, 1), (1, 0), (1, 1), (-1, 1); outside is nothing, which counts in n all the same.
+    Neighbours are at (row, column) (0, 1), (1, 0), (1, 1), (-1, 1); outside is 0, which still counts in n.
     """
     from esbench.builtin.criteria import nss
 
@@ -111,7 +111,7 @@ def moments_at_once(padded: torch.Tensor) -> Moments:
 
 
 def normalised(padded: torch.Tensor) -> torch.Tensor:
-    """Return (I - mu) / (sigma + 1/255), 0 where float32 gives a negative variance.
+    """Return (I - mu) / (sigma + 1/255), and 0 for pixels with a negative variance in float32.
 
     Args:
         padded: (B, H + 6, W + 6) in [0, 1], pictures with three more rows and columns on every side.
@@ -122,12 +122,12 @@ def normalised(padded: torch.Tensor) -> torch.Tensor:
 
 
 def _blur(x: torch.Tensor) -> torch.Tensor:
-    """Return x weighted with a Gaussian: along rows tap by tap, then down in pairs, as cv2.GaussianBlur does."""
+    """Return x filtered with a Gaussian: along rows tap by tap, along columns in pairs, as in cv2.GaussianBlur."""
     return _in_lanes(_in_lanes(x, -1, lanes=4), -2, lanes=8)
 
 
 def _in_lanes(x: torch.Tensor, dim: int, lanes: int) -> torch.Tensor:
-    """Filter along a dimension; the last columns, which fill no vector register, OpenCV does without fused steps."""
+    """Filter along a dimension; like OpenCV, do not fuse in the last columns, which do not fill a vector register."""
     from esbench.builtin.criteria import nss
 
     paired = dim == -2
@@ -138,7 +138,7 @@ def _in_lanes(x: torch.Tensor, dim: int, lanes: int) -> torch.Tensor:
     return out
 
 
-# -- the same on a CPU: a few rows at a time, in memory that stays in the cache ----------------------------------------
+# -- the same on a CPU: a few rows at a time, in memory that fits into the cache ---------------------------------------
 
 
 def moments_in_bands(padded: torch.Tensor) -> Moments:
@@ -161,13 +161,13 @@ def moments_in_bands(padded: torch.Tensor) -> Moments:
 
 
 class _Bands:
-    """Room for some rows of a picture and for what is made of them, used again for the next ones.
+    """Buffers for some rows of a picture and their intermediate results, reused for the next rows.
 
-    Sums over products of neighbours are scalar products: of |m| with |m| moved by the way to the neighbour, of m^2 with
-    m^2 moved, and so on, and no product is written down. For that the map lies in one line, with a column of nothing
-    between its rows; above those of a band lies the last one of the band before. A library chooses in what order it
-    sums a scalar product, and in float32 some orders are 2e-5 off after so many values. So it is float64, except for
-    signs and counts, which float32 adds up exactly.
+    Sums over products of neighbours are scalar products: of |m| with |m| shifted by the offset of the neighbour, of m^2
+    with m^2 shifted, and so on; no product is stored. For that the map is flat, with a column of zeros between its
+    rows; the row above a band is the last one of the previous band. A library chooses the order in which it sums a
+    scalar product, and in float32 some orders are 2e-5 off after so many values. So it is float64, except for signs and
+    counts, which float32 sums exactly.
     """
 
     def __init__(self, h: int, w: int) -> None:
@@ -187,7 +187,7 @@ class _Bands:
         self.of_sign, self.of_power = self._pairs(self.sign), self._pairs(self.power)
 
     def _pairs(self, power: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Return what is multiplied for the sum over the map itself and over each product with a neighbour."""
+        """Return the factors of the sums over the map itself and over each product with a neighbour."""
         w = self.m.shape[1] - 1
         own = power[w + 1 :]
         pairs = [(own, own.new_ones(len(own))), (own[:-1], own[1:])]
@@ -213,13 +213,13 @@ class _Bands:
         return torch.tensor(total, dtype=torch.float64).view(5, 5)
 
     def products(self) -> list[float]:
-        """Return the 25 sums over the rows that the map has now."""
+        """Return the 25 sums over the current rows of the map."""
         import torch
 
         return [torch.dot(a, b).item() for pairs in self._powers() for a, b in pairs]
 
     def _normalise(self, padded: torch.Tensor, loose: Sequence[torch.Tensor]) -> None:
-        """Make the map of some rows; `loose` are the last columns of their mean and of their mean square."""
+        """Compute the map of some rows; `loose` are the last columns of their mean and of their mean square."""
         import torch
 
         from esbench.builtin.criteria import nss
@@ -232,7 +232,7 @@ class _Bands:
         torch.sub(self.x[3:-3, 3:-3], self.mu, out=m)
         self.x.square_()
         self._blur(self.variance, *loose[1:])
-        # what is divided by infinity drops out; a square root in two steps, as MKL's own is slow where it finds 0
+        # a division by infinity gives 0; the square root has two steps, because MKL's own is slow at 0
         variance = torch.threshold_(self.variance.sub_(self.mu.square_()), -1e-30, math.inf)
         m.div_(variance.rsqrt_().reciprocal_().add_(nss.number(1 / 255)))
         self.m[n + 1 :] = 0
@@ -246,7 +246,7 @@ class _Bands:
             out[: len(loose), -loose.shape[1] :] = loose
 
     def _powers(self) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
-        """Give the pairs one after another of the sign of the map, 1 where it counts, |m|, m |m|, m^2."""
+        """Yield in turn the pairs of the sign of the map, of 1 for pixels that count, of |m|, m |m|, m^2."""
         import torch
 
         m, sign, power = self.m.view(-1), self.sign, self.power
@@ -277,7 +277,7 @@ class SvmModel(NamedTuple):
 
 
 def score(features: torch.Tensor) -> torch.Tensor:
-    """Return sum_i alpha_i exp(-gamma |v - v_i|^2) - rho with v the features scaled to [-1, 1], not cut off there."""
+    """Return sum_i alpha_i exp(-gamma |v - v_i|^2) - rho with v the features scaled to [-1, 1], not clipped."""
     import torch
 
     model = _model(features.device)
@@ -296,7 +296,7 @@ def _model(device: torch.device) -> SvmModel:
     def numbers(text: str) -> torch.Tensor:
         return torch.tensor([float(x) for x in text.replace(",", " ").split()], dtype=torch.float64, device=device)
 
-    # OpenCV's YAML, whose bytes were checked: every number that is wanted stands in brackets or after its key
+    # OpenCV's YAML, whose checksum was verified: every number needed is in brackets or after its key
     svm = read(models.BRISQUE_MODEL)
     vectors, _, decision = svm.partition("decision_functions:")
     alpha, rho, gamma = (

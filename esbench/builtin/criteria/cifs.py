@@ -1,4 +1,4 @@
-"""CIFS, compressed image file size: a good output is close to the observation and short to write down.
+"""CIFS, compressed image file size: a good output is close to the observation and compresses well.
 
 Takagi et al., "JPEG information regularized deep image prior for denoising" (ICIP 2023).
 """
@@ -25,11 +25,11 @@ class Cifs:
     """E = lam * loss + R(L) with R(L) = L^2 / (H W), where L is the file size of the output in bytes: Eq. (2) and (3).
 
     A number given as `lam` is taken literally, in bytes^2 per unit of the loss (mean squared error in [0, 1]). R grows
-    with the number of pixels while the loss does not, so what a calibration finds is mu = lam / (H W), and `auto` is
+    with the number of pixels while the loss does not, so a calibration finds mu = lam / (H W), and `auto` is
     lam = mu * H * W.
 
     Args:
-        codec: what the size is measured with; its parameters become the criterion's own.
+        codec: measures the size; its parameters become parameters of the criterion.
     """
 
     def __init__(self, codec: CodecInfo) -> None:
@@ -50,7 +50,7 @@ class Cifs:
         return Value(lam * frame.loss + r, parts)
 
     def resolve(self, problem: Problem, *, lam: float | str, **options: Any) -> dict[str, Any]:
-        """Return the parameters with lam as a number: from the calibrated table where it is `auto`.
+        """Return the parameters with lam as a number: from the calibrated table if it is `auto`.
 
         Raises:
             ParamError: the table has no row for this codec with these parameters.
@@ -63,7 +63,7 @@ class Cifs:
         return {"lam": lam, **options}
 
     def recompute(self, columns: Mapping[str, Any], *, lam: float, **options: Any) -> Any:
-        """Return E of every step from sizes and losses, in the operations and the order of `__call__`."""
+        """Return E of every step from sizes and losses, with the operations of `__call__` in the same order."""
         r = columns["bytes"] ** 2 / columns["pixels"]
         return r if lam == 0 else lam * columns["loss"] + r
 
@@ -110,7 +110,7 @@ class Cifs:
 def mu(codec: str, text: str, sigma: float) -> float:
     """Return lam / (H W) of a codec, by its canonical text, at a noise level.
 
-    Linear in log mu against sigma between the calibrated levels, and the nearest of them outside.
+    Between the calibrated levels log mu is linear in sigma; outside, the nearest level is used.
 
     Raises:
         ParamError: the codec was not calibrated with these parameters.

@@ -1,9 +1,9 @@
-"""The discrepancy principle: stop where what is left of the noisy picture is as large as its noise.
+"""The discrepancy principle: stop at the step at which the residual is as large as the noise.
 
-Morozov's principle, with a correction. While the picture is being learned the residual falls to the level of the noise,
-and below it noise is being fitted. At the best step some noise has been taken up already, so the residual is a little
-smaller than the noise there. How much smaller, its slope tells: at that step the error of the picture does not change,
-and all that the residual still falls by is noise.
+Morozov's principle, with a correction. While the picture is learned, the residual falls to the level of the noise;
+below it, noise is fitted. At the best step some noise has already been fitted, so the residual is a little smaller than
+the noise. Its slope tells by how much: at that step the error of the picture does not change, so the residual falls
+only by noise.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from esbench.records import Range
 if TYPE_CHECKING:
     import torch
 
-#: Values of the residual that its slope is taken from.
+#: The number of values of the residual from which its slope is computed.
 WINDOW = 50
 
 
 class Discrepancy:
     """|r + slope * s - c v| with the residual r = mean (x - y)^2, its fall s = -dr / d log t, and the variance v.
 
-    In an output that has taken up the share d of the noise, and is wrong by e v, the residual is v (1 - 2 d + e). Where
-    e is smallest s is 2 v dd / d log t, which is 2 p v d if d grows with the power p of the steps: v - r is a constant
-    times s. Recorded beside the value: `residual` and `fall`.
+    If an output has fitted the share d of the noise, and its error is e v, the residual is v (1 - 2 d + e). At the
+    smallest e, s is 2 v dd / d log t, which is 2 p v d if d grows with the power p of the steps: v - r is a constant
+    times s. Recorded with the value: `residual` and `fall`.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Discrepancy:
         return {"points": list(self.points)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.points = list(state["points"])
 
     def _residual(self, frame: Frame) -> float | None:
-        """Return the mean of (forward(x) - y)^2 over what is being fitted; None if the sizes differ."""
+        """Return the mean of (forward(x) - y)^2 over the fitted pixels; None if the sizes differ."""
         import torch
 
         problem = frame.problem
@@ -83,20 +83,20 @@ class Discrepancy:
 
 
 def resolve(problem: Problem, *, c: float, slope: float, variance: float | str) -> dict[str, Any]:
-    """Return the parameters with v as a number, where the problem has a noisy picture.
+    """Return the parameters with v as a number, if the problem has a noisy picture.
 
     Raises:
-        ParamError: the noise level is to be the known one, and none is known.
+        ParamError: the known noise level is requested, and none is known.
     """
     if problem.noisy is not None:
         if variance == "sigma":
             if problem.sigma is None:
                 raise ParamError(
-                    "discrepancy[variance=sigma] needs a noise level, and none is known here: variance=auto estimates "
-                    "it from the noisy picture."
+                    "discrepancy[variance=sigma] needs a noise level, and none is known: variance=auto estimates it "
+                    "from the noisy picture."
                 )
             variance = clipped_variance(problem.noisy.float, problem.sigma)
-        elif variance == "auto" and problem.known is not None:  # missing pixels are no noise
+        elif variance == "auto" and problem.known is not None:  # missing pixels are not noise
             if problem.sigma is None:
                 raise ParamError(
                     "discrepancy cannot estimate the noise of a picture with missing pixels: give its level as --sigma."
@@ -109,7 +109,7 @@ def resolve(problem: Problem, *, c: float, slope: float, variance: float | str) 
 
 
 def _fall(points: list[tuple[float, float]]) -> float:
-    """Return how fast the residual falls against log t, by least squares; 0 where it rises, or nothing is known yet."""
+    """Return the fall of the residual per log t, by least squares; 0 if it rises, or if there are too few values."""
     n = len(points)
     if n < 2:
         return 0.0

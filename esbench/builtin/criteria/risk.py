@@ -1,7 +1,7 @@
-"""Unbiased estimates of the squared error as criteria, beside any loss, and the steps at which they become negative.
+"""Unbiased estimates of the squared error as criteria, with any loss, and the steps at which they become negative.
 
-They need the divergence of the network, which a probe measures by one random direction at each step. Without a network
-that is given the observation as it is they do not exist: the divergence is with respect to the observation.
+They need the divergence of the network with respect to the observation, which a probe measures with one random
+direction at each step. They exist only if the input of the network is the unchanged observation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def sure(frame: Frame, *, sigma: Annotated[float | Literal["auto"], Range(0)] = "auto") -> Value:
-    """The mean of (f(y) - y)^2, plus 2 sigma^2 div f(y) / N, minus sigma^2, with sigma on the 0-255 scale."""
+    """Return the mean of (f(y) - y)^2, plus 2 sigma^2 div f(y) / N, minus sigma^2, with sigma on the 0-255 scale."""
     why = _no_value(frame)
     return Value(None, reason=why) if why else Value(recompute_sure(frame.probes, sigma=sigma))
 
@@ -30,7 +30,7 @@ def recompute_sure(columns: Mapping[str, Any], *, sigma: Any) -> Any:
 
 
 def probe_sure(step: Step) -> dict[str, Any]:
-    """Return the mean of (f(y) - y)^2 and an estimate of div f(y) / N; nothing if there is no such thing."""
+    """Return the mean of (f(y) - y)^2 and an estimate of div f(y) / N; nothing if they do not exist."""
     from esbench import divergence
 
     if not divergence.given_itself(step):
@@ -48,7 +48,7 @@ def resolve_sigma(problem: Problem, *, sigma: float | str) -> dict[str, Any]:
 
 
 def pure(frame: Frame, *, gain: Annotated[float | Literal["auto"], Range(0)] = "auto") -> Value:
-    """The mean of (f(y) - y)^2, plus 2 gain y_i df_i/dy_i, minus gain y."""
+    """Return the mean of (f(y) - y)^2, plus 2 gain y_i df_i/dy_i, minus gain y."""
     why = _no_value(frame)
     return Value(None, reason=why) if why else Value(recompute_pure(frame.probes, gain=gain))
 
@@ -96,11 +96,11 @@ class SureZero:
         return Value(0.0 if self.crossed else -1.0 - frame.step, {"estimate": estimate.value})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs."""
+        """Return the state for `load_state_dict`."""
         return {"crossed": self.crossed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.crossed = state["crossed"]
 
 
@@ -115,7 +115,7 @@ class PureZero(SureZero):
 def _no_value(frame: Frame) -> str:
     """Return why there is no estimate of this frame; empty if there is one."""
     if not frame.probes:
-        return "needs a network that is given the observation as it is: --input observation, --perturbation 0"
+        return "needs a network whose input is the observation: --input observation, --perturbation 0"
     if frame.average is None:
         return "is an estimate for the output, not for an average of outputs"
     return ""

@@ -1,7 +1,7 @@
 """The variance of the outputs over time, which is smallest between learning the picture and learning the noise.
 
 Wang et al., "Early stopping for deep image prior" (TMLR 2023). N is the number of elements of an output; sums are in
-float64, because the variances are thousands of times smaller than the squares they are made of.
+float64, because the variances are thousands of times smaller than the squares in them.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 class WindowedVariance:
     """WMV: (1/W) sum over w of |x_w - mean(x)|^2 / N over the last W outputs; no value before there are W.
 
-    O(N) a step. With d_w = x_w - c the variance is sum |d_w|^2 / (W N) - |sum d_w / W|^2 / N for any picture c, so two
-    running sums are enough. Near the outputs c keeps the two terms small, and nothing is lost in their difference: c is
-    the newest output when the window is first full, renewed each EVERY W steps together with the sums, so that rounding
-    cannot pile up over a long run either, and at once when the variance has fallen so far that what larger ones left
-    behind would be felt in it.
+    O(N) per step. With d_w = x_w - c the variance is sum |d_w|^2 / (W N) - |sum d_w / W|^2 / N for any picture c, so
+    two running sums are enough. If c is near the outputs, the two terms are small and their difference is accurate: c
+    is the newest output when the window is first full. It is renewed every EVERY W steps together with the sums, so
+    that rounding errors do not accumulate over a long run, and also when the variance has fallen so far that rounding
+    errors of larger ones would matter.
     """
 
     #: Windows from one renewal to the next.
     EVERY = 10
 
-    #: Renewed where W N times the variance is below this share of the largest sum of squares since the last time.
+    #: Renewed if W N times the variance is below this share of the largest sum of squares since the last renewal.
     FALL = 1e-4
 
     def __init__(self, *, window: Annotated[int, Range(2)] = 100) -> None:
         self.window = window
         self.count = 0
-        self.x: torch.Tensor | None = None  # the last W outputs, (W, N) as they came, in a ring
+        self.x: torch.Tensor | None = None  # the last W outputs, (W, N), in a ring buffer
         self.c: torch.Tensor | None = None  # (N,)
         self.sum: torch.Tensor | None = None  # sum of d_w, (N,)
         self.square = 0.0  # sum of |d_w|^2
-        self.largest = 0.0  # of these sums since c was renewed
+        self.largest = 0.0  # the largest of these sums since c was renewed
 
     def update(self, frame: Frame) -> float | None:
         """Take the output of the next step and return the variance of the window."""
@@ -51,7 +51,7 @@ class WindowedVariance:
         assert self.c is not None
         assert self.sum is not None
         place = self.count % self.window
-        # in float64, as c is; a place that was still free takes nothing away
+        # in float64, like c; an empty place contributes nothing
         old = self.x[place] - self.c if self.count >= self.window else torch.zeros_like(self.c)
         self.x[place] = x
         self.count += 1
@@ -60,7 +60,7 @@ class WindowedVariance:
         else:
             new = x - self.c
             self.sum.sub_(old).add_(new)
-            # read together: on a GPU each number by itself would be waited for
+            # read together: on a GPU each read would wait
             less, more, of_sum = torch.stack([old @ old, new @ new, self.sum @ self.sum]).tolist()
             self.square += more - less
             self.largest = max(self.largest, self.square)
@@ -72,13 +72,13 @@ class WindowedVariance:
         return total / (self.window * x.numel())
 
     def _renew(self, newest: torch.Tensor) -> float:
-        """Sum the whole window anew around its newest output, W N operations each W steps; W N times the variance."""
+        """Recompute the sums around the newest output, in W N operations, and return W N times the variance."""
         import torch
 
         assert self.x is not None
         self.c = newest.to(torch.float64, copy=True)
         sums, squares = [], []
-        # a CPU takes as much at once as stays in its cache
+        # a CPU processes as much at once as fits into its cache
         pixels = 2**10 if newest.device.type == "cpu" else 2**16
         for x, c in zip(torch.split(self.x, pixels, 1), torch.split(self.c, pixels), strict=True):
             d = x - c

@@ -1,4 +1,4 @@
-"""Degradations: a clean picture to what is observed."""
+"""Degradations: they turn a clean picture into an observation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def esbench_degradations() -> list[DegradationInfo]:
         ),
         DegradationInfo(
             name="none",
-            summary="no noise: what a task other than denoising has by default",
+            summary="no noise: the default of tasks other than denoising",
             target="esbench.builtin.degradations.additive:none",
         ),
         DegradationInfo(
@@ -31,7 +31,7 @@ def esbench_degradations() -> list[DegradationInfo]:
         ),
         DegradationInfo(
             name="impulse",
-            summary="a share of the values is 0 or 1 instead, each channel by itself",
+            summary="a share of the values is replaced by 0 or 1, per channel",
             target=f"{blind}:impulse",
             reference=models,
             blind=True,

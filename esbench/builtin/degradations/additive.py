@@ -11,7 +11,7 @@ from esbench.records import Range
 
 
 def none(clean: Floats, rng: np.random.Generator) -> Floats:
-    """Return the picture as it is."""
+    """Return the picture unchanged."""
     return clean
 
 

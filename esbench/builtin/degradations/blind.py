@@ -1,7 +1,7 @@
-"""Noise that depends on the picture, noise that replaces it, and compression: what a blind criterion has to bear too.
+"""Degradations for blind criteria: noise that depends on the picture, noise that replaces it, and compression.
 
-The models are those of the pictures that come with the code of ES-WMV (Wang et al., TMLR 2023), as measured from its
-files. Theirs are truncated to 8 bits afterwards; these are clipped and not quantised, as Gaussian noise is here.
+The models are those of the pictures in the code of ES-WMV (Wang et al., TMLR 2023), as measured from its files. Those
+pictures are truncated to 8 bits; here they are clipped and not quantised, as Gaussian noise is.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from esbench.records import Range
 
 
 def poisson(clean: Floats, rng: np.random.Generator, *, rate: Annotated[float, Range(0.001, 1e9)] = 25.0) -> Floats:
-    """Return clip(Poisson(rate x) / rate), shot noise: `rate` is what is counted where the picture is white."""
+    """Return clip(Poisson(rate x) / rate), shot noise: `rate` is the mean count of white."""
     return (rng.poisson(rate * clean.astype(np.float64)) / rate).clip(0, 1).astype(np.float32)
 
 
 def impulse(clean: Floats, rng: np.random.Generator, *, share: Annotated[float, Range(0, 1)] = 0.3) -> Floats:
-    """Return the picture with a share of its values, each channel by itself, replaced by 0 or 1 with equal odds."""
+    """Return the picture with a share of its values, per channel, replaced by 0 or 1 with equal odds."""
     u = rng.random(clean.shape, dtype=np.float32)
     extreme = (u < share / 2).astype(np.float32)  # of the values that are replaced, one half
     return np.where(u < share, extreme, clean)
 
 
 def speckle(clean: Floats, rng: np.random.Generator, *, deviation: Annotated[float, Range(0)] = 0.2) -> Floats:
-    """Return clip(x (1 + N(0, deviation^2))): noise as strong as the picture is bright."""
+    """Return clip(x (1 + N(0, deviation^2))): noise proportional to the brightness."""
     noise = rng.standard_normal(clean.shape, dtype=np.float32)
     return np.clip(clean * (1 + np.float32(deviation) * noise), 0, 1)
 
 
 def jpeg(clean: Floats, rng: np.random.Generator, *, quality: Annotated[int, Range(1, 100)] = 10) -> Floats:
-    """Return the picture after 8 bits and baseline JPEG, 4:2:0 (Pillow); nothing in it is random."""
+    """Return the picture after 8 bits and baseline JPEG, 4:2:0 (Pillow); it is deterministic."""
     from PIL import Image
 
     eight = Pictures(clean[None]).uint8[0]

@@ -1,4 +1,4 @@
-"""Networks: what parametrises the picture. A kind inside the package, without a hook."""
+"""Networks: they parametrise the picture. An internal kind, without a hook."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INFOS = [
         summary="encoder-decoder on the observation itself, smooth: for unbiased risk estimates",
         target="esbench.builtin.networks.s2s:s2s",
         reference="Jo, Chun and Choi, Rethinking Deep Image Prior for Denoising, ICCV 2021, s2s",
-        # the authors' 0.1 is for RAdam: Adam begins with larger steps, and from 0.01 on they can saturate the sigmoid
+        # the authors' 0.1 is for RAdam: Adam starts with larger steps, which from 0.01 on can saturate the sigmoid
         learning_rate=0.003,
         perturbation=0,
         input="observation",

@@ -1,7 +1,7 @@
 """The deep decoder: too few parameters to learn the noise.
 
 Heckel and Hand, "Deep Decoder: Concise Image Representations from Untrained Non-convolutional Networks" (ICLR 2019). No
-convolution is wider than 1x1, and what connects neighbours is the up-sampling alone. As in the authors' code, batch
+convolution is wider than 1x1, so only the up-sampling connects neighbours. As in the authors' code, batch
 normalisation comes after the activation.
 """
 
@@ -63,7 +63,7 @@ class Decoder(nn.Sequential):
         self.size: tuple[int, int] | tuple[None, None] = (None, None)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Return the picture, cropped to the size that `input_size` was asked for."""
+        """Return the picture, cropped to the size given to `input_size`."""
         h, w = self.size
         x: torch.Tensor = super().forward(z)  # type: ignore[no-untyped-call]
         return x[..., :h, :w]

@@ -1,4 +1,4 @@
-"""What networks share: layers with repeatable gradients, and the smallest picture that halving its sides allows."""
+"""Shared by networks: layers with repeatable gradients, and the smallest picture that can be halved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def too_small(h: int, w: int, scales: int, margin: int = 1, fewer: Callable[[int
     if side > margin * 2**scales:
         return ""
     fits = max((s for s in range(1, scales) if side > margin * 2**s), default=0)
-    remedy = f": fewer scales do with less, as in {fewer(fits)!r}" if fewer and fits else ""
+    remedy = f": fewer scales need less, as in {fewer(fits)!r}" if fewer and fits else ""
     return f"needs both sides to be at least {margin * 2**scales + 1}{remedy}"
 
 
@@ -51,7 +51,7 @@ class Double(nn.Upsample):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x at twice the size."""
         if self.mode != "bilinear" or (x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)):
-            return super().forward(x)  # where PyTorch's own is the same each time, and quicker
+            return super().forward(x)  # PyTorch's own is repeatable here, and faster
         return _Bilinear.apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -63,7 +63,7 @@ class _Reflect(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, None]:
-        # the columns come in first, also those of the rows that come in afterwards
+        # fold the columns first, including those of the rows that are folded afterwards
         p = ctx.p
         d = _fold(g[..., p:-p, :], p)
         for i in range(1, p + 1):

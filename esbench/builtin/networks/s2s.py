@@ -1,4 +1,4 @@
-"""The network of DF-STE: it takes the observation itself, and is meant for unbiased risk estimates.
+"""The network of DF-STE: its input is the observation; it is meant for unbiased risk estimates.
 
 Jo, Chun and Choi, "Rethinking Deep Image Prior for Denoising" (ICCV 2021), who changed that of Self2Self (Quan et al.,
 CVPR 2020). Softplus makes it smooth, so that its divergence has a gradient.
@@ -21,18 +21,18 @@ def s2s(inputs: int, outputs: int) -> S2S:
     """Return the network; its widths are fixed.
 
     Args:
-        inputs: channels of the picture that it is given.
-        outputs: channels of the picture that it makes.
+        inputs: channels of the input picture.
+        outputs: channels of the output picture.
     """
     return S2S(inputs, outputs)
 
 
 class S2S(nn.Module):
-    """Encoder, bottleneck, decoder, and a head that sees the input once more; any size in, the same size out.
+    """Encoder, bottleneck, decoder, and a head that also gets the input; any size in, the same size out.
 
     Args:
-        inputs: channels of the picture that it is given.
-        outputs: channels of the picture that it makes.
+        inputs: channels of the input picture.
+        outputs: channels of the output picture.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -53,7 +53,7 @@ class S2S(nn.Module):
         )
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Return the picture that it makes of z."""
+        """Return the picture for z."""
         features = [z]
         for down in self.encoder:
             features.append(down(features[-1]))

@@ -1,7 +1,7 @@
 """The encoder-decoder with skip connections of the Deep Image Prior.
 
 Ulyanov, Vedaldi and Lempitsky, "Deep Image Prior" (CVPR 2018), figure 21 of the supplement. The network stays in train
-mode for its whole life: batch normalisation uses the statistics of the one picture that there is.
+mode at all times: batch normalisation uses the statistics of the single picture.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from esbench.builtin.networks.layers import Double, Reflect, too_small
 from esbench.errors import ParamError
 from esbench.records import Range
 
-#: The number of scales where neither a list nor `scales` says another.
+#: The default number of scales, if neither a list nor `scales` is given.
 SCALES = 5
 
 #: The most scales: with more, a picture would have to be larger than 256 x 256.
@@ -43,16 +43,16 @@ def skip(
         outputs: channels of the picture.
         channels: width of the down and up paths.
         skips: channels of each skip connection; 0 leaves them out.
-        scales: number of scales, unless a list says it; both sides of the picture must be larger than 2**scales.
+        scales: number of scales, unless a list gives it; both sides of the picture must be larger than 2**scales.
         upsample: how the up path doubles the size.
         downsample: how the down path halves it: by the stride of a convolution, or by averages of 2 x 2 after it.
         kernel: side of the convolutions of the down path.
         pointwise: whether a 1x1 convolution follows each 3x3 convolution of the up path.
-        bn_init: scales of the batch normalisations: ones, as PyTorch has it today, or uniform in [0, 1], as it was when
-            the paper was written.
+        bn_init: scales of the batch normalisations: ones, as in current PyTorch, or uniform in [0, 1], as when the
+            paper was written.
 
     Raises:
-        ParamError: the lists are not of one length, or not of `scales` values.
+        ParamError: the lists differ in length, or do not have `scales` values.
     """
     lists = per_scale(scales, channels=channels, skips=skips, upsample=upsample)
     down = up = lists["channels"]
@@ -68,19 +68,19 @@ def per_scale(scales: int, **given: Any) -> dict[str, tuple[Any, ...]]:
     """Return each value as a list with an item per scale.
 
     Raises:
-        ParamError: the lists are not of one length, or not of `scales` values.
+        ParamError: the lists differ in length, or do not have `scales` values.
     """
     lengths = {name: len(value) for name, value in given.items() if isinstance(value, tuple)}
     n = next(iter(lengths.values()), scales)
     told = " and ".join(f"{length} in {name}" for name, length in lengths.items())
     if len(set(lengths.values())) > 1:
-        raise ParamError(f"The lists of 'skip' are of one length, a value per scale, finest first; got {told}.")
+        raise ParamError(f"The lists of 'skip' must have one length, a value per scale, finest first; got {told}.")
     if scales not in (SCALES, n):
         raise ParamError(
-            f"The lists of 'skip' have a value per scale, got {told} and scales={scales}: leave scales out."
+            f"The lists of 'skip' must have a value per scale, got {told} and scales={scales}: leave scales out."
         )
     if n > MOST:
-        raise ParamError(f"The lists of 'skip' have at most {MOST} values, one per scale, got {told}.")
+        raise ParamError(f"The lists of 'skip' must have at most {MOST} values, one per scale, got {told}.")
     return {name: value if isinstance(value, tuple) else (value,) * n for name, value in given.items()}
 
 
@@ -131,7 +131,7 @@ class Skip(nn.Sequential):
 
 
 class Scale(nn.Module):
-    """One scale: down, all deeper scales, up; beside it the skip connection.
+    """One scale: down, all deeper scales, up; and the skip connection.
 
     Args:
         c: channels in.

@@ -1,13 +1,13 @@
-"""The U-Net beside `skip` in the authors' code of the Deep Image Prior (`models/unet.py`, `inpainting.ipynb`).
+"""The U-Net in the authors' code of the Deep Image Prior (`models/unet.py`, `inpainting.ipynb`).
 
-They use it to fill a large hole, with these facts:
+They use it to fill a large hole, with these settings:
 
 - widths 8, 16, 32, 64, 128 and once more 128; input of one channel of noise, not perturbed; Adam 0.001;
 - a level is two 3x3 convolutions, padded with zeros, each with instance normalisation (without weights) and ReLU;
 - down by the largest of 2 x 2, up by a transposed convolution of 4 x 4;
 - what comes up is joined to the level's own features, and two convolutions follow that are not normalised.
 
-There, both sides have to be multiples of 2**scales. Here halves are rounded up, and what comes up is cropped.
+In their code, both sides must be multiples of 2**scales. Here halves are rounded up, and the up path is cropped.
 """
 
 from __future__ import annotations
