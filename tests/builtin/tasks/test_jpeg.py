@@ -47,7 +47,7 @@ CASES = [
 
 @pytest.mark.parametrize(("quality", "subsampling", "shape"), CASES)
 def test_the_clean_picture_lies_in_the_intervals_but_for_the_rounding_of_the_encoder(quality, subsampling, shape):
-    task, clean = Jpeg(quality=quality, subsampling=subsampling), picture(*shape)
+    task, clean = Jpeg(quality=quality, subsampling=subsampling, fit="interval"), picture(*shape)
     seen = degraded(task, clean)
     assert seen.y.shape == shape
     assert ROUNDING <= task.distance(tensor(clean), seen) < 2 * ROUNDING
@@ -73,7 +73,7 @@ def test_a_finished_picture_is_compressed_to_the_same_file_as_nearly_as_rounding
 
 
 def test_the_distance_is_that_to_the_projection():
-    task, clean = Jpeg(subsampling=444), picture(32, 32, 1)
+    task, clean = Jpeg(subsampling=444, fit="interval"), picture(32, 32, 1)
     seen = degraded(task, clean)
     off = clean * 0.7 + 0.2  # away from 0 and 1, so that nothing is clipped
     coefficients = seen.extra["jpeg"].planes[0]
@@ -88,14 +88,14 @@ def test_the_distance_is_that_to_the_projection():
 
 
 def test_the_gradient_is_that_of_the_distance():
-    task = Jpeg()
+    task = Jpeg(fit="interval")
     seen = degraded(task, picture(19, 21))
     x = torch.rand(1, 3, 19, 21, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: task.distance(x, seen), x, fast_mode=True)
 
 
 def test_pixels_is_the_mean_squared_error_to_the_decoded_file():
-    task, clean = Jpeg(fit="pixels"), picture()
+    task, clean = Jpeg(), picture()
     seen = degraded(task, clean)
     assert task.distance(tensor(clean), seen).item() == pytest.approx(np.mean((clean - seen.y) ** 2), rel=1e-4)
 
@@ -194,14 +194,14 @@ def test_what_is_no_jpeg_file_is_one_sentence(tmp_path):
 def test_nothing_can_be_held_out_of_intervals(tmp_path):
     path = saved(tmp_path / "a.jpg")
     with pytest.raises(UsageError, match="cannot hold out pixels: its coefficients see all"):
-        esbench.restore(path, "jpeg", criterion="holdout", **TINY)
-    assert esbench.restore(path, "jpeg[fit=pixels]", criterion="holdout", **TINY).criterion == "holdout"
+        esbench.restore(path, "jpeg[fit=interval]", criterion="holdout", **TINY)
+    assert esbench.restore(path, "jpeg", criterion="holdout", **TINY).criterion == "holdout"
 
 
 def test_an_optimisation_comes_nearer_to_the_intervals():
-    task = Jpeg()
+    task = Jpeg(fit="interval")
     seen = degraded(task, picture(40, 40))
-    settings = build.settings("jpeg", "skip[channels=8,scales=2]", iterations=60)
+    settings = build.settings("jpeg[fit=interval]", "skip[channels=8,scales=2]", iterations=60)
     trajectory = build.trajectory(settings, task, seen, "cpu", network_seed=0, input_seed=1)
     losses = [block.losses[0] for block in trajectory]
     assert losses[-1] < losses[0] / 3
