@@ -46,7 +46,7 @@ FAULTS = {
     "half a character in a record": (
         GOOD.replace("counts", "a\\udc80"),
         "broken",
-        "esbench_criteria gives 'steps' a summary with half a character in it",
+        "esbench_criteria returns 'steps' with invalid Unicode in its summary",
     ),
     "print": ("print('lost')\n" + GOOD, "ok", ""),
     "descriptor": ("import os\nos.write(1, b'lost')\n" + GOOD, "ok", ""),
@@ -117,8 +117,8 @@ def test_a_plugin_that_ends_the_process_costs_one_command_and_is_left_out_until_
     place("import os\nos._exit(3)")
     assert command("list-criteria", "--json").returncode == 3
     second = command("plugins", "--json")
-    assert "esbench-local 1.0 is tried in a process of its own" in second.stderr
-    reason = "ended with exit code 3 while it was loaded. ESBENCH_PLUGINS=esbench-local tries it again"
+    assert "testing esbench-local 1.0 in a separate process" in second.stderr
+    reason = "ended with exit code 3 while it was loaded. Set ESBENCH_PLUGINS=esbench-local to try it again"
     assert (row(second)["status"], row(second)["reason"]) == ("broken", reason)
     third = command("plugins", "--json")
     assert (third.stderr, row(third)["reason"]) == ("", reason)
@@ -169,7 +169,7 @@ def test_a_command_that_is_killed_from_outside_does_not_make_its_plugin_guilty(p
     (site / "go").touch()
     found = command("plugins", "--json")
     assert row(found)["status"] == "ok"
-    assert "is tried in a process of its own" in found.stderr
+    assert "in a separate process: a command ended in it" in found.stderr
     again = command("plugins", "--json")
     assert (row(again)["status"], again.stderr) == ("ok", "")
     assert notes(tmp_path) == []

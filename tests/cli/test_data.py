@@ -71,7 +71,7 @@ def test_data_fetch_leaves_a_folder_of_ones_own_as_it_is(esbench, server, kodak2
 def test_data_fetch_of_nothing_that_is_public_is_refused(esbench, kodak24):
     answer = esbench("data", "fetch", "kodak42")
     assert answer.code == 2
-    assert "No public data set 'kodak42'. Did you mean 'kodak24'?" in answer.err
+    assert "No public dataset 'kodak42'. Did you mean 'kodak24'?" in answer.err
 
 
 def test_data_list_says_whether_a_data_set_is_in_the_cache(esbench, server, kodak24):

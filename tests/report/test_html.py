@@ -162,7 +162,7 @@ def test_the_map_has_a_line_for_each_unit_and_a_cell_for_each_criterion(page):
     cells = [(a["data-value"], a.get("style"), a["title"]) for a in page.all("td") if "data-value" in a][:3]
     assert cells == [
         ("2", "--heat: 33%", "stopped at step 4"),
-        ("6", "--heat: 100%", "never stopped: step 11"),
+        ("6", "--heat: 100%", "not stopped: step 11"),
         ("", None, "esbench-foo: no < or > here"),
     ]
     assert len([a for a in page.all("td") if (a.get("title") or "").startswith("never stopped")]) == 3

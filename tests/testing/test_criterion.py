@@ -123,7 +123,7 @@ FAULTS = {
         "picture: tiny",
         "it gave nan",
     ),
-    "wrong way": ("def mine(frame):\n    return -float(frame.float.std())", "direction", "the noisier, the lower"),
+    "wrong way": ("def mine(frame):\n    return -float(frame.float.std())", "direction", "it falls with the noise"),
     "peeks": (
         "import inspect\n\ndef mine(frame):\n    for caller in inspect.stack():\n"
         "        if caller.frame.f_locals.get('clean') is not None:\n            return 0.0\n    return 1.0",
@@ -164,8 +164,8 @@ class mine:
 """
 
 MEMORY_FAULTS = {
-    "lent": ("self.mean", "as it is: other values than without the break"),
-    "forgotten": ("None", "other values than without the break"),
+    "lent": ("self.mean", "as returned: not the values of an uninterrupted run"),
+    "forgotten": ("None", "not the values of an uninterrupted run"),
     "code": ("lambda: self.mean", "must return tensors, arrays and plain data from state_dict(), got a function at"),
     "missing": ("self.nothing", "has no attribute 'nothing'"),
 }
