@@ -52,7 +52,7 @@ def test_references_and_criteria_that_never_stopped_are_left_out():
     some = [row("d", "p0", 0.0)]
     means, left_out = contest(last + never + some + B + A)
     assert means == {"a": 2.0, "b": 2.5}
-    assert left_out == {"last": "a reference", "c": "never stopped", "d": "a gap on 1/4 units"}
+    assert left_out == {"last": "a reference", "c": "not stopped", "d": "a gap on 1/4 units"}
     assert headline(last + never + some + B + A).endswith(
         "Not compared: last (a reference), c (never stopped), d (a gap on 1/4 units)."
     )

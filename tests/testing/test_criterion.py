@@ -195,7 +195,7 @@ def test_a_state_that_is_not_all_is_found(findings, fault):
 
 def test_a_criterion_with_memory_is_shown_awkward_pictures_until_it_has_a_value(findings):
     good = MEMORY.replace("MEAN", "None if self.mean is None else self.mean.copy()")
-    assert findings(good)["picture: flat"].came == "the value 0"
+    assert findings(good)["picture: flat"].came == "the value is 0"
     finding = findings(good.replace("return moved", "return moved / float(frame.float.var())"))["picture: black"]
     assert finding.status == "failed"
 
@@ -262,7 +262,7 @@ def command(*arguments: str) -> int:
 def test_the_command_ends_with_1_where_a_check_failed_and_0_otherwise(fake, capsys):
     fake("ok", "warning", "skipped")
     assert command("wmv") == 0
-    assert "wmv keeps to all of it." in capsys.readouterr().out
+    assert "wmv passes all checks." in capsys.readouterr().out
     fake("ok", "failed")
     assert command("wmv") == 1
     out = capsys.readouterr().out

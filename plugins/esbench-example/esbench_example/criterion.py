@@ -1,4 +1,4 @@
-"""The criterion `example`; imported when it is first used, so that heavy imports belong here."""
+"""The criterion `example`; imported on first use, so heavy imports belong here."""
 
 from typing import Annotated
 

@@ -10,7 +10,7 @@ def frame(picture):
     return SimpleNamespace(float=picture, size=picture.shape[:2])
 
 
-def test_it_keeps_to_what_a_criterion_promises():
+def test_it_passes_all_checks():
     assert [str(finding) for finding in check_criterion("example") if finding.status == "failed"] == []
 
 
