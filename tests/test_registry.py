@@ -225,7 +225,7 @@ def test_a_built_in_is_not_shadowed(make):
     theirs = record(found, "criterion", "wmv", "esbench-clash-built-in")
     assert theirs.status == "conflict"
     assert theirs.reason.startswith("esbench ")
-    assert theirs.reason.endswith(" has the name too; this one is 'esbench-clash-built-in:wmv'")
+    assert theirs.reason.endswith(" has the same name; this one is 'esbench-clash-built-in:wmv'")
     assert plugin(found, "esbench-clash-built-in").status == "conflict"
     assert plugin(found, "esbench-clash-built-in").reason == f"criterion 'wmv': {theirs.reason}"
     assert {p.status for p in found.host.plugins if p.built_in} == {"ok"}
@@ -241,8 +241,8 @@ def test_two_plugins_with_one_name_are_both_in_conflict(make):
     found = make("twin_a", "twin_b")
     a, b = record(found, "criterion", "twin", "esbench-twin-a"), record(found, "criterion", "twin", "esbench-twin-b")
     assert (a.status, b.status) == ("conflict", "conflict")
-    assert a.reason == "esbench-twin-b 2.0 has the name too; this one is 'esbench-twin-a:twin'"
-    assert b.reason == "esbench-twin-a 1.0 has the name too; this one is 'esbench-twin-b:twin'"
+    assert a.reason == "esbench-twin-b 2.0 has the same name; this one is 'esbench-twin-a:twin'"
+    assert b.reason == "esbench-twin-a 1.0 has the same name; this one is 'esbench-twin-b:twin'"
     assert {plugin(found, f"esbench-twin-{x}").status for x in "ab"} == {"conflict"}
 
 
@@ -251,7 +251,7 @@ def test_the_plain_name_of_two_is_refused_naming_both(make):
     with pytest.raises(Conflict) as error:
         found.get("criterion", "twin")
     sentence = str(error.value)
-    assert "both have a criterion 'twin'. Say which: " in sentence
+    assert "both have a criterion 'twin'. Choose " in sentence
     for part in ("esbench-twin-a 1.0", "esbench-twin-b 2.0", "'esbench-twin-a:twin'", "'esbench-twin-b:twin'"):
         assert part in sentence
 

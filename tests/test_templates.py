@@ -132,10 +132,10 @@ def test_the_command_writes_into_this_folder_and_says_what_comes_next(tmp_path, 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("Two Words", "A name is made of a-z, 0-9 and '-'"),
-        ("class", "is no word of Python, got 'class'"),
-        ("wmv", "There is a criterion 'wmv' already: choose another name."),
-        ("here", "'esbench-here' is there already: choose another name, or remove it."),
+        ("Two Words", "A name must consist of a-z, 0-9 and '-'"),
+        ("class", "not be a Python keyword, got 'class'"),
+        ("wmv", "A criterion 'wmv' already exists: choose another name."),
+        ("here", "'esbench-here' already exists: choose another name, or remove it."),
     ],
 )
 def test_a_name_that_does_not_do_is_refused(name, sentence, tmp_path, monkeypatch):

@@ -159,8 +159,8 @@ def test_an_interrupt_leaves_a_checkpoint_and_says_so(pictures, tmp_path, number
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopping after this step, at a checkpoint; once more stops at once" in err
-    assert "interrupted: what was finished stays, and the same command goes on" in err
+    assert "stopping after this step, at a checkpoint; press Ctrl-C again to stop immediately" in err
+    assert "interrupted: finished work is kept, and the same command continues" in err
     (unit,) = Run(lock).units()
     assert unit.checkpoint()["session"]["trajectory"]["t"] > 0
     assert not unit.busy()
@@ -175,9 +175,9 @@ def test_shards_share_the_units_and_a_folder(config, tmp_path):
     assert sorted(u for p in plans for u in p.units) == sorted(everything)
     with Run(tmp_path / "r").lock((2, 3)):
         driver.run(parts[0], tmp_path / "r", plans[0], lambda event: None)  # beside another shard
-        with pytest.raises(esbench.EsbenchError, match="Another esbench is at work on"):
+        with pytest.raises(esbench.EsbenchError, match="Another esbench is using"):
             driver.run(parts[1], tmp_path / "r", plans[1], lambda event: None)  # not beside the same
-        with pytest.raises(esbench.EsbenchError, match="Another esbench is at work on"):
+        with pytest.raises(esbench.EsbenchError, match="Another esbench is using"):
             driver.run(config, tmp_path / "r", plans[0], lambda event: None)  # nor all of them beside one
     for part in parts[1:]:
         driver.run(part, tmp_path / "r", driver.plan(part, tmp_path / "r"), lambda event: None)

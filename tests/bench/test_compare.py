@@ -120,7 +120,7 @@ def test_several_levels_are_compared_together_and_one_by_one(write_run):
 
 def test_pictures_of_one_name_and_other_pixels_are_no_pair(write_run):
     first = write_run(*units(), name="A")
-    with pytest.raises(UsageError, match=r"Nothing of .*A' and .*B' can be paired: a pair has the same data set"):
+    with pytest.raises(UsageError, match=r".*A' and .*B' have no pairs: a pair has the same dataset"):
         first.compare(write_run(*units(pixels="1" * 64), name="B"))
 
 
@@ -158,9 +158,9 @@ def test_one_run_is_paired_by_unit(write_run):
 @pytest.mark.parametrize(
     ("two", "criteria", "sentence"),
     [
-        (False, [], "One run is compared with itself by two criteria, as in -c wmv -c cifs-jpeg; got 0."),
-        (False, ["wmv"], "One run is compared with itself by two criteria, as in -c wmv -c cifs-jpeg; got 1."),
-        (True, ["wmv", "loss", "emv"], "Two runs are compared by one criterion for both, or one for each; got 3."),
+        (False, [], "Comparing within one run needs two criteria, as in -c wmv -c cifs-jpeg; got 0."),
+        (False, ["wmv"], "Comparing within one run needs two criteria, as in -c wmv -c cifs-jpeg; got 1."),
+        (True, ["wmv", "loss", "emv"], "Comparing two runs takes one criterion for both, or one for each; got 3."),
         (True, [], "The runs have no criterion in common:"),
         (True, ["wmv"], "'wmv' was not measured in"),
     ],
@@ -221,7 +221,7 @@ def test_json_is_the_records_and_nothing_else(two, capsys):
 
 
 def test_three_runs_are_too_many(two):
-    with pytest.raises(Exception, match="One run or two are compared, got 3"):
+    with pytest.raises(Exception, match="Expected one or two runs, got 3"):
         cli.main(["compare", *[str(two[0].run.path)] * 3], standalone_mode=False)
 
 

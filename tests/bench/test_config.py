@@ -105,8 +105,8 @@ def test_one_value_will_do_where_several_may_be(tmp_path):
         ("sigma = []\n", "sigma needs at least one value, got none."),
         ("criterion = []\n", "criterion needs at least one value, got none."),
         ("seed = []\n", "seed needs at least one value, got none."),
-        ('images = 2\nimage = ["a"]\n', "Say either images (how many) or image (which), not both."),
-        ("iterations = \n", "is not a TOML file that can be read: "),
+        ('images = 2\nimage = ["a"]\n', "Give either images (how many) or image (which), not both."),
+        ("iterations = \n", "cannot be read as TOML: "),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_sentence(tmp_path, text, sentence):
@@ -120,9 +120,9 @@ def test_a_file_that_is_not_there_or_no_toml_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"There is no configuration '.*none\.toml'\."):
         read(tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"binary\.toml' is not a TOML file that can be read: "):
+    with pytest.raises(ConfigError, match=r"binary\.toml' cannot be read as TOML: "):
         read(tmp_path / "binary.toml")
-    with pytest.raises(ConfigError, match="is not a TOML file that can be read: "):
+    with pytest.raises(ConfigError, match="cannot be read as TOML: "):
         read(tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_a_budget_is_a_length_of_time(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "m", "9x", "9m!", "-5", "soon", "1.h"])
 def test_what_is_no_length_of_time_is_refused(text):
-    with pytest.raises(ConfigError, match="budget must be a length of time such as 90s, 9m or 1h30m, got "):
+    with pytest.raises(ConfigError, match="budget must be a duration such as 90s, 9m or 1h30m, got "):
         Config(budget=text)
 
 

@@ -62,7 +62,7 @@ def test_files_that_were_cut_cost_their_units_and_are_mended_on_demand(config, p
     for unit, file in zip(units, files, strict=True):
         (line,) = (line for line in answer.stderr.splitlines() if unit.id in line)
         assert f"{Path(file).name}' cannot be read: " in line
-    assert "--retry-failed tries it again" in answer.stderr
+    assert "retry them with --retry-failed" in answer.stderr
     assert rows(out) == [row for row in whole if row["unit"] == spared.id]
 
     again = dataclasses.replace(config, retry_failed=True)
@@ -160,7 +160,7 @@ def test_a_unit_that_another_process_holds_is_left_to_it(config, tmp_path, monke
         failed, events = run(config, tmp_path / "r")
         assert failed == 1
     (event,) = (e for e in events if isinstance(e, UnitFailed))
-    assert event.reason == "Another process is at work on this unit."
+    assert event.reason == "Another process is running this unit."
     assert held.error() == ""  # nothing is wrong with it
     assert run(config, tmp_path / "r")[0] == 0
     assert [status(unit)["status"] for unit in Run(tmp_path / "r").units()] == ["done"] * 3

@@ -172,7 +172,7 @@ def test_a_public_data_set_is_found_where_the_environment_says(pictures, monkeyp
 
 
 def test_an_unknown_data_set_is_said_with_the_nearest(tmp_path):
-    with pytest.raises(NameUnknown, match=r"No data set 'kodak'\. Did you mean 'kodak24'\?"):
+    with pytest.raises(NameUnknown, match=r"No dataset 'kodak'\. Did you mean 'kodak24'\?"):
         open_dataset("kodak")
     with pytest.raises(Missing, match="has no picture in it"):
         open_dataset(str(tmp_path))
@@ -221,5 +221,5 @@ def test_a_device_that_is_not_here_or_nowhere_is_said():
     assert device_kind("cpu") == "cpu"
     with pytest.raises(UsageError, match=r"device must be auto, cpu, cuda or cuda:N, got 'gpu'\."):
         device_kind("gpu")
-    with pytest.raises(Unavailable, match=r"There is no device 'cuda:99'"):
+    with pytest.raises(Unavailable, match=r"Device 'cuda:99' is not available"):
         device_kind("cuda:99")

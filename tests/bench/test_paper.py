@@ -107,13 +107,13 @@ def test_a_mistake_in_an_option_is_told():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({}, ["2 of 276 units of the whole (cbsd68 and kodak24, sigma 15, 25, 50); this pass asks for 5."]),
+        ({}, ["2 of 276 units of the whole (cbsd68 and kodak24, sigma 15, 25, 50); this pass covers 5."]),
         (
             {"iterations": 400, "crop": 96, "network": "skip[channels=8]"},
             [
-                "2 of 276 units of the whole (cbsd68 and kodak24, sigma 15, 25, 50); this pass asks for 5.",
+                "2 of 276 units of the whole (cbsd68 and kodak24, sigma 15, 25, 50); this pass covers 5.",
                 "Each has 400 of 20000 steps, patience 80 instead of 1000, 96 x 96 pixels of each picture, network "
-                "skip[channels=8] instead of skip: not to be held against the paper's numbers.",
+                "skip[channels=8] instead of skip: not comparable with the paper's numbers.",
             ],
         ),
     ],
@@ -313,7 +313,7 @@ def test_our_numbers_stand_beside_the_papers():
     assert records["No ES"]["gap_db"] == 10
     assert records["Peak"]["psnr_db"] == 30
     table = tables.psnr(list(records.values()))
-    assert table.head == ("data set", "sigma", "", "ES-WMV", "CIFS", "No ES", "Peak")
+    assert table.head == ("dataset", "sigma", "", "ES-WMV", "CIFS", "No ES", "Peak")
     assert table.rows[0] == (
         "kodak24",
         "25",

@@ -305,7 +305,7 @@ def test_the_command_goes_on_without_what_failed_or_was_damaged_and_says_so(writ
     first, second = printed.err.splitlines()
     assert first == f"{a.id}: failed: esbench.errors.UnitError: it diverged"
     assert second.startswith(f"{b.id}: failed: ")
-    assert second.endswith("wmv.parquet' cannot be read: it is cut off.")
+    assert second.endswith("wmv.parquet' cannot be read: it is truncated.")
 
 
 def test_a_run_of_which_nothing_is_done_has_no_rows(write_run, capsys):

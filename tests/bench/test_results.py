@@ -224,7 +224,7 @@ def test_a_unit_with_a_damaged_table_has_no_rows_and_is_listed_with_what_failed(
     path = results.run.unit(U).criterion_path("wmv")
     path.write_bytes(path.read_bytes()[:40])
     assert results.table() == []
-    assert results.failures() == [(U, "", f"{str(path)!r} cannot be read: it is cut off.")]
+    assert results.failures() == [(U, "", f"{str(path)!r} cannot be read: it is truncated.")]
 
 
 def test_the_patience_is_that_of_the_run(tmp_path):

@@ -65,7 +65,7 @@ def test_criteria_with_parameters_have_files_of_their_own():
 
 def test_a_folder_without_a_run_is_missing(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(Missing, match=r"holds no run of esbench \(there is no run\.toml in it\)\."):
+        with pytest.raises(Missing, match=r"is not a run of esbench \(it has no run\.toml\)\."):
             Run(path).config()
 
 
@@ -97,7 +97,7 @@ def test_a_run_of_another_configuration_is_refused_and_left_as_it_is(tmp_path):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("\\documentclass")
-    with pytest.raises(UsageError, match="is there already and holds no run: choose another --out"):
+    with pytest.raises(UsageError, match="already exists and is not a run: choose another --out"):
         Run(tmp_path).grown(Config())
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
@@ -129,7 +129,7 @@ def test_a_folder_that_may_not_be_looked_at_is_said(tmp_path, monkeypatch):
 
 def test_only_one_command_at_a_time_may_hold_a_folder(tmp_path):
     run = Run(tmp_path / "r")
-    with run.lock(), pytest.raises(Unavailable, match=r"Another esbench is at work on '.*/r': wait for it, or choose"):
+    with run.lock(), pytest.raises(Unavailable, match=r"Another esbench is using '.*/r': wait for it, or choose"):
         begun(tmp_path / "r")
     begun(tmp_path / "r")
 

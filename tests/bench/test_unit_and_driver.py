@@ -254,7 +254,7 @@ def test_pictures_levels_and_seeds_may_be_added_and_the_rest_stays(config, tmp_p
 def test_a_change_of_the_configuration_is_refused_also_when_everything_is_done(config, tmp_path, change):
     run(config, tmp_path / "r")
     before = files(tmp_path / "r")
-    with pytest.raises(ConfigError, match=r"choose another --out, or leave it as it was\. Only"):
+    with pytest.raises(ConfigError, match=r"choose another --out, or keep the setting\. Only"):
         driver.plan(dataclasses.replace(config, **change), tmp_path / "r")
     assert files(tmp_path / "r") == before
 
@@ -276,7 +276,7 @@ def test_planning_writes_nothing(config, tmp_path):
 
 def test_a_second_command_on_the_folder_waits_for_nobody(config, tmp_path):
     planned = driver.plan(config, tmp_path / "r")
-    with Run(tmp_path / "r").lock(), pytest.raises(Unavailable, match="Another esbench is at work on"):
+    with Run(tmp_path / "r").lock(), pytest.raises(Unavailable, match="Another esbench is using"):
         driver.run(config, tmp_path / "r", planned, lambda event: None)
 
 
@@ -476,7 +476,7 @@ def test_a_divergence_is_told_and_the_unit_goes_on(config, tmp_path, monkeypatch
         ({"criterion": ("cifs-jpeg[quality=37]",)}, ParamError, "has no calibrated lam for 'jpeg[quality=37]'"),
         ({"criterion": ("fixed",)}, ParamError, "step"),
         ({"image": ("nobody",)}, UsageError, "No picture 'nobody'"),
-        ({"dataset": "nowhere"}, UsageError, "No data set 'nowhere'."),
+        ({"dataset": "nowhere"}, UsageError, "No dataset 'nowhere'."),
         ({"sigma": (-1.0,)}, ParamError, "sigma must be at least 0, got -1"),
         ({"task": "denoize"}, UsageError, "No task 'denoize'. Did you mean 'denoise'?"),
         ({"executor": "cluster"}, UsageError, "No executor 'cluster'."),

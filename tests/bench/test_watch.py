@@ -216,7 +216,7 @@ def test_another_stranger_goes_on_with_its_memory(config, tmp_path, plugin):
     begun = [e.step for e in events if isinstance(e, UnitStarted)]
     assert begun[0] == 0 < begun[1] <= 37
     (told,) = (e.text for e in events if isinstance(e, Notice) and "faulty" in e.text)
-    assert told.endswith("ended its process with SIGKILL at step 37. The unit goes on without it.")
+    assert told.endswith("ended its process with SIGKILL at step 37. The unit continues without it.")
     values = Run(tmp_path / "r").units()[0].criterion("counts")[0]["value"]
     assert values.tolist() == [abs(n - 30) for n in range(1, 61)]
 
@@ -250,7 +250,7 @@ def test_a_process_that_dies_by_itself_costs_the_unit_alone(config, tmp_path, pl
     events: list[Event] = []
     assert driver.run(config, tmp_path / "r", driver.plan(config, tmp_path / "r"), events.append) == 1
     ((_, criterion, why),) = Results(tmp_path / "r").failures()
-    assert "ended with exit code 7, in none of the plugins' calls" in why or criterion == "does-end"
+    assert "ended with exit code 7, outside of plugin calls" in why or criterion == "does-end"
 
 
 def test_without_the_driver_the_process_goes_too(config, tmp_path, plugin):
@@ -354,14 +354,14 @@ def test_a_process_that_was_killed_from_outside_is_started_once_more(config, tmp
     config = dataclasses.replace(config, criterion=("does-count", "emv"), iterations=200, checkpoint_every=0.05)
     events: list[Event] = []
     failed = driver.run(config, tmp_path / "r", driver.plan(config, tmp_path / "r"), events.append)
-    again = [e.text for e in events if isinstance(e, Notice) and "goes on from its last checkpoint" in e.text]
-    blamed = [e.text for e in events if isinstance(e, Notice) and "goes on without it" in e.text]
+    again = [e.text for e in events if isinstance(e, Notice) and "resumes from its last checkpoint" in e.text]
+    blamed = [e.text for e in events if isinstance(e, Notice) and "continues without it" in e.text]
     if blamed:
         return
     assert again == [
-        "Its process ended with SIGKILL, in none of the plugins' calls. The unit goes on from its last checkpoint."
+        "Its process ended with SIGKILL, outside of plugin calls. The unit resumes from its last checkpoint."
     ]
     assert failed == times - 1
     if times == 2:
         ((_, _, why),) = Results(tmp_path / "r").failures()
-        assert "ended with SIGKILL, in none of the plugins' calls" in why
+        assert "ended with SIGKILL, outside of plugin calls" in why

@@ -99,8 +99,8 @@ def test_a_file_of_another_unit_is_refused_and_mended_on_demand(copy, made, file
     first, second = Run(out).units()
     for unit, other in ((first, second), (second, first)):
         shutil.copy(made[1] / "units" / other.id / file, unit.path / file)
-    assert [f"it is of another unit, {second.id!r}." in text for text in told(out)] == [True, False]
-    assert [f"it is of another unit, {first.id!r}." in text for text in told(out)] == [False, True]
+    assert [f"it belongs to another unit, {second.id!r}." in text for text in told(out)] == [True, False]
+    assert [f"it belongs to another unit, {first.id!r}." in text for text in told(out)] == [False, True]
     assert rows(out) == []
     run(config, out)
     assert len(told(out)) == 2  # left alone until somebody says so
@@ -123,7 +123,7 @@ def test_a_column_of_another_criterion_is_refused(copy):
     _, out = copy
     unit = Run(out).units()[0]
     shutil.copy(unit.criterion_path("loss"), unit.criterion_path("emv"))
-    with pytest.raises(DataError, match=r"emv\.parquet' cannot be read: it is of another criterion, 'loss'\."):
+    with pytest.raises(DataError, match=r"emv\.parquet' cannot be read: it belongs to another criterion, 'loss'\."):
         unit.criterion("emv")
     assert "another criterion" in unit.look(whole=True).damage
 
@@ -146,7 +146,7 @@ def test_a_unit_does_not_go_on_from_another_units_checkpoint(made, tmp_path):
     for job in planned.jobs:
         assert run_unit(job, events.append).status == "done"
     (notice,) = (e.text for e in events if isinstance(e, Notice) and "begins anew" in e.text)
-    assert f"checkpoint.pt' cannot be read: it is of another unit, {first.id!r}." in notice
+    assert f"checkpoint.pt' cannot be read: it belongs to another unit, {first.id!r}." in notice
     assert rows(tmp_path / "r") == rows(whole)
 
 
@@ -197,7 +197,7 @@ def test_a_checkpoint_that_is_right_but_does_not_fit_costs_its_unit_once(made, t
     assert run_unit(job, lambda event: None, after(3)).status == "paused"
     unit.write_checkpoint(unit.checkpoint() | {"trace": {}, "columns": []})
     outcome = run_unit(job, lambda event: None)
-    assert outcome.reason == "Its checkpoint does not fit it and was removed; --retry-failed begins it anew."
+    assert outcome.reason == "Its checkpoint does not fit it and was removed; --retry-failed restarts it."
     assert run(config, tmp_path / "r", retry_failed=True)[0] == 0
     assert rows(tmp_path / "r") == rows(whole)
 

@@ -34,7 +34,7 @@ def test_a_budget_leaves_the_rest_to_the_same_command(esbench, pictures, tmp_pat
     )
     first = esbench(*call, "--budget", "0s", "--figure", tmp_path / "curve.svg", "--json")
     assert (first.code, json.loads(first.out)) == (0, [])
-    assert "2 units left: the same command goes on where this one ended" in first.err
+    assert "2 units left: run the same command again to continue" in first.err
     assert not (tmp_path / "curve.svg").exists()
     (row,) = json.loads(esbench(*call, "--json").out)
     assert row["pictures"] == 2

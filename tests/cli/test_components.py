@@ -53,7 +53,7 @@ def test_list_criteria_for_people_has_a_line_for_each(esbench):
     answer = esbench("list-criteria")
     assert (answer.code, answer.err) == (0, "")
     head, _, *lines = answer.out.splitlines()
-    assert head.split() == ["criterion", "owner", "status", "summary,", "or", "why", "not"]
+    assert head.split() == ["criterion", "owner", "status", "summary,", "or", "reason"]
     assert [line.split()[0] for line in lines] == [r.info.name for r in registry().records["criterion"]]
 
 
@@ -128,7 +128,7 @@ def test_show_says_everything_of_one_component(esbench):
     row = json.loads(esbench("show", "cifs-jpeg", "--json").out)
     assert row in json.loads(esbench("list-criteria", "--json").out)
     assert "step" in esbench("show", "fixed").out
-    assert "must be given" in esbench("show", "fixed").out
+    assert "required" in esbench("show", "fixed").out
     assert "no: its value depends on one output" in esbench("show", "loss").out
     assert "yes" in esbench("show", "wmv[window=5]").out
 
@@ -240,7 +240,7 @@ def test_data_list_says_where_each_data_set_is(esbench, data):
     assert rows["samples"]["where"] == "comes with esbench"
     assert rows["set9"]["where"] is None
     lines = {line.split()[0]: line for line in esbench("data", "list").out.splitlines()[2:]}
-    assert "not here" in lines["set9"]
+    assert "not available" in lines["set9"]
 
 
 def test_data_path_prints_the_folder_and_nothing_else(esbench, data):

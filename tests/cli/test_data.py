@@ -44,7 +44,7 @@ def test_data_fetch_says_where_a_data_set_is_and_does_nothing_twice(esbench, ser
         "known.\n"
     )
     again = esbench("data", "fetch", "kodak24")
-    assert (again.code, again.out, again.err) == (0, f"kodak24: {kodak24} (there already)\n", "")
+    assert (again.code, again.out, again.err) == (0, f"kodak24: {kodak24} (already available)\n", "")
     assert len(server.asked) == 2
     (kodak24 / "kodim02.png").unlink()
     answer = esbench("data", "fetch", "kodak24", "--json")
@@ -62,7 +62,7 @@ def test_data_fetch_leaves_a_folder_of_ones_own_as_it_is(esbench, server, kodak2
     own = pictures("kodim01", folder="kodak24")
     monkeypatch.setenv("ESBENCH_DATA", str(tmp_path))
     answer = esbench("data", "fetch", "kodak24")
-    assert (answer.code, answer.out) == (0, f"kodak24: {own} (there already)\n")
+    assert (answer.code, answer.out) == (0, f"kodak24: {own} (already available)\n")
     assert server.asked == []
     assert [p.name for p in own.iterdir()] == ["kodim01.png"]
 
@@ -70,7 +70,7 @@ def test_data_fetch_leaves_a_folder_of_ones_own_as_it_is(esbench, server, kodak2
 def test_data_fetch_of_nothing_that_is_public_is_refused(esbench, kodak24):
     answer = esbench("data", "fetch", "kodak42")
     assert answer.code == 2
-    assert "No public data set 'kodak42'. Did you mean 'kodak24'?" in answer.err
+    assert "No public dataset 'kodak42'. Did you mean 'kodak24'?" in answer.err
 
 
 def test_data_list_says_whether_a_data_set_is_in_the_cache(esbench, server, kodak24):
@@ -78,7 +78,7 @@ def test_data_list_says_whether_a_data_set_is_in_the_cache(esbench, server, koda
         (line,) = [line for line in esbench("data", "list").out.splitlines() if line.startswith("kodak24 ")]
         return " ".join(line.split())
 
-    assert line().startswith("kodak24 24 15.4 not here ")
+    assert line().startswith("kodak24 24 15.4 not available ")
     assert server.asked == []
     esbench("data", "fetch", "kodak24")
     assert line().startswith(f"kodak24 24 15.4 cache: {kodak24} ")

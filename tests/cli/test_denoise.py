@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_said_and_the_others_go_on(esbench, place):
     assert answer.err.splitlines() == [
         "esbench: 'empty.png' is not a picture that can be read (by its content, not its name).",
         "esbench: There is no file 'none.png'.",
-        "esbench: 'folder.png' is a folder: name the pictures in it.",
+        "esbench: 'folder.png' is a folder: give the pictures in it.",
     ]
     *failed, done = json.loads(answer.out)
     for row in failed:
@@ -220,7 +220,7 @@ BAD = {
     "no such criterion": (("a.png", "-o", "c.png", "-c", "wmw"), 2, "No criterion 'wmw'. Did you mean 'wmv'?"),
     "no such network": (("a.png", "-o", "c.png", "--network", "unet"), 2, "No network 'unet'."),
     "no such device": (("a.png", "-o", "c.png", "--device", "gpu"), 2, "device must be auto, cpu, cuda or cuda:N"),
-    "device not here": (("a.png", "-o", "c.png", "--device", "cuda:99"), 3, "There is no device 'cuda:99'"),
+    "device not here": (("a.png", "-o", "c.png", "--device", "cuda:99"), 3, "Device 'cuda:99' is not available"),
     "sigma -1": (("a.png", "-o", "c.png", "--sigma", "-1"), 2, "sigma must be at least 0, got -1"),
     "no iterations": (("a.png", "-o", "c.png", "--iterations", "0"), 2, "iterations must be at least 1, got 0."),
     "no such quality": (("a.png", "-o", "c.png", "--quality", "good"), 2, "'good' is not one of 'fast', 'best'."),

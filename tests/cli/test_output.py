@@ -202,7 +202,7 @@ def test_lines_control_no_terminal(capsys):
         lines(event)
     told = capsys.readouterr().err
     assert is_safe(told)
-    assert told.splitlines()[0] == "x[/b]\\x1b[2J: 3 units, 1 of them done already"
+    assert told.splitlines()[0] == "x[/b]\\x1b[2J: 3 units, 1 already done"
 
 
 # -- streams and names that fail
@@ -364,7 +364,7 @@ def test_a_picture_of_a_run_that_cannot_be_read_is_said(esbench, pictures, tmp_p
     else:
         picture.write_bytes(content[:20])
     answer = esbench(*command)  # the table is there all the same
-    assert (answer.code, "No pictures could be written: " in answer.err) == (0, True)
+    assert (answer.code, "The pictures cannot be written: " in answer.err) == (0, True)
     replayed = esbench("replay", "r", "-c", "cifs-jpeg[lam=2]")  # for which it needs the size
     assert (replayed.code, replayed.err.startswith("esbench: 'r/units/")) == (3, True)
     reported = esbench("report", "r")

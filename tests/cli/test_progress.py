@@ -26,7 +26,7 @@ def test_plain_lines_say_what_is_worth_a_line(capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     run, long, lam, last, done, failed = printed.err.splitlines()
-    assert run == "r: 3 units, 1 of them done already"
+    assert run == "r: 3 units, 1 already done"
     assert long == "This will take about 2.0 h"
     assert lam == "u: cifs-jpeg: lam=auto is 5"
     assert last.startswith("u: step 100/100, 21.00 dB, ")

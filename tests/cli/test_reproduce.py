@@ -44,8 +44,7 @@ def test_a_pass_goes_on_from_what_the_last_one_left(esbench, place):
     assert "here, 1 picture " in first.out
     said = first.err.splitlines()
     assert (
-        "1, and none of the 276, units of the whole (cbsd68 and kodak24, sigma 15, 25, 50); this pass asks for 1."
-        in said
+        "1, and none of the 276, units of the whole (cbsd68 and kodak24, sigma 15, 25, 50); this pass covers 1." in said
     )
     assert any(
         line.startswith("Each has 30 of 20000 steps, patience 6 instead of 1000, 36 x 36 pixels") for line in said
@@ -115,8 +114,8 @@ def test_a_budget_ends_a_pass_before_its_end(esbench, place):
     [
         (("fig5",), 2, "'fig5' is not one of 'fig1', 'fig2', 'table1', 'fig3', 'fig4'."),
         (("fig1", "--iterations", "9"), 2, "fig1 optimises nothing: leave out --iterations."),
-        (("table1", "--dataset", "nowhere"), 2, "No data set 'nowhere'."),
-        (("table1", "--budget", "soon"), 2, "budget must be a length of time such as 90s, 9m or 1h30m, got 'soon'."),
+        (("table1", "--dataset", "nowhere"), 2, "No dataset 'nowhere'."),
+        (("table1", "--budget", "soon"), 2, "budget must be a duration such as 90s, 9m or 1h30m, got 'soon'."),
         (("fig1", "--dataset", "pictures", "--crop", "20"), 2, "Figure 1 needs pictures of at least 32 x 32 pixels"),
         (("fig1", "--dataset", "pictures", "--results", "pictures/a.png"), 3, "Choose another --results."),
         (("fig1", "--dataset", "pictures", "--out", "pictures/a.png"), 3, "Choose another --out."),

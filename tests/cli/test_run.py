@@ -226,7 +226,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_with_the_rows_of_an_undisturb
     assert without_times(json.loads(last.out)) == undisturbed
     first = Run(folder).units()[0]
     assert written(first.path) == kept  # what was finished was not done again
-    assert "2 units, 1 of them done already" in last.err
+    assert "2 units, 1 already done" in last.err
 
 
 def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(command, killed, tmp_path):
@@ -234,7 +234,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(command, killed, t
     assert answer.returncode == 130
     assert answer.stdout == ""
     # an empty line first, since a terminal shows ^C
-    assert answer.stderr == "\nesbench: interrupted: what was finished stays, and the same command goes on\n"
+    assert answer.stderr == "\nesbench: interrupted: finished work is kept, and the same command continues\n"
     assert [unit.result() is not None for unit in Run(tmp_path / "r").units()] == [True, False]
 
 
@@ -307,7 +307,7 @@ def test_a_mistake_of_our_own_shows_everything_and_is_4(esbench, command, monkey
     answer = esbench(*command)
     assert answer.code == 4
     assert answer.err.startswith("Traceback (most recent call last):")
-    assert answer.err.splitlines()[-1].startswith("esbench: this is a mistake in esbench or one of its plugins; ")
+    assert answer.err.splitlines()[-1].startswith("esbench: this is a bug in esbench or one of its plugins; ")
 
 
 # -- export
@@ -350,7 +350,7 @@ def test_a_table_that_was_cut_short_is_said_in_a_sentence(esbench, command, tmp_
         answer = esbench(*again)
         assert answer.code == code
         (line,) = (line for line in answer.err.splitlines() if "-a-" in line)
-        assert "trace.parquet' cannot be read: it is cut off." in line
+        assert "trace.parquet' cannot be read: it is truncated." in line
         assert "-b-" in answer.out
 
 
@@ -358,7 +358,7 @@ def test_export_says_what_it_cannot_write_or_read(esbench, command, tmp_path):
     answer = esbench("export", tmp_path / "nowhere")
     assert (answer.code, answer.err) == (
         3,
-        f"esbench: '{tmp_path}/nowhere' holds no run of esbench (there is no run.toml in it).\n",
+        f"esbench: '{tmp_path}/nowhere' is not a run of esbench (it has no run.toml).\n",
     )
     esbench(*command, "-q", "--json")
     answer = esbench("export", tmp_path / "r", "-o", tmp_path / "r")

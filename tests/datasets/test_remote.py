@@ -131,7 +131,7 @@ def test_of_a_picture_in_another_format_the_pixels_decide(server, folder):
         file = File("7.jpg", sha256(encoded(pixels)), sha256(pixels.tobytes()), (server.address + path,))
         return Remote("tiny", (file,), 0.1, "")
 
-    with pytest.raises(Checksum, match=r"7\.jpg could not be fetched \(127\.0\.0\.1:\d+ gives other bytes than were"):
+    with pytest.raises(Checksum, match=r"7\.jpg could not be fetched \(the file of 127\.0\.0\.1:\d+ does not match"):
         fetch(one("/wrong.jpg"), folder)
     assert contents(folder) == {}
     assert fetch(one("/right.jpg"), folder) == 1
@@ -168,7 +168,7 @@ def test_what_one_address_does_not_give_the_next_one_does(server, tiny, folder, 
         (
             "wrong",
             Checksum,
-            "SERVER gives other bytes than were published; SERVER gives other bytes than were published",
+            "the file of SERVER does not match the published checksum; the file of SERVER does not match the published checksum",
         ),
     ],
 )
@@ -295,7 +295,7 @@ def test_after_an_interruption_what_is_whole_stays_and_the_same_command_goes_on(
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
-    assert told.splitlines()[-1] == "esbench: interrupted: what was finished stays, and the same command goes on"
+    assert told.splitlines()[-1] == "esbench: interrupted: finished work is kept, and the same command continues"
     assert "Traceback" not in told
     assert set(contents(folder)) == whole
     again = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)

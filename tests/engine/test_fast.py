@@ -141,7 +141,7 @@ def test_a_network_that_cannot_be_compiled_is_taken_as_it_is(monkeypatch):
     ours = made(Fast, few)
     ours._compiles = True  # as on a GPU
     assert losses(ours) == expected
-    assert ours.notes == ["The network is not compiled, and slower: Broken: CXX is not set"]
+    assert ours.notes == ["The network is not compiled, so it is slower: Broken: CXX is not set"]
 
 
 def test_a_compiled_network_gives_the_same_losses_and_its_trial_leaves_no_trace(monkeypatch):
@@ -256,7 +256,7 @@ def test_on_cuda_a_step_that_cannot_be_captured_is_made_without_a_graph():
     ours.fit = dataclasses.replace(ours.fit, task=Waiting())
     assert len(losses(ours)) == SMALL.iterations
     assert len(ours.notes) == 1
-    assert ours.notes[0].startswith("Steps are not captured as a graph, and slower: ")
+    assert ours.notes[0].startswith("Steps are not captured as a graph, so they are slower: ")
 
 
 @pytest.mark.gpu

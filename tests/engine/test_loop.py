@@ -314,7 +314,7 @@ def test_it_gives_up_after_ten_returns():
     blocks = iter(made)
     for step in range(RESTORES):
         assert next(blocks).restored == (step,)
-    with pytest.raises(UnitError, match=r"diverged 11 times, last at step 10 \(loss nan\); where they can be chosen"):
+    with pytest.raises(UnitError, match=r"diverged 11 times, last at step 10 \(loss nan\); if they can be chosen"):
         next(blocks)
     assert RESTORES == 10
 

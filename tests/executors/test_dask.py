@@ -125,7 +125,7 @@ def test_an_interrupt_reaches_the_workers(config, tmp_path):
 
 def test_where_no_scheduler_answers_it_is_said(config, tmp_path, monkeypatch):
     monkeypatch.setattr("esbench.executors.dask.CONNECT", 1)
-    with pytest.raises(Unavailable, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
+    with pytest.raises(Unavailable, match=r"No Dask scheduler responds at 'tcp://127\.0\.0\.1:1'"):
         run(dataclasses.replace(config, executor="dask[address=tcp://127.0.0.1:1]"), tmp_path / "r")
 
 
@@ -140,7 +140,7 @@ def test_workers_with_other_versions_are_refused(config, tmp_path, change, sente
     from distributed import Client, LocalCluster
 
     (job, *_) = driver.plan(config, tmp_path / "r").jobs
-    same_path = "does not see .*: --out must be a folder that is the same path everywhere."
+    same_path = "does not have .*: --out must be a folder with the same path everywhere."
     one = {"n_workers": 1, "processes": False, "threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(**one) as cluster, Client(cluster) as client:
         for wanted, folder, expected in (
@@ -194,7 +194,7 @@ def test_over_tls_a_cluster_gives_the_same_numbers_and_refuses_who_has_no_certif
         assert given.returncode == 0, given.stderr
         without = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True)
         assert (without.returncode, "Traceback" in without.stderr) == (3, False)
-        assert "No Dask scheduler answers at 'tls://127.0.0.1" in without.stderr
+        assert "No Dask scheduler responds at 'tls://127.0.0.1" in without.stderr
     finally:
         for process in filter(None, (worker, scheduler)):
             process.kill()

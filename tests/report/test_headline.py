@@ -38,11 +38,11 @@ def test_a_difference_that_may_be_chance_is_said_to_be_one():
 
 def test_units_on_which_it_never_stopped_are_counted():
     a = [row("a", f"p{i}", gap, fallback=i > 1) for i, gap in enumerate((1.0, 2.0, 3.0, 2.0))]
-    assert "With the last step, as it not stopped there: a on 2/4 units." in headline(a + B)
+    assert "Not stopped, and counted with the last step: a on 2/4 units." in headline(a + B)
 
 
 def test_one_picture_says_nothing_of_others():
-    assert "(one picture does not show how sure that is)" in headline([A[0], B[0]])
+    assert "(one picture does not show how certain that is)" in headline([A[0], B[0]])
     assert "on the only unit" in headline([A[0], B[0]])
 
 

@@ -123,7 +123,7 @@ FAULTS = {
         "picture: tiny",
         "it gave nan",
     ),
-    "wrong way": ("def mine(frame):\n    return -float(frame.float.std())", "direction", "the noisier, the lower"),
+    "wrong way": ("def mine(frame):\n    return -float(frame.float.std())", "direction", "it falls with the noise"),
     "peeks": (
         "import inspect\n\ndef mine(frame):\n    for caller in inspect.stack():\n"
         "        if caller.frame.f_locals.get('clean') is not None:\n            return 0.0\n    return 1.0",
@@ -164,8 +164,8 @@ class mine:
 """
 
 MEMORY_FAULTS = {
-    "lent": ("self.mean", "as it is: other values than without the break"),
-    "forgotten": ("None", "other values than without the break"),
+    "lent": ("self.mean", "as returned: not the values of an uninterrupted run"),
+    "forgotten": ("None", "not the values of an uninterrupted run"),
     "code": ("lambda: self.mean", "must return tensors, arrays and plain data from state_dict(), got a function at"),
     "missing": ("self.nothing", "has no attribute 'nothing'"),
 }
@@ -195,7 +195,7 @@ def test_a_state_that_is_not_all_is_found(findings, fault):
 
 def test_a_criterion_with_memory_is_shown_awkward_pictures_until_it_has_a_value(findings):
     good = MEMORY.replace("MEAN", "None if self.mean is None else self.mean.copy()")
-    assert findings(good)["picture: flat"].came == "the value 0"
+    assert findings(good)["picture: flat"].came == "the value is 0"
     finding = findings(good.replace("return moved", "return moved / float(frame.float.var())"))["picture: black"]
     assert finding.status == "failed"
 
@@ -262,7 +262,7 @@ def command(*arguments: str) -> int:
 def test_the_command_ends_with_1_where_a_check_failed_and_0_otherwise(fake, capsys):
     fake("ok", "warning", "skipped")
     assert command("wmv") == 0
-    assert "wmv keeps to all of it." in capsys.readouterr().out
+    assert "wmv passes all checks." in capsys.readouterr().out
     fake("ok", "failed")
     assert command("wmv") == 1
     out = capsys.readouterr().out

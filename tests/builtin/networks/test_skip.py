@@ -225,15 +225,15 @@ def test_a_list_says_the_number_of_scales():
     [
         (
             "skip[channels=8/16/32,skips=4/4]",
-            "The lists of 'skip' are of one length, a value per scale, finest first; got 3 in channels and 2 in skips.",
+            "The lists of 'skip' must have one length, a value per scale, finest first; got 3 in channels and 2 in skips.",
         ),
         (
             "skip[channels=8/16/32,scales=4]",
-            "The lists of 'skip' have a value per scale, got 3 in channels and scales=4: leave scales out.",
+            "The lists of 'skip' must have a value per scale, got 3 in channels and scales=4: leave scales out.",
         ),
         (
             "skip[skips=1/1/1/1/1/1/1/1/1]",
-            "The lists of 'skip' have at most 8 values, one per scale, got 9 in skips.",
+            "The lists of 'skip' must have at most 8 values, one per scale, got 9 in skips.",
         ),
     ],
 )
