@@ -54,7 +54,7 @@ def test_references_and_criteria_that_never_stopped_are_left_out():
     assert means == {"a": 2.0, "b": 2.5}
     assert left_out == {"last": "a reference", "c": "not stopped", "d": "a gap on 1/4 units"}
     assert headline(last + never + some + B + A).endswith(
-        "Not compared: last (a reference), c (never stopped), d (a gap on 1/4 units)."
+        "Not compared: last (a reference), c (not stopped), d (a gap on 1/4 units)."
     )
     assert headline(last).startswith("No criterion can be said to be the best.")
 

@@ -131,7 +131,7 @@ def test_the_page_says_what_was_found(page, results):
     text = page.seen()
     assert page.text["h1"] == ["my run"]
     assert "wmv stops 2.00 dB below the peak on average over 3 units." in text
-    assert "Without early stopping 6.00 dB are lost. Not compared: emv (never stopped)." in text
+    assert "Without early stopping 6.00 dB are lost. Not compared: emv (not stopped)." in text
     assert "3 of 4 done, 0 failed" in text
     assert "2.00 ± 0.00" in text
     assert "lam = 25000 to 50000" in page.text["td"]
@@ -165,7 +165,7 @@ def test_the_map_has_a_line_for_each_unit_and_a_cell_for_each_criterion(page):
         ("6", "--heat: 100%", "not stopped: step 11"),
         ("", None, "esbench-foo: no < or > here"),
     ]
-    assert len([a for a in page.all("td") if (a.get("title") or "").startswith("never stopped")]) == 3
+    assert len([a for a in page.all("td") if (a.get("title") or "").startswith("not stopped")]) == 3
     assert "missing" in page.text["td"]
     assert [a["data-sort"] for a in page.all("button") if "data-sort" in a] == [
         "picture",
@@ -206,7 +206,7 @@ def test_what_has_no_room_is_said_to_be_left_out(results, monkeypatch):
     monkeypatch.setattr(embed, "CURVES", 1)
     monkeypatch.setattr(embed, "PICTURES", 1)
     text = page_of(results).seen()
-    assert "the curves of 1 of 3 units, those of each noise level in turn" in text
+    assert "the curves of 1 of 3 units, alternating between noise levels" in text
     assert "the pictures of 1 of 3 units, reduced to 48 pixels" in text
 
 
@@ -303,7 +303,7 @@ def test_the_command_writes_the_files_and_prints_their_paths_without_torch(tmp_p
 
 
 def test_the_command_says_what_it_cannot_do(tmp_path, write_run):
-    with pytest.raises(Missing, match="holds no run"):
+    with pytest.raises(Missing, match="is not a run"):
         cli.main(["report", str(tmp_path)], standalone_mode=False)
     results = write_run(tmp_path / "RUN")
     (tmp_path / "file").write_text("")
