@@ -213,7 +213,7 @@ def test_what_has_no_room_is_said_to_be_left_out(results, monkeypatch):
     monkeypatch.setattr(embed, "CURVES", 1)
     monkeypatch.setattr(embed, "PICTURES", 1)
     text = page_of(results).seen()
-    assert "the curves of 1 of 3 units, those of each noise level in turn" in text
+    assert "the curves of 1 of 3 units, alternating between noise levels" in text
     assert "the pictures of 1 of 3 units, reduced to 48 pixels" in text
 
 
@@ -311,7 +311,7 @@ def test_the_command_writes_the_files_and_prints_their_paths_without_torch(tmp_p
 
 
 def test_the_command_says_what_it_cannot_do(tmp_path, write_run):
-    with pytest.raises(Missing, match="holds no run"):
+    with pytest.raises(Missing, match="is not a run"):
         cli.main(["report", str(tmp_path)], standalone_mode=False)
     results = write_run(tmp_path / "RUN")
     (tmp_path / "file").write_text("")
