@@ -55,8 +55,11 @@ def test_a_record_with_a_mistake_says_which(changes, sentence):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"needs": "loss"}, "needs of 'foo' must be of loss, noisy, sigma, network, holdout, got 'loss'"),
-        ({"needs": ("losss",)}, r"needs of 'foo' must be of loss, noisy, sigma, network, holdout, got \('losss',\)"),
+        ({"needs": "loss"}, "needs of 'foo' must be of loss, noisy, sigma, network, holdout, observation, got 'loss'"),
+        (
+            {"needs": ("losss",)},
+            r"needs of 'foo' must be of loss, noisy, sigma, network, holdout, observation, got \('losss',\)",
+        ),
         ({"every": 0}, "every of 'foo' must be a whole number from 1, got 0"),
         ({"every": 1.5}, "every of 'foo' must be a whole number from 1, got 1.5"),
         ({"measures": "averge"}, "measures of 'foo' must be 'output' or 'average', got 'averge'"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from esbench import disk
-from esbench.errors import DataError, Missing
+from esbench.errors import DataError
 
 #: The unit id in a table: in the footer, the key, then the value preceded by its length.
 ID_IN_TABLE = re.compile(rb"esbench-unit\x18[\x00-\xff]{1,2}?([A-Za-z0-9_.-]+)", re.DOTALL)
@@ -67,6 +67,7 @@ def read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], d
     """
     import pyarrow.parquet as pq
 
+    disk.regular(path)
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         table = file.read(columns=columns, use_threads=False)  # the tables are small
@@ -80,8 +81,6 @@ def read_table(path: Path, columns: list[str] | None) -> tuple[dict[str, Any], d
             raise ValueError(f"its column {odd[0]!r} is not numeric")
         if not isinstance(made_by, dict):
             raise ValueError("it has no origin")
-    except FileNotFoundError:
-        raise Missing(f"There is no {str(path)!r}.") from None
     except Exception as error:
         raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
     return values, made_by, id

@@ -139,6 +139,7 @@ class Run:
         path = self.path / "run.toml"
         if not path.exists():
             raise Missing(f"{str(self.path)!r} is not a run of esbench (it has no run.toml).")
+        disk.regular(path)
         try:
             return configuration.read(path, whole=True)
         except ConfigError as error:
@@ -259,6 +260,7 @@ class Unit:
             DataError: it is truncated, or another unit's.
             OSError: it does not exist.
         """
+        disk.regular(path)
         with open(path, "rb") as file:
             begins = file.read(4)
             file.seek(0, os.SEEK_END)
@@ -335,9 +337,10 @@ class Unit:
         """
         path = self.image_path(name)
         try:
+            disk.regular(path)
             with open(path, "rb") as file:
                 head = file.read(4096)
-        except OSError:
+        except (OSError, Missing):
             return None
         if (found := ID_IN_PICTURE.search(head)) is not None:
             self._check_id(path, found[1].decode(errors="replace"))

@@ -56,7 +56,7 @@ class Lines:
                 left = (event.iterations - event.step + event.later) / rate
                 say(
                     f"{event.unit}: step {event.step}/{event.iterations}, {_psnr(event)}{rate:.1f} steps/s, "
-                    f"at most {duration(left)} left; {_where(event)}",
+                    f"at most {duration(left)} left{_where(event)}",
                     err=True,
                 )
             case Notice() if self.verbose or not event.detail:
@@ -105,7 +105,7 @@ class Bars:
             case Progress():
                 seconds = time.monotonic() - self.started[event.unit]
                 rate = (event.step - self.first[event.unit]) / seconds
-                note = f"{_psnr(event)}{rate:.1f} steps/s; {_where(event)}"
+                note = f"{_psnr(event)}{rate:.1f} steps/s{_where(event)}"
                 self.bars.update(self.units[event.unit], completed=event.step, note=printable(note))
             case Notice() if self.verbose or not event.detail:
                 self._print(f"{event.unit}: {event.text}" if event.unit else event.text)
@@ -159,7 +159,6 @@ def _psnr(event: Progress) -> str:
 
 
 def _where(event: Progress) -> str:
-    """Return the best step of each criterion so far, and whether it is final."""
-    return ", ".join(
-        f"{name} {'stopped at ' if name in event.stopped else ''}{step}" for name, step in event.best.items()
-    )
+    """Return the best step of each criterion so far, and whether it is final, as the end of a line."""
+    best = (f"{name} {'stopped at ' if name in event.stopped else ''}{step}" for name, step in event.best.items())
+    return "".join(f"{'; ' if i == 0 else ', '}{text}" for i, text in enumerate(best))

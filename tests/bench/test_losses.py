@@ -132,7 +132,7 @@ def test_there_is_no_value_for_another_input_and_it_is_said_why(config, tmp_path
     for text in CRITERIA[:-1]:
         assert result[text]["missing"] == 14
         assert result[text]["reason"] == (
-            "needs a network that is given the observation as it is: --input observation, --perturbation 0"
+            "needs a network whose input is the observation: --input observation, --perturbation 0"
         )
 
 

@@ -165,7 +165,7 @@ def test_a_criterion_is_told_which_pixels_the_optimisation_does_not_see(config, 
     assert np.isfinite(held).all()
     assert len(set(held)) == len(held)  # it is of the outputs, step by step
     assert held[-1] != pytest.approx(loss[-1], rel=1e-3)  # which is of the other pixels
-    with pytest.raises(ParamError, match="sees all"):
+    with pytest.raises(ParamError, match="uses all"):
         run(dataclasses.replace(config, criterion=("holdout",)), tmp_path / "all")
 
 
@@ -263,7 +263,7 @@ def test_a_folder_of_something_else_is_refused_before_anything_is_written(config
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "lock").write_text("a file of mine")
     (tmp_path / "home" / "notes").write_text("notes")
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="is not a run"):
         driver.plan(config, tmp_path / "home")
     assert (tmp_path / "home" / "lock").read_text() == "a file of mine"
 
@@ -303,6 +303,7 @@ def test_a_live_unit_ends_when_all_criteria_have_stopped_and_knows_no_peak(confi
     ended, full = rows(tmp_path / "live"), rows(tmp_path / "full")
     assert len(only_unit(tmp_path / "live").trace()["loss"]) == 6 + 8 + 1
     unknown = ("peak_step", "peak_db", "gap_db", "last_db", "average_peak_db", "average_gap_db")
+    unknown += ("score_peak_db", "score_gap_db", "score_last_db")
     for row, whole in zip(ended, full, strict=True):
         assert all(row[name] is None and whole[name] is not None for name in unknown)
         assert {k: v for k, v in row.items() if k not in unknown} == {

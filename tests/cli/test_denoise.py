@@ -218,7 +218,7 @@ BAD = {
     ),
     "no pixels at all": (("a.png", "-o", "c.png", "--max-pixels", "0"), 2, "0 is not in the range x>=1"),
     "no such criterion": (("a.png", "-o", "c.png", "-c", "wmw"), 2, "No criterion 'wmw'. Did you mean 'wmv'?"),
-    "no such network": (("a.png", "-o", "c.png", "--network", "unet"), 2, "No network 'unet'."),
+    "no such network": (("a.png", "-o", "c.png", "--network", "vnet"), 2, "No network 'vnet'."),
     "no such device": (("a.png", "-o", "c.png", "--device", "gpu"), 2, "device must be auto, cpu, cuda or cuda:N"),
     "device not here": (("a.png", "-o", "c.png", "--device", "cuda:99"), 3, "Device 'cuda:99' is not available"),
     "sigma -1": (("a.png", "-o", "c.png", "--sigma", "-1"), 2, "sigma must be at least 0, got -1"),

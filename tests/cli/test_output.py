@@ -190,7 +190,7 @@ def test_bars_show_names_with_brackets_as_they_are(capsys):
         for event in EVENTS[4:]:
             bars(event)
     assert drawn[0] == "u[/b]:bug:"
-    assert drawn[1].endswith("20.50 dB; cifs-jpeg[lam=2e5] 3")
+    assert drawn[1].endswith("steps/s; cifs-jpeg[lam=2e5] 3")
     told = capsys.readouterr().err
     assert "u[/b]:bug:: cifs-jpeg[lam=2e5]: \\x1b[2J\n" in told
     assert "v: failed: [/x] \\x1b[2J\\nesbench: all done\n" in told

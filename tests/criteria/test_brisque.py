@@ -37,7 +37,7 @@ def made_up_model(monkeypatch):
     vectors = torch.rand(5, 36, generator=rng, dtype=torch.float64) * 2 - 1
     alpha = torch.tensor([1.0, -2, 3, -4, 5], dtype=torch.float64)
     low = torch.full((36,), -3.0, dtype=torch.float64)
-    model = brisque.Model(vectors, alpha, -50.0, 0.05, low, -low)
+    model = brisque.SvmModel(vectors, alpha, -50.0, 0.05, low, -low)
     monkeypatch.setattr(brisque, "_model", lambda device: model)
 
 

@@ -289,7 +289,7 @@ def test_of_very_many_units_the_map_says_how_many_it_leaves_out(results, ids, mo
     monkeypatch.setattr(html, "LINES", 1)
     page = page_of(results)
     assert [a["data-unit"] for a in page.all("tr") if "data-unit" in a] == ids[:1]
-    assert "3 more units of the plan are left out here." in page.seen()
+    assert "3 more units of the plan are not shown." in page.seen()
 
 
 def test_the_command_writes_the_files_and_prints_their_paths_without_torch(tmp_path, write_run, monkeypatch, capsys):
