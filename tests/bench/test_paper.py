@@ -65,7 +65,7 @@ def test_the_whole_is_the_papers_setting():
     found = {name: artefacts.configs(artefact, None, {}) for name, artefact in artefacts.ARTEFACTS.items()}
     for configs in found.values():
         for config in configs:
-            assert (config.iterations, config.patience, config.input_scale) == (20_000, 1000, 1.0)
+            assert (config.iterations, config.patience, config.input_scale) == (20_000, 1000, 0.1)
             assert (config.network, config.crop, config.noise) == ("skip", None, "gaussian")
     assert [config.dataset for config in found["table1"]] == ["cbsd68", "kodak24"]
     assert {name: a.units for name, a in artefacts.ARTEFACTS.items()} == {
