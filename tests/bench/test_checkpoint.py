@@ -110,19 +110,19 @@ def test_a_checkpoint_that_does_not_fit_is_said_and_the_unit_begins_anew(config,
     path = unit.path / "checkpoint.pt"
     if other == "broken":
         path.write_bytes(path.read_bytes()[:1000])
-        sentence = "begins anew: .*checkpoint.pt' cannot be read: "
+        sentence = "restarts: .*checkpoint.pt' cannot be read: "
     elif other == "torch":
         state = unit.checkpoint()
         unit.write_checkpoint(state | {"of": state["of"] | {"torch": "1.0"}})
-        sentence = r"begins anew: The checkpoint was made with another torch\."
+        sentence = r"restarts: The checkpoint was made with another torch\."
     else:
         change = {"patience": {"patience": 7}, "criterion": {"criteria": ("emv",)}}[other]
         job = dataclasses.replace(job, **change)
         name = {"criterion": "set of criteria"}.get(other, other)
-        sentence = rf"begins anew: The checkpoint was made with another {name}\."
+        sentence = rf"restarts: The checkpoint was made with another {name}\."
     events: list[Event] = []
     assert run_unit(job, events.append).status == "done"
-    (notice,) = (e for e in events if isinstance(e, Notice) and "begins anew" in e.text)
+    (notice,) = (e for e in events if isinstance(e, Notice) and "restarts" in e.text)
     assert re.match(sentence, notice.text)
     assert unit.result()["resumed"] == []
 

@@ -202,7 +202,7 @@ def test_a_run_without_units_is_a_data_frame_of_the_same_columns(tmp_path):
 
 
 def test_a_folder_without_a_run_is_said(tmp_path):
-    with pytest.raises(Missing, match="holds no run of esbench"):
+    with pytest.raises(Missing, match="is not a run of esbench"):
         Results(tmp_path)
 
 

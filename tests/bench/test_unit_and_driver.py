@@ -263,7 +263,7 @@ def test_a_folder_of_something_else_is_refused_before_anything_is_written(config
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "lock").write_text("a file of mine")
     (tmp_path / "home" / "notes").write_text("notes")
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="is not a run"):
         driver.plan(config, tmp_path / "home")
     assert (tmp_path / "home" / "lock").read_text() == "a file of mine"
 

@@ -115,7 +115,7 @@ def test_pictures_of_another_unit_are_not_shown(copy):
         shutil.copy(path, second.path / "images" / path.name)
     for name in ("clean", "last", "stop-emv"):
         assert first.image(name) == first.image_path(name)
-        with pytest.raises(DataError, match=r"\.png' cannot be read: it is of another unit"):
+        with pytest.raises(DataError, match=r"\.png' cannot be read: it belongs to another unit"):
             second.image(name)
 
 
@@ -145,7 +145,7 @@ def test_a_unit_does_not_go_on_from_another_units_checkpoint(made, tmp_path):
     events: list[Event] = []
     for job in planned.jobs:
         assert run_unit(job, events.append).status == "done"
-    (notice,) = (e.text for e in events if isinstance(e, Notice) and "begins anew" in e.text)
+    (notice,) = (e.text for e in events if isinstance(e, Notice) and "restarts" in e.text)
     assert f"checkpoint.pt' cannot be read: it belongs to another unit, {first.id!r}." in notice
     assert rows(tmp_path / "r") == rows(whole)
 
@@ -183,7 +183,7 @@ def test_a_checkpoint_that_is_a_pickle_is_not_run(made, tmp_path):
     torch.save({"of": Evil(tmp_path / "pwned")}, unit.path / "checkpoint.pt")
     events: list[Event] = []
     assert run_unit(planned.jobs[0], events.append).status == "done"
-    assert "begins anew: " in events[0].text
+    assert "restarts: " in events[0].text
     assert "it is not a state of this version of esbench" in events[0].text
     assert not (tmp_path / "pwned").exists()
 
@@ -329,7 +329,7 @@ def test_a_configuration_that_is_not_whole_is_refused_and_mended_on_demand(copy,
     lines = (out / "run.toml").read_text().splitlines(keepends=True)
     (out / "run.toml").write_text("".join(lines)[:kept] if kept > 1 else "".join(lines[:kept]))
     for command in (["status", str(out)], ["export", str(out), "--format", "csv"]):
-        with pytest.raises(Damaged, match=r"run\.toml' is not .* --retry-failed writes it anew"):
+        with pytest.raises(Damaged, match=r"run\.toml' is not .* --retry-failed writes it again"):
             cli.main(command, standalone_mode=False)
     with pytest.raises(Damaged):
         run(config, out)

@@ -106,13 +106,13 @@ def test_half_size_keeps_a_gradient_and_mirrors_at_the_border():
 def test_fewer_than_two_patches_give_a_reason(made_up_prior):
     value = niqe.niqe(frame(np.random.default_rng(0).integers(0, 256, (100, 180, 3), dtype=np.uint8)))
     assert value.value is None
-    assert value.reason == "it has 1 patches of 96 x 96, a covariance needs 2"
+    assert value.reason == "a covariance needs 2 patches of 96 x 96, it has 1"
 
 
 def test_few_patches_are_warned_of_once(made_up_prior, monkeypatch):
     monkeypatch.undo()
     niqe._few.cache_clear()
-    with pytest.warns(UserWarning, match="NIQE of 4 patches of 48 x 48 says little"):
+    with pytest.warns(UserWarning, match="NIQE of 4 patches of 48 x 48 is unreliable"):
         niqe._few(4, 48)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -118,7 +118,7 @@ def _values(
     h, w = frames[0].size
     patches = (h // patch) * (w // patch)
     if patches < 2:
-        reason = f"it has {patches} patches of {patch} x {patch}, a covariance needs 2"
+        reason = f"a covariance needs 2 patches of {patch} x {patch}, it has {patches}"
         return [Value(None, reason=reason)] * len(frames)
     if patches < 8:
         _few(patches, patch)

@@ -51,5 +51,5 @@ def test_a_picture_is_the_corner_of_the_next_multiple():
 def test_a_picture_for_fewer_scales_is_refused_with_what_would_do():
     assert decoder(1, 3).unfit(33, 33) == ""
     assert decoder(1, 3).unfit(64, 32) == (
-        "needs both sides to be at least 33: fewer scales do with less, as in 'decoder[scales=4]'"
+        "needs both sides to be at least 33: fewer scales need less, as in 'decoder[scales=4]'"
     )

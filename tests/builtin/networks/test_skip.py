@@ -250,12 +250,12 @@ def test_lists_that_do_not_go_together_are_refused_in_a_sentence(text, sentence)
         (
             "skip",
             (50, 20),
-            "needs both sides to be at least 33: fewer scales do with less, as in 'skip[scales=4]'",
+            "needs both sides to be at least 33: fewer scales need less, as in 'skip[scales=4]'",
         ),
         (
             "skip[scales=3]",
             (9, 8),
-            "needs both sides to be at least 9: fewer scales do with less, as in 'skip[scales=2]'",
+            "needs both sides to be at least 9: fewer scales need less, as in 'skip[scales=2]'",
         ),
         ("skip", (2, 99), "needs both sides to be at least 33"),
         ("skip[scales=1]", (2, 2), "needs both sides to be at least 3"),

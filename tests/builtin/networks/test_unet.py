@@ -64,5 +64,5 @@ def test_a_number_of_levels_that_makes_no_sense_is_refused(channels):
 def test_a_picture_for_fewer_levels_is_refused_with_what_would_do():
     assert unet(1, 3).unfit(33, 33) == ""
     assert unet(1, 3).unfit(64, 32) == (
-        "needs both sides to be at least 33: fewer scales do with less, as in 'unet[channels=8/16/32/64/128]'"
+        "needs both sides to be at least 33: fewer scales need less, as in 'unet[channels=8/16/32/64/128]'"
     )
