@@ -165,7 +165,7 @@ def test_a_criterion_is_told_which_pixels_the_optimisation_does_not_see(config, 
     assert np.isfinite(held).all()
     assert len(set(held)) == len(held)  # it is of the outputs, step by step
     assert held[-1] != pytest.approx(loss[-1], rel=1e-3)  # which is of the other pixels
-    with pytest.raises(ParamError, match="sees all"):
+    with pytest.raises(ParamError, match="uses all"):
         run(dataclasses.replace(config, criterion=("holdout",)), tmp_path / "all")
 
 

@@ -44,8 +44,7 @@ def test_a_pass_goes_on_from_what_the_last_one_left(esbench, place):
     assert "here, 1 picture " in first.out
     said = first.err.splitlines()
     assert (
-        "1, and none of the 276, units of the whole (cbsd68 and kodak24, sigma 15, 25, 50); this pass covers 1."
-        in said
+        "1, and none of the 276, units of the whole (cbsd68 and kodak24, sigma 15, 25, 50); this pass covers 1." in said
     )
     assert any(
         line.startswith("Each has 30 of 20000 steps, patience 6 instead of 1000, 36 x 36 pixels") for line in said

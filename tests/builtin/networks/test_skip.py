@@ -225,7 +225,8 @@ def test_a_list_says_the_number_of_scales():
     [
         (
             "skip[channels=8/16/32,skips=4/4]",
-            "The lists of 'skip' must have one length, a value per scale, finest first; got 3 in channels and 2 in skips.",
+            "The lists of 'skip' must have one length, a value per scale, finest first; got 3 in channels and 2 in "
+            "skips.",
         ),
         (
             "skip[channels=8/16/32,scales=4]",
