@@ -96,7 +96,7 @@ class WindowedVariance:
         return {"count": self.count, "square": self.square, "largest": self.largest, **tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         for name, value in state.items():
             setattr(self, name, value.clone() if hasattr(value, "clone") else value)
 
@@ -133,6 +133,6 @@ class ExponentialVariance:
         return {"count": self.count, "v": self.v, "mu": None if self.mu is None else self.mu.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.count, self.v = state["count"], state["v"]
         self.mu = None if state["mu"] is None else state["mu"].clone()
