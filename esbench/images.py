@@ -469,7 +469,7 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
             out = out[..., 0]
         elif _channels_first(shape[-3:], tensor):
             out = np.moveaxis(out, -1, 0)
-        out = np.ascontiguousarray(out[None] if len(shape) == 4 else out)
+        out = np.require(out[None] if len(shape) == 4 else out, requirements=["C", "W"])
         if tensor:
             import torch
 
