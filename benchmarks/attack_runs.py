@@ -213,6 +213,7 @@ def kills(arguments: argparse.Namespace) -> None:
         asked = config(place)
         file = place / "config.toml"
         same = {"criterion": ("steps", "emv"), "iterations": 120, "checkpoint_every": 0.1}
+        same["executor"] = arguments.executor
         file.write_text(Config(**vars(asked) | same).to_toml())
         command = [sys.executable, "-P", "-m", "esbench", "run", "--config", str(file), "-q", "--out"]
         environ = os.environ | {"PYTHONPATH": str(site)}
@@ -247,7 +248,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("attack", choices=("corruptions", "plugins", "kills"))
     parser.add_argument("--every", type=int, default=1, help="only each so many-th of the corruptions")
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20, help="runs that a process is killed in")
+    parser.add_argument("--executor", default="serial", help="of the killed runs: serial or dask[workers=2]")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     {"corruptions": corruptions, "plugins": plugins, "kills": kills}[arguments.attack](arguments)
