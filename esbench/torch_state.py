@@ -40,6 +40,19 @@ def plain() -> Iterator[None]:
         _set(torch, before)
 
 
+def moved(tree: Any, device: Any) -> Any:
+    """Return a state with its tensors on a device: a checkpoint is read into main memory."""
+    import torch
+
+    if isinstance(tree, torch.Tensor):
+        return tree.to(device)
+    if isinstance(tree, dict):
+        return {key: moved(item, device) for key, item in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(moved(item, device) for item in tree)
+    return tree
+
+
 #: Inference mode, gradients, default type and device, deterministic algorithms, precision of products.
 PLAIN = (False, True, "float32", "cpu", False, False, "highest")
 

@@ -113,8 +113,8 @@ class Trajectory:
         self.f.load_state_dict(state["f"])
         self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self.generator.set_state(state["generator"])
-        self.average.load_state_dict(state["average"])
-        self.memory = dict(state["memory"])
+        self.average.load_state_dict(torch_state.moved(state["average"], self.z.device))
+        self.memory = torch_state.moved(state["memory"], self.z.device)
         self.t, self.restored = state["t"], list(state["restored"])
         self._level, self._good = state["level"], state["good"]
 

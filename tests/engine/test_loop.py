@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from esbench import plain
 from esbench.builtin.inputs.noise import Noise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
@@ -303,6 +304,18 @@ def test_it_goes_on_from_a_saved_state_to_the_bit(at, tmp_path):
     assert [b.losses[0] for b in rest] == whole[0][at:]
     assert torch.equal(torch.cat([b.outputs.tensor for b in rest]), whole[1][at:])
     assert torch.equal(torch.cat([b.averages.tensor for b in rest]), whole[2][at:])
+
+
+def test_the_average_and_the_memory_of_a_checkpoint_come_to_the_device_of_the_optimisation():
+    first = trajectory()
+    next(iter(first))
+    first.memory["xi"] = [torch.ones(2)]
+    state = plain.loads(b"".join(plain.dumps(first.state_dict())))  # which is in main memory
+
+    again = trajectory()
+    again.z = again.z.to("meta")
+    again.load_state_dict(state)
+    assert again.average.value.device.type == again.memory["xi"][0].device.type == "meta"
 
 
 def test_it_gives_up_after_ten_returns():

@@ -37,7 +37,7 @@ def df_ste(
     else:
         if "xi" not in step.memory:
             step.memory["xi"] = gaussian(step)
-        xi = step.memory["xi"].to(step.z)  # a checkpoint is read into main memory
+        xi = step.memory["xi"]
     step.z = (step.z + tau * xi).requires_grad_()
     div = divergence(step, gaussian(step))
     return Terms(step.data + 2 * sigma**2 * div - sigma**2, {"divergence": div})
