@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from esbench.errors import DataError, Missing
+from esbench.errors import DataError, Missing, Unavailable
 
 #: What a path can be besides a regular file; opening one may block forever.
 KINDS = {
@@ -80,6 +80,27 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], remedy: str = "") -> Iterator[None]:
+    """Say it in a sentence if something cannot be written.
+
+    Args:
+        path: of the file or folder that is written.
+        remedy: a sentence on what to do.
+
+    Raises:
+        Unavailable: it cannot be written.
+        BlockingIOError: another process holds a lock, which is no error of the disk.
+    """
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        sentence = f"{os.fspath(path)!r} cannot be written: {reason(error)}."
+        raise Unavailable(f"{sentence} {remedy}".rstrip()) from error
 
 
 def reason(error: Exception) -> str:

@@ -104,9 +104,7 @@ class Task:
         It is the mean of (forward(x) - y)^2 over the elements that are known and not held out. Divergence, the loss
         of averages and what criteria are told as the loss all look at it, whatever is minimised.
         """
-        error = (self.forward(x, observation) - observation.tensor("y", x)) ** 2
-        weight = observation.weight(x)
-        return error.mean() if weight is None else (weight * error).mean()
+        return observation.mean((self.forward(x, observation) - observation.tensor("y", x)) ** 2)
 
     def guide(self, observation: Observation) -> Floats | None:
         """Return the picture (H, W, C) that `--input guide` gives the network, or None if there is none."""

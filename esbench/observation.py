@@ -92,6 +92,11 @@ class Observation:
             self._tensors[key] = kept if kept.ndim == 2 else kept.permute(2, 0, 1)
         return self._tensors[key]
 
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the mean of values, one per element of the observation, over the elements that the loss sees."""
+        weight = self.weight(values)
+        return values.mean() if weight is None else (weight * values).mean()
+
     def window(self, rows: slice, columns: slice) -> Observation:
         """Return a part of it; what of `extra` has its size is cut with it."""
         return self._each(lambda array: array[rows, columns])

@@ -76,6 +76,11 @@ class Plugin:
         """Whether it is part of esbench."""
         return self.distribution == "esbench"
 
+    @property
+    def owner(self) -> str:
+        """The distribution and its version."""
+        return f"{self.distribution} {self.version}"
+
     def break_(self, reason: str) -> None:
         """Mark it as broken; it then provides nothing."""
         self.status, self.reason, self.records, self.manager = "broken", shown(reason), {}, None
@@ -201,8 +206,7 @@ class PluginHost:
     @contextlib.contextmanager
     def _guarded(self, plugin: Plugin, what: str) -> Iterator[None]:
         """Guard the loading of a plugin; the trail names it if it ends the process."""
-        owner = f"{plugin.distribution} {plugin.version}"
-        with contextlib.nullcontext() if plugin.built_in else self.trail.at(owner), _guard(plugin, what):
+        with contextlib.nullcontext() if plugin.built_in else self.trail.at(plugin.owner), _guard(plugin, what):
             yield
 
 
@@ -360,4 +364,4 @@ def _traceback() -> str:
 
 
 def _full_name(plugin: Plugin) -> str:
-    return f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version})"
+    return f"Plugin {plugin.name!r} ({plugin.owner})"

@@ -7,7 +7,7 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,8 +15,8 @@ from esbench import __version__, params
 from esbench.builtin import executors, inputs, losses, networks, regularisers, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable, described, shown
 from esbench.params import Param
-from esbench.plugins import HOOKS, Interrupted, Plugin, PluginHost, third_party
-from esbench.records import CriterionInfo, Info, Range
+from esbench.plugins import HOOKS, Interrupted, PluginHost, third_party
+from esbench.records import CriterionInfo, Info, LossInfo, Range, TaskInfo
 
 #: kind -> its plural, as in `esbench list`.
 PLURAL = {
@@ -73,6 +73,11 @@ class Record:
     def qualified(self) -> str:
         """The name with its distribution, which is unique."""
         return f"{self.distribution}:{self.info.name}"
+
+    @property
+    def owner(self) -> str:
+        """The distribution and its version."""
+        return f"{self.distribution} {self.distribution_version}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ class Registry:
                 raise self._unknown(kind, name)
             usable = [r for r in named if r.status != "conflict"]
             if not usable:
-                owners = " and ".join(f"{r.distribution} {r.distribution_version}" for r in named)
+                owners = " and ".join(r.owner for r in named)
                 choices = " or ".join(repr(r.qualified) for r in named)
                 raise Conflict(f"{owners} both have a {kind} {name!r}. Choose {choices}.")
             record = usable[0]
@@ -183,14 +188,14 @@ class Registry:
         """Judge a record; the trail names its distribution if its code ends the process."""
         if record.distribution == "esbench":
             return self._judge(record)
-        with self.host.trail.at(f"{record.distribution} {record.distribution_version}"):
+        with self.host.trail.at(record.owner):
             return self._judge(record)
 
     def _judge(self, record: Record) -> Record:
         """Return the record with its status: in conflict, unavailable, broken or ok."""
         rivals = [r for r in self.records[record.kind] if r.info.name == record.info.name and r is not record]
         if rivals and record.distribution != "esbench":
-            names = ", ".join(f"{r.distribution} {r.distribution_version}" for r in rivals)
+            names = ", ".join(r.owner for r in rivals)
             reason = f"{names} has the same name; this one is {record.qualified!r}"
             for plugin in self.host.plugins:
                 if plugin.distribution == record.distribution and plugin.records:
@@ -273,6 +278,26 @@ def made_by(text: str) -> dict[str, Any]:
     return {"distribution": record.distribution, "distribution_version": version, "version": record.info.version}
 
 
+def own_network(task: str, loss: str | None) -> str:
+    """Return the network that a loss, or else its task, is meant for; empty if neither names one.
+
+    Args:
+        task: as text.
+        loss: as text; None for the task's own.
+    """
+    what = registry().get("task", task).info
+    assert isinstance(what, TaskInfo)
+    how = registry().get("loss", loss or what.loss).info
+    assert isinstance(how, LossInfo)
+    return how.network or what.network or ""
+
+
+def maker(origin: Mapping[str, Any]) -> str:
+    """Return an origin, as `made_by` gives it, as text: distribution, its version and that of the criterion."""
+    made = f"{origin['distribution']} {origin['distribution_version']} (version {origin['version']})"
+    return made.replace("  ", " ")
+
+
 def _ask(record: Record, function: Callable[[], Any]) -> str:
     """Return why a component is not available, according to its own check."""
     with _guard(record, "raised"):
@@ -309,10 +334,4 @@ def _guard(record: Record, what: str) -> Iterator[None]:
 
 
 def _full_name(record: Record) -> str:
-    owner = f"{record.distribution} {record.distribution_version}"
-    return f"{record.kind.capitalize()} {record.info.name!r} of {owner}"
-
-
-def owner(plugin: Plugin) -> str:
-    """Return a plugin's distribution and version as one text."""
-    return f"{plugin.distribution} {plugin.version}"
+    return f"{record.kind.capitalize()} {record.info.name!r} of {record.owner}"

@@ -88,15 +88,14 @@ class Scene:
         from esbench.engine.session import Session
         from esbench.engine.trace import Reference, Trace
 
-        score = None
-        if type(self.task).score is not Task.score:
-            score = functools.partial(self._score, self.task)
+        score = None if type(self.task).score is Task.score else self.score  # which is the PSNR
         trace = Trace(Reference(Pictures(self.clean[None]).tensor.to(device), score))
         name, seed = unit_id(self.spec), seeds.derive(self.spec.seed, "probes")
         return Session(name, self.trajectory(device), columns, emit, trace, live=live, seed=seed)
 
-    def _score(self, task: Task, x: Floats) -> float:
-        return task.score(x, self.clean, self.observation)
+    def score(self, x: Floats) -> float:
+        """Return the task's score of a picture (H, W, C)."""
+        return self.task.score(x, self.clean, self.observation)
 
 
 def settings(spec: UnitSpec) -> Settings:
@@ -151,10 +150,9 @@ def _noisy(component: Component, rng: np.random.Generator, picture: Floats) -> F
     """
     noisy: Any = component.target(picture, rng, **component.values)
     if not isinstance(noisy, np.ndarray) or noisy.shape != picture.shape or not np.isfinite(noisy).all():
-        record = component.record
         raise PluginError(
-            f"Degradation {component.text!r} of {record.distribution} {record.distribution_version} must return a "
-            f"finite array of shape {picture.shape}, got {getattr(noisy, 'shape', type(noisy).__name__)}."
+            f"Degradation {component.text!r} of {component.record.owner} must return a finite array of shape "
+            f"{picture.shape}, got {getattr(noisy, 'shape', type(noisy).__name__)}."
         )
     return noisy.astype(np.float32)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from esbench.errors import ConfigError, did_you_mean
-from esbench.records import LossInfo, TaskInfo
-from esbench.registry import registry
+from esbench.records import TaskInfo
+from esbench.registry import own_network, registry
 
 PRESETS = (
     *("paper", "quick", "dip-denoise", "dip-superres4", "dip-superres8", "dip-inpaint-text", "dip-inpaint-region"),
@@ -205,12 +205,11 @@ def resolve(flags: Mapping[str, Any], preset: str | None = None, file: Path | No
 
 def _meant_for(values: Mapping[str, Any]) -> dict[str, str]:
     """Return the default noise and network of the task and the loss, if they have any."""
-    task = registry().get("task", values.get("task", Config.task)).info
-    assert isinstance(task, TaskInfo)
-    loss = registry().get("loss", values.get("loss") or task.loss).info
-    assert isinstance(loss, LossInfo)
-    own = {"noise": task.noise} if "task" in values else {}
-    network = loss.network or task.network
+    task = values.get("task", Config.task)
+    info = registry().get("task", task).info
+    assert isinstance(info, TaskInfo)
+    own = {"noise": info.noise} if "task" in values else {}
+    network = own_network(task, values.get("loss"))
     return own | ({"network": network} if network else {})
 
 

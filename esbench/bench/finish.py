@@ -17,7 +17,6 @@ from esbench.bench.store import Unit
 from esbench.engine.session import Session
 from esbench.engine.trace import Trace
 from esbench.errors import UnitError
-from esbench.kinds import Task
 from esbench.pictures import Floats, Pictures
 from esbench.registry import made_by
 from esbench.stopping.column import Column
@@ -99,15 +98,14 @@ def _entry(job: Job, scene: Scene, trace: Trace, column: Column, stop: Stop, out
 
 def _scores(scene: Scene, trace: Trace, complete: bool) -> dict[str, Any]:
     """Return peaks and ends, which are known of a complete unit alone, and what needs no optimisation."""
-    task, baseline = scene.task, scene.task.baseline(scene.observation)
     scores: dict[str, Any] = {
         "peak_step": int(np.argmax(trace.psnr)) if complete else None,
         "peak_db": _whole(complete, max, trace.psnr),
         "last_db": _whole(complete, _last, trace.psnr),
         "average_peak_db": _whole(complete, max, trace.average_psnr),
-        "baseline_db": metrics.finite(task.score(baseline, scene.clean, scene.observation)),
+        "baseline_db": metrics.finite(scene.score(scene.task.baseline(scene.observation))),
     }
-    if type(task).score is not Task.score:
+    if trace.score:
         scores |= {
             "score_peak_db": _whole(complete, max, trace.score),
             "score_last_db": _whole(complete, _last, trace.score),

@@ -10,7 +10,7 @@ from typing import Any
 from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Unit
 from esbench.errors import DataError, EsbenchError, UsageError
-from esbench.registry import made_by
+from esbench.registry import made_by, maker
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
         was, now = done.get(text, {}).get("made_by"), made_by(text)
         if was is not None and was != now and not done[text]["failed"]:  # a failed one has no values to mix
             raise UsageError(
-                f"{text!r} was measured by {_maker(was)} in this run, and {_maker(now)} is installed: choose "
+                f"{text!r} was measured by {maker(was)} in this run, and {maker(now)} is installed: choose "
                 "another --out."
             )
     missing = tuple(
@@ -90,7 +90,3 @@ def result_of(job: Job, unit: Unit) -> dict[str, Any] | None:
     if look.damage and not job.retry:
         raise DataError(look.damage)
     return look.result
-
-
-def _maker(made: dict[str, Any]) -> str:
-    return f"{made['distribution']} {made['distribution_version']} (version {made['version']})".replace("  ", " ")

@@ -44,6 +44,9 @@ from esbench.params import split
 #: How often, and how many seconds apart, to try to lock a unit that another process holds.
 LOCK_TRIES, LOCK_PAUSE = 20, 0.25
 
+#: What to do if the folder of a run cannot be written.
+REMEDY = "Choose another --out."
+
 
 class Run:
     """A run on the disk.
@@ -64,7 +67,7 @@ class Run:
             UsageError: the folder holds something else.
             Unavailable: it cannot be accessed.
         """
-        with _writing(self.path):
+        with disk.writing(self.path, REMEDY):
             if (self.path / "run.toml").exists():
                 try:
                     before = self.config()
@@ -87,7 +90,7 @@ class Run:
             DataError: its record cannot be read, and retry_failed is not set.
             Unavailable: the folder cannot be written.
         """
-        with _writing(self.path), _held(self.path / "run.lock"):  # shards start at the same time
+        with disk.writing(self.path, REMEDY), _held(self.path / "run.lock"):  # shards start at the same time
             retry = config.retry_failed
             begun = (self.path / "run.toml").exists() or (self.path / "units").exists()
             config = self.grown(config)
@@ -116,10 +119,10 @@ class Run:
         """
         i, n = shard
         with contextlib.ExitStack() as stack:
-            with _writing(self.path):
+            with disk.writing(self.path, REMEDY):
                 self.path.mkdir(parents=True, exist_ok=True)
             try:
-                with _writing(self.path):
+                with disk.writing(self.path, REMEDY):
                     stack.enter_context(_held(self.path / "lock", shared=n > 1, wait=False))
                     if n > 1:
                         stack.enter_context(_held(self.path / f"lock-{i}-of-{n}", wait=False))
@@ -489,15 +492,3 @@ def _held(path: Path, *, shared: bool = False, wait: bool = True, mode: str = "a
     with open(path, mode) as file:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BlockingIOError:  # a lock, not a disk error
-        raise
-    except OSError as error:
-        raise Unavailable(
-            f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another --out."
-        ) from error

@@ -110,8 +110,7 @@ class Watch:
                 continue
             if who is None:
                 return failed(unit, UnitError(f"Its process {why}."), time.perf_counter() - started, emit)
-            record = registry().get("criterion", who).record
-            reason = f"Criterion {who!r} of {record.distribution} {record.distribution_version} {why}."
+            reason = f"Criterion {who!r} of {registry().get('criterion', who).record.owner} {why}."
             emit(Notice(unit=unit.id, text=f"{reason} The unit continues without it."))
             job = dataclasses.replace(job, disabled={**job.disabled, who: reason})
 

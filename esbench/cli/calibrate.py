@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +122,7 @@ def calibrate_command(
             text = "no lam can be found, because every lam stops at the same step"
             say(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
     if output is not None:
-        with _writing(output):
+        with disk.writing(output):
             disk.write(output, f"{json.dumps(_table(rows, settings, objective), indent=1)}\n".encode())
     if figure is not None and rows:
         _draw(rows, figure)
@@ -175,15 +173,5 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     from esbench.paper.figures import calibration
     from esbench.report.figures import save
 
-    with _writing(path):
+    with disk.writing(path):
         save(calibration(rows), path)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    from esbench.errors import Unavailable
-
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"{str(path)!r} cannot be written: {error.strerror}.") from error

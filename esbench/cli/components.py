@@ -52,7 +52,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     say(f"{info.name}: {info.summary}", "")
     facts: dict[str, Any] = {
         "kind": record.kind,
-        "owner": f"{record.distribution} {record.distribution_version}",
+        "owner": record.owner,
         "version": info.version,
         "reference": info.reference or "none",
     }
@@ -149,10 +149,7 @@ def _list(kind: str, as_json: bool) -> None:
         ]
         print_json(rows)
         return
-    lines = [
-        (r.info.name, f"{r.distribution} {r.distribution_version}", r.status, r.reason or r.info.summary)
-        for r in records
-    ]
+    lines = [(r.info.name, r.owner, r.status, r.reason or r.info.summary) for r in records]
     lines += [(p.name, f"{p.distribution} {p.version}", "broken", p.reason) for p in broken]
     print_table((kind, "owner", "status", "summary, or reason"), lines)
 

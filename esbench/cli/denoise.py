@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,32 +30,49 @@ if TYPE_CHECKING:
 #: Steps of an optimisation that do not count for its speed: the first ones are slow.
 SLOW = 3
 
-
-@click.command("denoise")
-@click.argument("pictures", nargs=-1, required=True, metavar="IN...")
-@click.option("-o", "--output", required=True, metavar="OUT", help="The picture to write; of several, their folder.")
-@click.option("-c", "--criterion", help="What it stops by. [discrepancy, with the noise level as estimated]")
-@click.option("--sigma", type=float, help="The noise level on the 0-255 scale, where it is known. [estimated]")
-@click.option(
+output_option = click.option(
+    "-o", "--output", required=True, metavar="OUT", help="The picture to write; of several, their folder."
+)
+quality_option = click.option(
     "--quality",
     type=click.Choice(list(RESTARTS)),
     help=f"best: the average of {RESTARTS['best']} optimisations, in {RESTARTS['best']} times the time. [fast]",
 )
+
+
+def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the work itself, which come last."""
+    options = (
+        click.option(
+            "--iterations",
+            type=int,
+            metavar="T",
+            help=f"The most steps of an optimisation. [{ITERATIONS}, more for over 128 x 128 pixels]",
+        ),
+        click.option("--patience", type=int, metavar="S", help=f"Steps that must not undercut a stop. [{PATIENCE}]"),
+        click.option("--seed", type=int, help="Of the network's weights and its input. [0]"),
+        click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]"),
+        click.option(
+            "--report", type=click.Path(path_type=Path), metavar="FILE.html", help="One page on why it stopped."
+        ),
+        click.option("--force", is_flag=True, help="Overwrite what is there."),
+        max_pixels_option,
+        json_option,
+        click.option("-q", "--quiet", is_flag=True, help="No progress."),
+    )
+    for option in reversed(options):  # as decorators are applied
+        command = option(command)
+    return command
+
+
+@click.command("denoise")
+@click.argument("pictures", nargs=-1, required=True, metavar="IN...")
+@output_option
+@click.option("-c", "--criterion", help="What it stops by. [discrepancy, with the noise level as estimated]")
+@click.option("--sigma", type=float, help="The noise level on the 0-255 scale, where it is known. [estimated]")
+@quality_option
 @click.option("--network", help=f"What parametrises the picture. [{NETWORK}]")
-@click.option(
-    "--iterations",
-    type=int,
-    metavar="T",
-    help=f"The most steps of an optimisation. [{ITERATIONS}, more for over 128 x 128 pixels]",
-)
-@click.option("--patience", type=int, metavar="S", help=f"Steps that must not undercut a stop. [{PATIENCE}]")
-@click.option("--seed", type=int, help="Of the network's weights and its input. [0]")
-@click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="One page on why it stopped.")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
-@max_pixels_option
-@json_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@work_options
 @click.pass_context
 def denoise_command(
     ctx: click.Context,
@@ -171,7 +188,7 @@ class Order:
         try:
             images.write_photo(self.file, self.delivered(photo, done.image))
         except OSError as error:
-            self.fail(f"{str(self.file)!r} cannot be written: {error.strerror or error}.")
+            self.fail(f"{str(self.file)!r} cannot be written: {disk.reason(error)}.")
             return
         if report:
             self.section = denoise_page.section(self.name, self.before(photo, at_work), done, at_work.options)
@@ -263,7 +280,7 @@ def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
                     made.append(folder)
             except OSError as error:
                 raise Unavailable(
-                    f"There is no folder {str(folder)!r}, and it cannot be made: {error.strerror}."
+                    f"There is no folder {str(folder)!r}, and it cannot be made: {disk.reason(error)}."
                 ) from None
             if not os.access(folder, os.W_OK):
                 raise Unavailable(f"Nothing can be written into the folder {str(folder)!r}: choose another one.")

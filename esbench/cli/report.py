@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from esbench import disk
 from esbench.cli.output import print_path
 
 
@@ -19,16 +20,11 @@ def report_command(run: str, out: Path | None) -> None:
     report of an unfinished run covers the units done so far.
     """
     from esbench.bench.results import Results
-    from esbench.errors import Unavailable
     from esbench.report.files import report
 
     results, folder = Results(run), out if out is not None else Path(run) / "report"
-    try:
+    with disk.writing(folder, "Choose another --out."):
         folder.mkdir(parents=True, exist_ok=True)
         paths = report(results, folder)
-    except OSError as error:
-        raise Unavailable(
-            f"{str(folder)!r} cannot be written: {error.strerror or error}. Choose another --out."
-        ) from error
     for path in paths:
         print_path(path)

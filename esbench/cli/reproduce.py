@@ -268,16 +268,13 @@ def _rows(units: Sequence[Asked]) -> list[Row]:
 def _write(made: Made, folder: Path) -> list[Path]:
     """Write a table and its figures in all formats, and return the paths."""
     from esbench import disk
-    from esbench.errors import Unavailable
     from esbench.paper.tables import numbers
     from esbench.report.figures import FORMATS, save
 
     texts = {"md": made.table.markdown(), "tex": made.table.latex(), "csv": numbers(made.records).csv()}
-    try:
+    with disk.writing(folder, "Choose another --out."):
         folder.mkdir(parents=True, exist_ok=True)
         for kind, text in texts.items():
             disk.write(folder / f"{made.name}.{kind}", f"{text.rstrip()}\n".encode())
         drawn = [(figure, folder / f"{name}.{kind}") for name, figure in made.figures.items() for kind in FORMATS]
         return [folder / f"{made.name}.{kind}" for kind in texts] + [save(figure, path) for figure, path in drawn]
-    except OSError as error:
-        raise Unavailable(f"{str(folder)!r} cannot be written: {error.strerror}. Choose another --out.") from error

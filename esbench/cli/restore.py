@@ -11,22 +11,20 @@ import click
 import numpy as np
 
 from esbench import images, params
-from esbench.cli.denoise import Order, carry_out, targets
-from esbench.cli.options import max_pixels_option
-from esbench.cli.output import json_option
+from esbench.cli.denoise import Order, carry_out, output_option, quality_option, targets, work_options
 from esbench.cli.progress import Listen
 from esbench.engine import build
 from esbench.errors import DataError, Missing, UsageError
 from esbench.observation import Observation
 from esbench.registry import registry
-from esbench.restoration.options import ITERATIONS, PATIENCE, RESTARTS, Options
+from esbench.restoration.options import Options
 from esbench.restoration.restore import Restoration, most
 
 
 @click.command("restore")
 @click.argument("pictures", nargs=-1, required=True, metavar="IN...")
 @click.option("--task", required=True, help="What was observed: denoise, superres[factor=4], inpaint, flash, jpeg.")
-@click.option("-o", "--output", required=True, metavar="OUT", help="The picture to write; of several, their folder.")
+@output_option
 @click.option(
     "--mask",
     type=click.Path(path_type=Path),
@@ -45,28 +43,11 @@ from esbench.restoration.restore import Restoration, most
 )
 @click.option("-c", "--criterion", help="What it stops by. [the task's own]")
 @click.option("--sigma", type=float, help="The noise level on the 0-255 scale, where it is known.")
-@click.option(
-    "--quality",
-    type=click.Choice(list(RESTARTS)),
-    help=f"best: the average of {RESTARTS['best']} optimisations, in {RESTARTS['best']} times the time. [fast]",
-)
+@quality_option
 @click.option("--network", help="What parametrises the picture. [the task's own]")
 @click.option("--loss", help="What is minimised. [the task's own]")
 @click.option("--input", help="What the network is given. [the task's own]")
-@click.option(
-    "--iterations",
-    type=int,
-    metavar="T",
-    help=f"The most steps of an optimisation. [{ITERATIONS}, more for over 128 x 128 pixels]",
-)
-@click.option("--patience", type=int, metavar="S", help=f"Steps that must not undercut a stop. [{PATIENCE}]")
-@click.option("--seed", type=int, help="Of the network's weights and its input. [0]")
-@click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="One page on why it stopped.")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
-@max_pixels_option
-@json_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@work_options
 @click.pass_context
 def restore_command(
     ctx: click.Context,
@@ -147,7 +128,7 @@ class Picture(Order):
         if photo is None:
             return
         task = build.task(options.task)
-        self.filled = _name(options.task) == "inpaint" and self.beside.mask is None
+        self.filled = params.split(options.task)[0] == "inpaint" and self.beside.mask is None
         try:
             y, _ = images.unpacked(photo.pixels, self.name)
             observation: Observation = task.observe(y, **self.given(photo))
@@ -248,7 +229,3 @@ def _named(place: Path, name: str, what: str) -> Path:
     if not found:
         raise Missing(f"The folder {str(place)!r} has no {what} of the name {Path(name).stem!r}.")
     return found[0]
-
-
-def _name(task: str) -> str:
-    return params.split(task)[0]

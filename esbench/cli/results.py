@@ -88,7 +88,6 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
 def export_command(run: str, kind: str, output: str | None) -> None:
     """Write the results table of a run: one row per finished unit and criterion."""
     from esbench.bench.results import Results
-    from esbench.errors import Unavailable
 
     results = Results(run)
     data = results.export(kind)
@@ -97,10 +96,8 @@ def export_command(run: str, kind: str, output: str | None) -> None:
     if output is None:
         click.echo(data, nl=False)
         return
-    try:
+    with disk.writing(output):
         disk.write(output, data)
-    except OSError as error:
-        raise Unavailable(f"{output!r} cannot be written: {error.strerror}.") from error
 
 
 def _left_out(results: Results, rows: Sequence[Mapping[str, Any]]) -> list[str]:

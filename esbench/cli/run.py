@@ -122,7 +122,7 @@ def _warn_of_plugins(verbose: bool) -> None:
     for plugin in registry().host.plugins:
         if plugin.status == "broken" or (verbose and plugin.status != "ok"):
             say(
-                f"Plugin {plugin.name!r} ({plugin.distribution} {plugin.version}) is {plugin.status}: {plugin.reason}. "
+                f"Plugin {plugin.name!r} ({plugin.owner}) is {plugin.status}: {plugin.reason}. "
                 "The other plugins are in use.",
                 err=True,
             )

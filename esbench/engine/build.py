@@ -104,22 +104,10 @@ def trajectory(
         UsageError: the parts do not fit each other, or the picture is too small.
     """
     with torch_state.plain():
-        return _trajectory(settings, what, observation, device, network_seed, input_seed, average)
+        from esbench.engine.fast import Fast
 
-
-def _trajectory(
-    settings: Settings,
-    what: Task,
-    observation: Observation,
-    device: str,
-    network_seed: int,
-    input_seed: int,
-    average: Average | None,
-) -> Fast:
-    from esbench.engine.fast import Fast
-
-    fit, make, f = parts(settings, what, observation, network_seed)
-    return begin(Fast, fit, f.to(device), make, settings, input_seed, average)
+        fit, make, f = parts(settings, what, observation, network_seed)
+        return begin(Fast, fit, f.to(device), make, settings, input_seed, average)
 
 
 def begin(

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from esbench import disk
 from esbench.bench.results import Results
 from esbench.bench.rows import TYPES
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Unit
 from esbench.builtin.criteria import cifs
-from esbench.disk import write
-from esbench.errors import DataError, Unavailable
+from esbench.errors import DataError
 from esbench.paper import artefacts, calibrate
 from esbench.paper.calibrate import Array, Curve, Objective, Pieces
 from esbench.params import split
@@ -194,14 +194,10 @@ class Passes:
 
     def _write(self, path: Path, text: str) -> None:
         data = text.encode()
-        try:
+        with disk.writing(path, "Choose another --results."):
             path.parent.mkdir(parents=True, exist_ok=True)
             # without a time stamp, so that the same numbers give the same file
-            write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-        except OSError as error:
-            raise Unavailable(
-                f"{str(path)!r} cannot be written: {error.strerror}. Choose another --results."
-            ) from error
+            disk.write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def _made(unit: Unit, result: Mapping[str, Any], text: str) -> Row:

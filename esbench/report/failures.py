@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from esbench.registry import maker
+
 Done = Mapping[str, dict[str, Any]]
 
 
@@ -37,7 +39,9 @@ def grouped(failed: Sequence[tuple[str, str, str]], done: Done) -> list[Failure]
     for unit, criterion, reason in failed:
         groups.setdefault((criterion, reason), []).append(unit)
     failures = [
-        Failure(criterion, maker(done[ids[0]]["criteria"][criterion]) if criterion else "", reason, tuple(ids))
+        Failure(
+            criterion, maker(done[ids[0]]["criteria"][criterion]["made_by"]) if criterion else "", reason, tuple(ids)
+        )
         for (criterion, reason), ids in groups.items()
     ]
     return sorted(failures, key=lambda failure: (failure.criterion != "", -len(failure.units)))
@@ -58,12 +62,6 @@ def alarm(failed: Sequence[tuple[str, str, str]], done: Done, planned: int) -> s
         columns = _count(sum(len(result["criteria"]) for result in done.values()), "column")
         said.append(f"{who} failed on {sum(bool(text) for _, text, _ in failed)} of {columns}")
     return f"{'; '.join(said)}." if said else ""
-
-
-def maker(entry: dict[str, Any]) -> str:
-    """Return the distribution and version of a criterion, from its entry in the result of a unit."""
-    made = entry["made_by"]
-    return f"{made['distribution']} {made['distribution_version']} (version {made['version']})".replace("  ", " ")
 
 
 def _count(n: int, one: str, many: str = "") -> str:

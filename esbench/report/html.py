@@ -15,8 +15,9 @@ import numpy as np
 from esbench.bench.levels import VIEWS, comparison, counted, criteria, level, levels, spread
 from esbench.bench.results import Results
 from esbench.bench.store import status
+from esbench.registry import maker
 from esbench.report import embed, figures
-from esbench.report.failures import alarm, grouped, maker
+from esbench.report.failures import alarm, grouped
 from esbench.report.headline import headline
 from esbench.report.looks import PATHS, look
 from esbench.tables import Table
@@ -140,7 +141,7 @@ def _criteria(rows: Rows, done: Done) -> list[tuple[str, str]]:
         )
         whys = dict.fromkeys(entry["reason"] for entry in entries if entry.get("reason"))
         missing = f"{sum(entry['missing'] for entry in entries)}: {'; '.join(whys)}" if whys else None
-        makers.append((name, maker(entries[0]), _resolved(entries), missing))
+        makers.append((name, maker(entries[0]["made_by"]), _resolved(entries), missing))
     head = ("criterion", "gap (dB)", "SSIM", "median stop", "not stopped", "steps saved", "ms per step")
     made = Table(("criterion", "made by", "parameters as resolved", "values missing"), makers)
     titles = "Criteria over all units", "Origin of the criteria"

@@ -9,8 +9,8 @@ from esbench import device as devices
 from esbench.engine import build
 from esbench.engine.settings import Settings
 from esbench.errors import UsageError
-from esbench.records import CriterionInfo, LossInfo, TaskInfo
-from esbench.registry import registry
+from esbench.records import CriterionInfo, TaskInfo
+from esbench.registry import own_network, registry
 
 #: The share of the pixels that the loss does not see, for a criterion that looks at such.
 HOLDOUT = 0.02
@@ -106,9 +106,7 @@ class Options:
     @property
     def made_by(self) -> str:
         """The network as text."""
-        loss = registry().get("loss", self.loss or self._task().loss).info
-        assert isinstance(loss, LossInfo)
-        return self.network or loss.network or self._task().network or NETWORK
+        return self.network or own_network(self.task, self.loss) or NETWORK
 
     @property
     def has_noise(self) -> bool:

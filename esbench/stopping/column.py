@@ -146,8 +146,7 @@ class Column:
             if not self.third_party or self.watched is unwatched:
                 raise
             # a watched process gets no signals of the terminal, so the criterion itself raised it
-            record = registry().get("criterion", self.text).record
-            owner = f"{record.distribution} {record.distribution_version}"
+            owner = registry().get("criterion", self.text).record.owner
             self.failed = f"Criterion {self.text!r} of {owner} raised KeyboardInterrupt at step {step}."
 
     def _put(self, value: Value | None, probes: Mapping[str, float], ms: float) -> None:

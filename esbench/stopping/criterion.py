@@ -202,8 +202,7 @@ class Criterion:
         return PluginError(f"{self._name()} raised {described(error)}{where}.")
 
     def _name(self) -> str:
-        record = self.component.record
-        return f"Criterion {self.text!r} of {record.distribution} {record.distribution_version}"
+        return f"Criterion {self.text!r} of {self.component.record.owner}"
 
 
 def lacking(needs: Sequence[Need], frame: Frame) -> str:

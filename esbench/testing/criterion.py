@@ -196,7 +196,7 @@ def _attempt(function: Callable[[], Any]) -> Any:
 def _record(component: Component) -> Finding:
     record, info = component.record, component.info
     tried = "looked for name, summary, reference and version"
-    whole = f"{info.name} (version {info.version}) of {record.distribution} {record.distribution_version}"
+    whole = f"{info.name} (version {info.version}) of {record.owner}"
     if not info.reference:
         advice = "Give in reference= the paper, equation or address that it follows; 'esbench show' prints it."
         return Finding("record", "warning", tried, f"{whole} has no reference", advice)

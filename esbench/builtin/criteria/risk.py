@@ -65,11 +65,10 @@ def probe_pure(step: Step) -> dict[str, Any]:
     if not divergence.given_itself(step):
         return {}
     step.z.requires_grad_()
-    kept = step.observation.weight(step.x)
     return {
         "divergence": divergence.divergence(step, divergence.signs(step), by=step.y, graph=False),
         "residual": step.data,
-        "brightness": step.y.mean() if kept is None else (kept * step.y).mean(),
+        "brightness": step.observation.mean(step.y),
     }
 
 

@@ -22,5 +22,4 @@ def poisson(step: Step, *, gain: Annotated[float | Literal["auto"], Range(0)] = 
     s = max(LEAST, step.observation.gain if gain == "auto" else float(gain))
     x, y = step.observed(step.x).clamp(min=LEAST), step.y
     likelihood = (x - y - torch.xlogy(y, x) + torch.xlogy(y, y)) / s
-    kept = step.observation.weight(x)
-    return Terms(likelihood.mean() if kept is None else (kept * likelihood).mean())
+    return Terms(step.observation.mean(likelihood))

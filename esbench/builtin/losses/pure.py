@@ -36,6 +36,4 @@ def pure(
     s = step.observation.gain if gain == "auto" else float(gain)
     decreased = epsilon * DECAY ** ((step.t + EVERY - FIRST) // EVERY)
     div = estimated(step, signs(step), by=step.y, epsilon=None if exact else decreased)
-    kept = step.observation.weight(step.x)
-    brightness = step.y.mean() if kept is None else (kept * step.y).mean()
-    return Terms(step.data + 2 * s * div - s * brightness, {"divergence": div})
+    return Terms(step.data + 2 * s * div - s * step.observation.mean(step.y), {"divergence": div})
