@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +129,12 @@ def test_a_checkpoint_that_does_not_fit_is_said_and_the_unit_begins_anew(config,
     assert unit.result()["resumed"] == []
 
 
-def test_a_budget_leaves_the_run_after_the_step_that_crosses_it_and_the_same_command_ends_it(config, tmp_path):
+def test_a_budget_leaves_the_run_after_the_step_that_crosses_it_and_the_same_command_ends_it(
+    config, tmp_path, monkeypatch
+):
+    ticks = itertools.count()  # a fast machine would end a unit within any budget
+    clock = types.SimpleNamespace(monotonic=lambda: 0.02 * next(ticks), perf_counter=time.perf_counter)
+    monkeypatch.setattr(driver, "time", clock)
     config = dataclasses.replace(config, sigma=(15.0, 25.0))
     once = dataclasses.replace(config, budget="0s")
     events: list[Event] = []
