@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, Browser, Tab
 
 # The tests' networks are tiny: a second thread only waits for the first. Before torch is imported, and for children.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -162,3 +163,22 @@ def server() -> Iterator[Server]:
         yield server
         server.closing.set()
         server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Debian's Chromium; the test is skipped where it is not installed."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM}")
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def tab(chromium: Browser) -> Iterator[Tab]:
+    """A tab of one test, which fails if a script of its pages raised an error."""
+    tab = chromium.tab()
+    yield tab
+    tab.close()
+    assert tab.errors == []
