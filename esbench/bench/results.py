@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from esbench.bench.replay import Wanted, found, stop_of, wanted
 from esbench.bench.rows import COLUMNS, TYPES, Row
@@ -34,6 +34,19 @@ class Rule:
             raise UsageError(f"patience must be at least 0, got {self.patience}.")
         if not 0 <= self.min_delta < math.inf:
             raise UsageError(f"min_delta must be a number at least 0, got {self.min_delta}.")
+
+
+class Done(NamedTuple):
+    """A unit that is done: its result, and what it is made of."""
+
+    unit: Unit
+    result: dict[str, Any]
+    spec: UnitSpec
+
+    @property
+    def measured(self) -> dict[str, dict[str, Any]]:
+        """The criteria that did not fail, by canonical text."""
+        return {text: entry for text, entry in self.result["criteria"].items() if not entry["failed"]}
 
 
 class Results:
@@ -103,7 +116,7 @@ class Results:
         """
         rule = Rule(self.config.patience if patience is None else patience, float(min_delta))
         done = list(self._done(None))
-        measured = list(dict.fromkeys(text for _, result, _ in done for text in _measured(result)))
+        measured = list(dict.fromkeys(text for one in done for text in one.measured))
         asked = None if criteria is None else self._asked(dict.fromkeys(criteria), measured)
         rows = list(self._rows(done, asked, rule))
         decided = {row["criterion"] for row in rows}
@@ -190,14 +203,13 @@ class Results:
 
     def done(self) -> dict[str, dict[str, Any]]:
         """Return the result of each unit that is done, by its id."""
-        return {unit.id: result for unit, result, _ in self._done(None)}
+        return {one.unit.id: one.result for one in self._done(None)}
 
-    def _done(self, units: Iterable[str] | None) -> Iterator[tuple[Unit, dict[str, Any], UnitSpec]]:
-        """Give the units that are done, each with its result and what it is made of."""
+    def _done(self, units: Iterable[str] | None) -> Iterator[Done]:
         for unit in self.run.units() if units is None else map(self.run.unit, units):
             look = self._look(unit)
             if look.result is not None and look.spec is not None:
-                yield unit, look.result, look.spec
+                yield Done(unit, look.result, look.spec)
 
     def _look(self, unit: Unit) -> Look:
         """Return what a unit left; what was seen before is read again only where there is another result."""
@@ -225,91 +237,80 @@ class Results:
                 )
         return asked
 
-    def _rows(
-        self, done: Iterable[tuple[Unit, dict[str, Any], UnitSpec]], asked: Sequence[Wanted] | None, rule: Rule
-    ) -> Iterator[Row]:
-        for unit, result, spec in done:
-            measured = _measured(result)
-            ssim = {entry["stop_step"]: entry["ssim"] for entry in measured.values()}
-            trace = _trace(unit)
-            for criterion in map(Wanted, measured) if asked is None else asked:
-                source = criterion.source(measured)
-                if source is None:
-                    continue
-                stop = _stop(unit, criterion, source, measured[source], rule, trace, scored="score_peak_db" in result)
-                if stop["fallback"] and not result["complete"]:
-                    continue  # it ended before the rule did
-                score_peak, score_last = (result.get(f"score_{name}", result[name]) for name in ("peak_db", "last_db"))
-                score = stop.get("score_db", stop["psnr_db"])
-                yield Row(
-                    dataset=spec.dataset,
-                    image=spec.image,
-                    task=spec.task,
-                    noise=spec.noise,
-                    sigma=spec.sigma,
-                    seed=spec.seed,
-                    network=spec.network,
-                    iterations=spec.iterations,
-                    criterion=criterion.text,
-                    patience=rule.patience,
-                    min_delta=rule.min_delta,
-                    stop_step=stop["stop_step"],
-                    fallback=stop["fallback"],
-                    steps_run=stop["steps_run"],
-                    psnr_db=stop["psnr_db"],
-                    ssim=ssim.get(stop["stop_step"]),
-                    peak_step=result["peak_step"],
-                    peak_db=result["peak_db"],
-                    gap_db=_gap(result["peak_db"], stop["psnr_db"]),
-                    last_db=result["last_db"],
-                    average_psnr_db=stop["average_psnr_db"],
-                    average_peak_db=result["average_peak_db"],
-                    average_gap_db=_gap(result["average_peak_db"], stop["average_psnr_db"]),
-                    ms_per_step=1000 * result["seconds"] / result["steps"],
-                    criterion_ms_per_step=stop["criterion_ms_per_step"],
-                    loss=spec.loss,
-                    input=spec.input,
-                    score_db=score,
-                    score_peak_db=score_peak,
-                    score_gap_db=_gap(score_peak, score),
-                    score_last_db=score_last,
-                    baseline_db=result.get("baseline_db"),
-                    unit=unit.id,
-                )
+    def _rows(self, done: Iterable[Done], asked: Sequence[Wanted] | None, rule: Rule) -> Iterator[Row]:
+        for one in done:
+            for criterion, stop in _stops(one, asked, rule):
+                yield _row(one, criterion, rule, stop)
 
 
-def _measured(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the criteria of a unit that did not fail, by canonical text."""
-    return {text: entry for text, entry in result["criteria"].items() if not entry["failed"]}
-
-
-def _trace(unit: Unit) -> Callable[..., dict[str, Any]]:
-    """Return a function that gives columns of a unit's trace, read once."""
-    return functools.cache(lambda *names: unit.trace(list(names)))
+def _stops(done: Done, asked: Sequence[Wanted] | None, rule: Rule) -> Iterator[tuple[Wanted, dict[str, Any]]]:
+    """Yield the criteria that are decided in a unit, each with what a row says of its stop."""
+    measured = done.measured
+    trace = functools.cache(lambda *names: done.unit.trace(list(names)))  # each column is read once
+    for criterion in map(Wanted, measured) if asked is None else asked:
+        if (source := criterion.source(measured)) is None:
+            continue
+        stop = _stop(done, criterion, source, rule, trace)
+        if done.result["complete"] or not stop["fallback"]:  # else the unit ended before the rule did
+            yield criterion, stop
 
 
 def _stop(
-    unit: Unit,
-    criterion: Wanted,
-    source: str,
-    entry: dict[str, Any],
-    rule: Rule,
-    trace: Callable[..., dict[str, Any]],
-    *,
-    scored: bool,
+    done: Done, criterion: Wanted, source: str, rule: Rule, trace: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return what a row says of the stop: as it was written down with the result, or decided from the curves.
-
-    `scored` says whether the task has a score of its own.
-    """
+    """Return what a row says of the stop: as it was written down with the result, or decided from the curves."""
+    unit, entry = done.unit, done.measured[source]
     if source == criterion.text and "steps_run" in entry and rule == Rule(entry["patience"]):
         return entry
     curve, psnr = criterion.column(unit, source, trace), trace("psnr_db", "average_psnr_db")
     if len(curve) != len(psnr["psnr_db"]):
         raise DataError(f"{str(unit.path)!r} cannot be read: {source!r} and the trace have different lengths.")
     stop = stop_of(curve, rule.patience, rule.min_delta)
-    score = trace("score_db")["score_db"] if scored else ()
+    score = trace("score_db")["score_db"] if "score_peak_db" in done.result else ()
     return found(stop, psnr["psnr_db"], psnr["average_psnr_db"], criterion.ms(unit, source, entry), score)
+
+
+def _row(done: Done, criterion: Wanted, rule: Rule, stop: dict[str, Any]) -> Row:
+    unit, result, spec = done
+    ssim = {entry["stop_step"]: entry["ssim"] for entry in done.measured.values()}
+    # where the task has no score of its own, the PSNR is the score
+    score = stop.get("score_db", stop["psnr_db"])
+    score_peak, score_last = (result.get(f"score_{name}", result[name]) for name in ("peak_db", "last_db"))
+    return Row(
+        dataset=spec.dataset,
+        image=spec.image,
+        task=spec.task,
+        noise=spec.noise,
+        sigma=spec.sigma,
+        seed=spec.seed,
+        network=spec.network,
+        iterations=spec.iterations,
+        criterion=criterion.text,
+        patience=rule.patience,
+        min_delta=rule.min_delta,
+        stop_step=stop["stop_step"],
+        fallback=stop["fallback"],
+        steps_run=stop["steps_run"],
+        psnr_db=stop["psnr_db"],
+        ssim=ssim.get(stop["stop_step"]),
+        peak_step=result["peak_step"],
+        peak_db=result["peak_db"],
+        gap_db=_gap(result["peak_db"], stop["psnr_db"]),
+        last_db=result["last_db"],
+        average_psnr_db=stop["average_psnr_db"],
+        average_peak_db=result["average_peak_db"],
+        average_gap_db=_gap(result["average_peak_db"], stop["average_psnr_db"]),
+        ms_per_step=1000 * result["seconds"] / result["steps"],
+        criterion_ms_per_step=stop["criterion_ms_per_step"],
+        loss=spec.loss,
+        input=spec.input,
+        score_db=score,
+        score_peak_db=score_peak,
+        score_gap_db=_gap(score_peak, score),
+        score_last_db=score_last,
+        baseline_db=result.get("baseline_db"),
+        unit=unit.id,
+    )
 
 
 def _gap(peak: float | None, value: float | None) -> float | None:
