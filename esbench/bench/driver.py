@@ -10,7 +10,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,14 +72,25 @@ def plan(config: Config, folder: Path) -> Plan:
     texts, left_out = expand(config.criterion)
     criteria = tuple(dict.fromkeys(registry().get("criterion", text).text for text in texts))
     registry().get("executor", config.executor)
-    run, path = Run(folder), Path(config.dataset)
-    run.grown(config)
-    known = {r.info.name for r in registry().records["dataset"]}
+    store = Run(folder)
+    store.grown(config)
+    everything = _jobs(config, folder, criteria)
+    i, n = config.part
+    jobs = everything[i - 1 :: n]
+    left = tuple(_left(store, jobs))
+    for job in _one_each(left).values():
+        _check(job)
+    return Plan(criteria, jobs, left, tuple(unit_id(job.spec) for job in everything), left_out)
+
+
+def _jobs(config: Config, folder: Path, criteria: tuple[str, ...]) -> tuple[Job, ...]:
+    """Return the units of a configuration, of all shards, with the criteria to measure on them."""
+    specs, path = list(grid.units(config)), Path(config.dataset)
+    known = {record.info.name for record in registry().records["dataset"]}
     # another process may have another working directory
     dataset = str(path.resolve()) if path.exists() and config.dataset not in known else config.dataset
-    specs = list(grid.units(config))
     device = specs[0].device if config.device == "auto" else config.device
-    everything = tuple(
+    return tuple(
         Job(
             spec,
             str(folder.resolve()),
@@ -94,17 +105,19 @@ def plan(config: Config, folder: Path) -> Plan:
         )
         for spec in specs
     )
-    ids = tuple(unit_id(spec) for spec in specs)
-    i, n = config.part
-    jobs = everything[i - 1 :: n]
-    left = []
-    for id, job in zip(ids[i - 1 :: n], jobs, strict=True):
+
+
+def _left(store: Run, jobs: Iterable[Job]) -> Iterator[Job]:
+    """Yield the jobs that are not done, each with all criteria to measure: also those of a unit that starts again."""
+    for job in jobs:
         with contextlib.suppress(DataError):  # a damaged unit counts as failed; --retry-failed runs it again
-            if wanted := todo(job, run.unit(id)):
-                left.append(dataclasses.replace(job, criteria=tuple(dict.fromkeys([*job.criteria, *wanted]))))
-    for job in {job.spec.image: job for job in left}.values():
-        _check(job)
-    return Plan(criteria, jobs, tuple(left), ids, left_out)
+            if wanted := todo(job, store.unit(unit_id(job.spec))):
+                yield dataclasses.replace(job, criteria=tuple(dict.fromkeys([*job.criteria, *wanted])))
+
+
+def _one_each(jobs: Iterable[Job]) -> dict[str, Job]:
+    """Return one job of each picture, by the picture's name: what depends on the picture alone is looked at once."""
+    return {job.spec.image: job for job in jobs}
 
 
 def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], None]) -> int:
@@ -129,15 +142,7 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
     store, units = Run(folder), planned.units
     outcomes: list[Outcome] = []
     with store.lock(config.part):
-        entry = {
-            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "command": command(),
-            "esbench": __version__,
-            "commit": commit(),
-            "host": platform.node(),
-            "shard": config.shard,
-        }
-        store.begin(config, list(planned.everything), stamp(), entry)
+        store.begin(config, list(planned.everything), stamp(), _entry(config))
         # another command may have finished some of them since they were planned
         left = tuple(job for job in planned.left if todo(job, store.unit(unit_id(job.spec))))
         done = len(units) - len(left)
@@ -155,6 +160,18 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
     if halt.interrupted:
         raise KeyboardInterrupt
     return failed
+
+
+def _entry(config: Config) -> dict[str, Any]:
+    """Return what the folder of a run keeps of each command on it."""
+    return {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command(),
+        "esbench": __version__,
+        "commit": commit(),
+        "host": platform.node(),
+        "shard": config.shard,
+    }
 
 
 class Halt:
@@ -268,8 +285,7 @@ def estimate(left: tuple[Job, ...]) -> float:
     while steps < 2:
         steps += len(next(blocks))
     per_pixel = (time.perf_counter() - started) / (steps * side * side)
-    one_each = {job.spec.image: job for job in left}  # open each picture once, not per level and seed
-    pixels = {image: _pixels(job.spec, job.dataset) for image, job in one_each.items()}
+    pixels = {image: _pixels(job.spec, job.dataset) for image, job in _one_each(left).items()}
     return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left)
 
 
