@@ -119,6 +119,7 @@ class Registry:
         with host.trail, third_party():
             for kind, records in self.records.items():
                 self.records[kind] = [self._traced(record) for record in records]
+        self._blame()
 
     def find(self, kind: str, name: str) -> Record:
         """Return the record of a name, plain or qualified as `distribution:name`.
@@ -196,12 +197,9 @@ class Registry:
         rivals = [r for r in self.records[record.kind] if r.info.name == record.info.name and r is not record]
         if rivals and record.distribution != "esbench":
             names = ", ".join(r.owner for r in rivals)
-            reason = f"{names} has the same name; this one is {record.qualified!r}"
-            for plugin in self.host.plugins:
-                if plugin.distribution == record.distribution and plugin.records:
-                    plugin.status = "conflict"
-                    plugin.reason = f"{record.kind} {record.info.name!r}: {reason}"
-            return replace(record, status="conflict", reason=reason)
+            return replace(
+                record, status="conflict", reason=f"{names} has the same name; this one is {record.qualified!r}"
+            )
         if lacking := record.info.lacking():
             return replace(record, status="unavailable", reason=f"needs {lacking}: pip install {lacking}")
         try:
@@ -213,6 +211,15 @@ class Registry:
         except LoadError as error:
             return replace(record, status="broken", reason=str(error))
         return record
+
+    def _blame(self) -> None:
+        """Give the plugins whose records are in conflict that status."""
+        conflicts = [r for records in self.records.values() for r in records if r.status == "conflict"]
+        for record in conflicts:
+            for plugin in self.host.plugins:
+                if plugin.distribution == record.distribution and plugin.records:
+                    plugin.status = "conflict"
+                    plugin.reason = f"{record.kind} {record.info.name!r}: {record.reason}"
 
     def _target(self, record: Record) -> str | Callable[..., Any]:
         """Return the target of a component; of a criterion made from a codec, the codec's target."""
