@@ -16,12 +16,12 @@ import numpy as np
 
 from esbench import disk, images
 from esbench.bench.driver import LONG, duration
-from esbench.cli.options import max_pixels_option
+from esbench.cli.options import max_pixels_option, part_options
 from esbench.cli.output import json_option, print_json, say
 from esbench.cli.progress import Listen, display
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
 from esbench.events import Event, Notice, Progress
-from esbench.restoration.options import ITERATIONS, NETWORK, PATIENCE, RESTARTS, Options
+from esbench.restoration.options import ITERATIONS, PATIENCE, RESTARTS, Options
 from esbench.restoration.restore import Restoration, Restored, most
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("-c", "--criterion", help="What it stops by. [discrepancy, with the noise level as estimated]")
 @click.option("--sigma", type=float, help="The noise level on the 0-255 scale, where it is known. [estimated]")
 @quality_option
-@click.option("--network", help=f"What parametrises the picture. [{NETWORK}]")
+@part_options
 @work_options
 @click.pass_context
 def denoise_command(

@@ -1,10 +1,14 @@
-"""Options shared by commands that read picture files."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 from esbench.images import MAX_PIXELS
+from esbench.restoration.options import NETWORK
 
 max_pixels_option = click.option(
     "--max-pixels",
@@ -13,3 +17,23 @@ max_pixels_option = click.option(
     metavar="N",
     help=f"Refuse a picture of more pixels, before it is decoded. [{MAX_PIXELS}]",
 )
+
+
+def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for the parts of an optimisation and their numbers."""
+    own = "the loss's, task's or network's default"
+    options = (
+        click.option(
+            "--network", help=f"The network that parametrises the picture. [the loss's or task's default, or {NETWORK}]"
+        ),
+        click.option("--loss", help="The loss to minimise. [the task's default: mse]"),
+        click.option("--regulariser", help="A term added to the loss. [none]"),
+        click.option("--input", help=f"The input of the network. [{own}]"),
+        click.option("--input-scale", type=float, help="Noise as input is uniform in [0, this]. [0.1]"),
+        click.option("--learning-rate", type=float, help=f"Of Adam. [{own}]"),
+        click.option("--depth", type=int, help="Channels of the input. [the network's default]"),
+        click.option("--perturbation", type=float, help=f"Noise added to the input at each step. [{own}]"),
+    )
+    for option in reversed(options):  # as decorators are applied
+        command = option(command)
+    return command

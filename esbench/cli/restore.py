@@ -12,6 +12,7 @@ import numpy as np
 
 from esbench import images, params
 from esbench.cli.denoise import Order, carry_out, output_option, quality_option, targets, work_options
+from esbench.cli.options import part_options
 from esbench.cli.progress import Listen
 from esbench.engine import build
 from esbench.errors import DataError, Missing, UsageError
@@ -44,9 +45,7 @@ from esbench.restoration.restore import Restoration, most
 @click.option("-c", "--criterion", help="What it stops by. [the task's own]")
 @click.option("--sigma", type=float, help="The noise level on the 0-255 scale, where it is known.")
 @quality_option
-@click.option("--network", help="What parametrises the picture. [the task's own]")
-@click.option("--loss", help="What is minimised. [the task's own]")
-@click.option("--input", help="What the network is given. [the task's own]")
+@part_options
 @work_options
 @click.pass_context
 def restore_command(

@@ -9,7 +9,7 @@ from esbench import device as devices
 from esbench.engine import build
 from esbench.engine.settings import Settings
 from esbench.errors import UsageError
-from esbench.records import CriterionInfo, TaskInfo
+from esbench.records import CriterionInfo, LossInfo, TaskInfo
 from esbench.registry import own_network, registry
 
 #: The share of the pixels that the loss does not see, for a criterion that looks at such.
@@ -107,6 +107,13 @@ class Options:
     def made_by(self) -> str:
         """The network as text."""
         return self.network or own_network(self.task, self.loss) or NETWORK
+
+    @property
+    def loss_needs(self) -> tuple[str, ...]:
+        """What the loss cannot do without."""
+        info = registry().get("loss", self.loss or self._task().loss).info
+        assert isinstance(info, LossInfo)
+        return info.needs
 
     @property
     def has_noise(self) -> bool:

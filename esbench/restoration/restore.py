@@ -77,6 +77,12 @@ def denoise(
     quality: str = "fast",
     network: str | None = None,
     loss: str | None = None,
+    regulariser: str | None = None,
+    input: str | None = None,
+    input_scale: float = Options.input_scale,
+    learning_rate: float | None = None,
+    depth: int | None = None,
+    perturbation: float | None = None,
     device: str = "auto",
     seed: int = 0,
     iterations: int | None = None,
@@ -93,6 +99,12 @@ def denoise(
         quality: `fast`, one optimisation, or `best`, the average of four.
         network: what parametrises the picture; None for the loss's own, or 'skip[channels=64]'.
         loss: what is minimised, as `esbench list losses` shows; None for the mean squared error.
+        regulariser: what is added to the loss; None for nothing.
+        input: what the network is given; None for the loss's or network's own.
+        input_scale: the network's input is uniform in [0, this].
+        learning_rate: of Adam; None for the loss's or network's own.
+        depth: channels of the network's input; None for the network's own.
+        perturbation: of the input at each step; None for the loss's or network's own.
         device: auto, cpu, cuda or cuda:N.
         seed: of the network's weights, its input and the perturbations.
         iterations: T, the most steps of an optimisation; None for 1800, and more if it has over 128 x 128 pixels.
@@ -121,6 +133,12 @@ def denoise(
         quality=quality,
         network=network,
         loss=loss,
+        regulariser=regulariser,
+        input=input,
+        input_scale=input_scale,
+        learning_rate=learning_rate,
+        depth=depth,
+        perturbation=perturbation,
         device=device,
         seed=seed,
         iterations=iterations,
@@ -254,7 +272,7 @@ class Restoration:
         self.task = build.task(options.task)
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
-        self.observation = dataclasses.replace(observed, noise=self._model())
+        self.observation = dataclasses.replace(observed, noise=self._model(y))
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
         )
@@ -326,11 +344,15 @@ class Restoration:
     def _part(self, tile: Tile) -> Observation:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
 
-    def _model(self) -> NoiseModel:
+    def _model(self, y: Floats) -> NoiseModel:
         """Return what the optimisations are told of the noise: its level once, from the whole picture."""
         if self.options.sigma is not None:
             return NoiseModel("gaussian", self.options.sigma)
-        return NoiseModel("none") if self.noise is None else NoiseModel("gaussian", self.noise.sigma)
+        if self.noise is None:
+            return NoiseModel("none")
+        # a loss that needs a level refuses a picture that is too small to estimate it
+        small = min(y.shape[:2]) < build.SMALLEST and "sigma" in self.options.loss_needs
+        return NoiseModel("gaussian", None if small else self.noise.sigma)
 
     def _lay(self, picture: Floats, outputs: list[Floats]) -> None:
         """Lay the mean output of the tile at work into the picture, under its window."""

@@ -86,6 +86,23 @@ def test_the_command_and_the_function_give_the_same(esbench, place):
     assert np.array_equal(images.read_photo("out.png").pixels, expected)
 
 
+def test_the_parts_of_an_optimisation_are_chosen_by_both(esbench, place):
+    import esbench as package
+
+    y = np.random.default_rng(0).integers(60, 200, (36, 40, 3), dtype=np.uint8)
+    Image.fromarray(y).save("c.png")
+    of = {"loss": "poisson[gain=0.1]", "regulariser": "tv[weight=1e-3]", "input": "meshgrid"}
+    numbers = {"input_scale": 0.5, "learning_rate": 0.02, "perturbation": 0.01}
+    flags = [text for key, value in (of | numbers).items() for text in (f"--{key.replace('_', '-')}", str(value))]
+    assert esbench("denoise", "c.png", "-o", "out.png", *TINY, *flags).code == 0
+    options = {"network": TINY[1], "iterations": 4, "patience": 2, "device": "cpu"}
+    expected = package.denoise(y, **options, **of, **numbers).image
+    assert np.array_equal(images.read_photo("out.png").pixels, expected)
+    for left_out in ("loss", "regulariser", "input", "learning_rate", "perturbation"):
+        others = {key: value for key, value in (of | numbers).items() if key != left_out}
+        assert not np.array_equal(package.denoise(y, **options, **others).image, expected), left_out
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_all_that_a_file_is_besides_its_pixels_is_kept(esbench, place, suffix):
     rng = np.random.default_rng(0)
@@ -219,6 +236,19 @@ BAD = {
     "no pixels at all": (("a.png", "-o", "c.png", "--max-pixels", "0"), 2, "0 is not in the range x>=1"),
     "no such criterion": (("a.png", "-o", "c.png", "-c", "wmw"), 2, "No criterion 'wmw'. Did you mean 'wmv'?"),
     "no such network": (("a.png", "-o", "c.png", "--network", "vnet"), 2, "No network 'vnet'."),
+    "no such loss": (("a.png", "-o", "c.png", "--loss", "mze"), 2, "No loss 'mze'. Did you mean 'mse'?"),
+    "learning rate -1": (("a.png", "-o", "c.png", "--learning-rate", "-1"), 2, "learning_rate must be at least 0"),
+    "a loss that needs a level, and too few pixels to estimate it": (
+        ("a.png", "-o", "c.png", "--loss", "sure", "--network", "skip[channels=4,scales=2]", "-q"),
+        2,
+        "The loss 'sure' needs to know the noise, which cannot be estimated from less than 32 x 32 pixels, got 24 x "
+        "20: say it, as in --sigma.",
+    ),
+    "a loss with a network that is not given the observation": (
+        ("a.png", "-o", "c.png", "--loss", "df-ste", "--network", "decoder", "--sigma", "25", "-q"),
+        2,
+        "The loss 'df-ste' needs a network that is given the observation as it is, and 'decoder' is given one of",
+    ),
     "no such device": (("a.png", "-o", "c.png", "--device", "gpu"), 2, "device must be auto, cpu, cuda or cuda:N"),
     "device not here": (("a.png", "-o", "c.png", "--device", "cuda:99"), 3, "Device 'cuda:99' is not available"),
     "sigma -1": (("a.png", "-o", "c.png", "--sigma", "-1"), 2, "sigma must be at least 0, got -1"),
