@@ -10,7 +10,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,11 @@ class Plan:
     def units(self) -> list[str]:
         """The ids of all units."""
         return [unit_id(job.spec) for job in self.jobs]
+
+    def without(self, units: Collection[str]) -> Plan:
+        """Return the plan without some units, by id."""
+        jobs, left = ([j for j in jobs if unit_id(j.spec) not in units] for jobs in (self.jobs, self.left))
+        return dataclasses.replace(self, jobs=tuple(jobs), left=tuple(left))
 
 
 def plan(config: Config, folder: Path) -> Plan:

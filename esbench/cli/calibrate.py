@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from esbench.cli.output import json_option, print_json, print_table, say
 
 if TYPE_CHECKING:
     from esbench.bench.config import Config
+    from esbench.bench.results import Results
 
 #: key of a row -> heading, in the order of the printed columns.
 HEAD = {
@@ -92,46 +94,56 @@ def calibrate_command(
     """
     from esbench.bench import config, driver
     from esbench.bench.results import Results
-    from esbench.cli.progress import display
-    from esbench.errors import UsageError
+    from esbench.cli.run import run_left
     from esbench.paper import calibrate
 
     codecs = dict(map(calibrate.measured, criterion))
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     settings = config.resolve(given | {"criterion": tuple(codecs)})
-    if objective == "windowed" and settings.patience >= settings.iterations:
-        raise UsageError(
-            f"patience must be less than the {settings.iterations} iterations for the rule to stop at all, got "
-            f"{settings.patience}."
-        )
+    _check_patience(settings, objective)
     _check_suffix(figure)
-    planned, failed = driver.plan(settings, out), 0
-    if planned.left:
-        with display(quiet) as listen:
-            failed = driver.run(settings, out, planned, listen)
-
-    results = Results(out)
-    rows = [
-        {"codec": codec, "sigma": sigma, "objective": objective}
-        | calibrate.calibrate(found, objective, settings.patience)
-        for text, codec in codecs.items()
-        for sigma, found in sorted(calibrate.curves(results, planned.units, text).items())
-    ]
-    for row in rows:
-        if row["mu"] is None:
-            text = "no lam can be found, because every lam stops at the same step"
-            say(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
+    planned = driver.plan(settings, out)
+    failed = run_left(settings, out, planned, quiet)
+    rows = _search(Results(out), planned.units, codecs, objective, settings.patience)
     if output is not None:
         with disk.writing(output):
             disk.write(output, f"{json.dumps(_table(rows, settings, objective), indent=1)}\n".encode())
     if figure is not None and rows:
         _draw(rows, figure)
+    _print(rows, as_json)
+    ctx.exit(1 if failed else 0)
+
+
+def _search(
+    results: Results, units: Sequence[str], codecs: Mapping[str, str], objective: Any, patience: int
+) -> list[dict[str, Any]]:
+    """Return the result of the search, a row for each codec and noise level.
+
+    Args:
+        results: of the run.
+        units: whose traces are searched.
+        codecs: the measured criteria, and the codec of each.
+        objective: a key of WHERE.
+        patience: of the rule.
+    """
+    from esbench.paper import calibrate
+
+    return [
+        {"codec": codec, "sigma": sigma, "objective": objective} | calibrate.calibrate(found, objective, patience)
+        for text, codec in codecs.items()
+        for sigma, found in sorted(calibrate.curves(results, units, text).items())
+    ]
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    for row in rows:
+        if row["mu"] is None:
+            text = "no lam can be found, because every lam stops at the same step"
+            say(f"cifs-{row['codec']}, sigma {row['sigma']:g}: {text}", err=True)
     if as_json:
         print_json(rows)
     else:
-        cells = [tuple(_cell(row[key]) for key in HEAD) for row in rows]
-        print_table(tuple(HEAD.values()), cells)
-    ctx.exit(1 if failed else 0)
+        print_table(tuple(HEAD.values()), [tuple(_cell(row[key]) for key in HEAD) for row in rows])
 
 
 def _cell(value: Any) -> Any:
@@ -159,6 +171,16 @@ def _table(rows: list[dict[str, Any]], settings: Config, objective: str) -> dict
         },
         "mu": mu,
     }
+
+
+def _check_patience(settings: Config, objective: str) -> None:
+    from esbench.errors import UsageError
+
+    if objective == "windowed" and settings.patience >= settings.iterations:
+        raise UsageError(
+            f"patience must be less than the {settings.iterations} iterations for the rule to stop at all, got "
+            f"{settings.patience}."
+        )
 
 
 def _check_suffix(figure: Path | None) -> None:

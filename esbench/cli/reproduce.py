@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,7 @@ import click
 
 from esbench.bench.spec import unit_id
 from esbench.cli.output import json_option, paragraphs, print_json, say
-from esbench.cli.progress import display
-from esbench.cli.run import default_name
+from esbench.cli.run import default_name, run_left
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """The result: a table, its numbers as records, and figures by file name."""
+    """The result: a table, its numbers as records, figures by file name, and the units whose pictures are shown."""
 
     name: str
     heading: str
@@ -51,6 +51,7 @@ class Made:
     records: list[Row]
     figures: dict[str, Figure]
     notes: tuple[str, ...] = ()
+    sheets: Sequence[Asked] = ()
 
 
 @click.command("reproduce")
@@ -99,80 +100,79 @@ def reproduce_command(
     take days on a GPU; the options make a smaller pass, which prints how much of the whole it covers. Finished results
     are kept in small files under --results, and the next pass continues from there.
     """
-    from esbench.errors import UsageError
     from esbench.paper import artefacts
     from esbench.paper.passes import Passes
 
     asked, kept = artefacts.ARTEFACTS[artefact], Passes(results)
-    needless = [name for name in ("iterations", "patience", "network", "device", "budget") if flags[name] is not None]
-    if not asked.criteria and needless:
-        raise UsageError(f"{artefact} optimises nothing: leave out --{needless[0]}.")
+    if not asked.criteria:
+        _check_needless(artefact, flags)
     configs = artefacts.configs(asked, dataset, flags)
 
     def tell(*lines: str) -> None:
         if not quiet:
             say(*lines, err=True)
 
-    done: list[Asked] = []
-    failed = 0
-    made: Made | None = None
-    if not asked.criteria:
-        made = _sizes(configs[0], kept)
-    else:
+    made: Made | None
+    if asked.criteria:
         units, failed = _pass(configs, kept, out, quiet, tell)
         done = [unit for unit in units if unit.done]
-        for sentence in artefacts.partial(asked, configs, len(units), len(done)):
-            tell(sentence)
-        make = {"fig2": _lams, "table1": _psnr, "fig3": _gaps, "fig4": _stops}[artefact]
-        made = make(done, kept) if done else None
+        tell(*artefacts.partial(asked, configs, len(units), len(done)))
+        made = MAKERS[artefact](done, kept) if done else None
+    else:
+        made, failed = _sizes(configs[0], kept), 0
     if as_json:
         print_json(made.records if made else [])
+    elif made:
+        say(*paragraphs(made.heading, made.table.text()))
     if made:
-        if not as_json:
-            say(*paragraphs(made.heading, made.table.text()))
-        paths = _write(made, out / artefact)
-        if artefact == "fig4":
-            paths += _sheets(done, out / artefact)
-        tell("", *made.notes, *map(str, paths))
+        tell("", *made.notes, *map(str, _write(made, out / artefact)))
     ctx.exit(1 if failed else 0)
+
+
+def _check_needless(artefact: str, flags: Mapping[str, Any]) -> None:
+    """Make sure that no option is given that is about optimisations."""
+    from esbench.errors import UsageError
+
+    for name in ("iterations", "patience", "network", "device", "budget"):
+        if flags[name] is not None:
+            raise UsageError(f"{artefact} optimises nothing: leave out --{name}.")
 
 
 def _pass(
     configs: Sequence[Config], kept: Passes, out: Path, quiet: bool, tell: Callable[[str], None]
 ) -> tuple[list[Asked], int]:
-    """Run the units without results, keep their results, and return all requested units and the number of failures."""
-    from esbench.bench import driver, grid
-    from esbench.bench.results import Results
+    """Run the units without results within the budget, and return all requested units and the number of failures."""
+    from esbench.bench import grid
 
     started, failed, asked = time.monotonic(), 0, []
     for config in configs:
-        folder = out / default_name(config)
-        specs = list(grid.units(config))
+        folder, specs = out / default_name(config), list(grid.units(config))
         units = _known(specs, config, folder, kept)
-        done = {unit_id(unit.spec) for unit in units if unit.done}
-        left = None if config.seconds is None else config.seconds - (time.monotonic() - started)
-        if len(done) < len(units) and (left is None or left > 0):
+        left = math.inf if config.seconds is None else config.seconds - (time.monotonic() - started)
+        if left > 0 and not all(unit.done for unit in units):
             tell(f"run: {folder}")
-            planned = driver.plan(config, folder)
-            wanted = dataclasses.replace(
-                planned,
-                jobs=tuple(job for job in planned.jobs if unit_id(job.spec) not in done),
-                left=tuple(job for job in planned.left if unit_id(job.spec) not in done),
-            )
-            try:
-                if wanted.left:
-                    within = config if left is None else dataclasses.replace(config, budget=f"{left:.1f}s")
-                    with display(quiet) as listen:
-                        driver.run(within, folder, wanted, listen)
-            finally:  # also if the user interrupts
-                if (folder / "run.toml").exists():
-                    kept.take(Results(folder), wanted.units, wanted.criteria)
-            for unit, criterion, reason in Results(folder).failures(units=wanted.units, criteria=wanted.criteria):
-                say(f"{unit}: {criterion} failed: {reason}".replace("  ", " "), err=True)
-                failed += 1
+            within = config if math.isinf(left) else dataclasses.replace(config, budget=f"{left:.1f}s")
+            failed += _add(within, folder, {unit_id(unit.spec) for unit in units if unit.done}, kept, quiet)
             units = _known(specs, config, folder, kept)
         asked += units
     return asked, failed
+
+
+def _add(config: Config, folder: Path, done: set[str], kept: Passes, quiet: bool) -> int:
+    """Run the units of a configuration that are not done, keep their results, and return the number of failures."""
+    from esbench.bench import driver
+    from esbench.bench.results import Results
+
+    planned = driver.plan(config, folder).without(done)
+    try:
+        run_left(config, folder, planned, quiet)
+    finally:  # also if the user interrupts
+        if (folder / "run.toml").exists():
+            kept.take(Results(folder), planned.units, planned.criteria)
+    failures = Results(folder).failures(units=planned.units, criteria=planned.criteria)
+    for unit, criterion, reason in failures:
+        say(f"{unit}: {criterion} failed: {reason}".replace("  ", " "), err=True)
+    return len(failures)
 
 
 def _known(specs: Sequence[UnitSpec], config: Config, folder: Path, kept: Passes) -> list[Asked]:
@@ -233,7 +233,11 @@ def _stops(units: Sequence[Asked], kept: Passes) -> Made:
 
     records = tables.stops(_rows(units))
     figures = {f"fig4-{unit.spec.image}": drawings.stops(_curve(unit, kept), unit.rows) for unit in units}
-    return Made("fig4", "where each method stops", tables.stop_table(records), records, figures)
+    return Made("fig4", "where each method stops", tables.stop_table(records), records, figures, sheets=units)
+
+
+#: artefact -> what makes it of the units that are done.
+MAKERS = {"fig2": _lams, "table1": _psnr, "fig3": _gaps, "fig4": _stops}
 
 
 def _curve(unit: Asked, kept: Passes) -> dict[str, Any]:
@@ -247,26 +251,12 @@ def _curve(unit: Asked, kept: Passes) -> dict[str, Any]:
     return here.trace() | {text: here.criterion(text, ["value"])[0]["value"] for text in texts}
 
 
-def _sheets(units: Sequence[Asked], folder: Path) -> list[Path]:
-    """Write the pictures of the units whose runs are available."""
-    from esbench.bench.store import Run
-    from esbench.report.sheet import contact_sheet
-
-    paths = []
-    for unit in units:
-        here = Run(unit.folder).unit(unit.rows[0]["unit"])
-        if here.result() is not None:
-            paths.append(folder / f"fig4-{unit.spec.image}-pictures.png")
-            contact_sheet(here, unit.rows, paths[-1])
-    return paths
-
-
 def _rows(units: Sequence[Asked]) -> list[Row]:
     return [row for unit in units for row in unit.rows]
 
 
 def _write(made: Made, folder: Path) -> list[Path]:
-    """Write a table and its figures in all formats, and return the paths."""
+    """Write a table and its figures in all formats, and the pictures of units; return the paths."""
     from esbench import disk
     from esbench.paper.tables import numbers
     from esbench.report.figures import FORMATS, save
@@ -277,4 +267,18 @@ def _write(made: Made, folder: Path) -> list[Path]:
         for kind, text in texts.items():
             disk.write(folder / f"{made.name}.{kind}", f"{text.rstrip()}\n".encode())
         drawn = [(figure, folder / f"{name}.{kind}") for name, figure in made.figures.items() for kind in FORMATS]
-        return [folder / f"{made.name}.{kind}" for kind in texts] + [save(figure, path) for figure, path in drawn]
+        paths = [folder / f"{made.name}.{kind}" for kind in texts] + [save(figure, path) for figure, path in drawn]
+        return paths + [path for unit in made.sheets for path in _sheet(unit, folder)]
+
+
+def _sheet(unit: Asked, folder: Path) -> list[Path]:
+    """Write the pictures of a unit, if its run is available, and return the path."""
+    from esbench.bench.store import Run
+    from esbench.report.sheet import contact_sheet
+
+    here = Run(unit.folder).unit(unit.rows[0]["unit"])
+    if here.result() is None:
+        return []
+    path = folder / f"fig4-{unit.spec.image}-pictures.png"
+    contact_sheet(here, unit.rows, path)
+    return [path]

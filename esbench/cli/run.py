@@ -100,12 +100,19 @@ def run_command(
     if dry_run:
         _show_plan(planned, config, as_json)
         return
-    failed = 0
-    if planned.left:
-        with display(quiet, verbose) as listen:
-            failed = driver.run(config, folder, planned, listen)
+    failed = run_left(config, folder, planned, quiet, verbose)
     failed += _show(folder, planned, as_json, tell)
     ctx.exit(1 if failed else 0)
+
+
+def run_left(config: Config, folder: Path, planned: Plan, quiet: bool, verbose: bool = False) -> int:
+    """Run what is left of a plan, if anything is, with its progress on stderr, and return how many units failed."""
+    from esbench.bench import driver
+
+    if not planned.left:
+        return 0
+    with display(quiet, verbose) as listen:
+        return driver.run(config, folder, planned, listen)
 
 
 def default_name(config: Config) -> str:
