@@ -409,24 +409,8 @@ def pictures(image: Any, what: str = "image") -> Pictures:
     array, kind, tensor = _array(image, what)
     if kind not in ("uint8", *FLOATS):
         raise UsageError(f"{what} must be uint8 or float in [0, 1], got {array.dtype}.")
-    shape = tuple(array.shape)
-    if len(shape) == 4 and shape[0] == 1:
-        array, shape = array[0], shape[1:]
-    if len(shape) == 2:
-        array = array[None] if tensor else array[..., None]
-    elif len(shape) == 3 and {shape[0], shape[-1]} & {1, 3}:
-        first = _channels_first(shape, tensor)
-        if tensor and not first:
-            array = array.permute(2, 0, 1)
-        elif not tensor and first:
-            array = np.moveaxis(array, 0, -1)
-    else:
-        raise UsageError(f"{what} must be (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3, got {shape}.")
-    if tensor and kind == "uint8":
-        array = array.float() / 255
-    if 0 in shape:
-        raise UsageError(f"{what} must have pixels, got {shape}.")
-    return Pictures(array[None])
+    array = _with_channels(array, tensor, what)
+    return Pictures((array.float() / 255 if tensor and kind == "uint8" else array)[None])
 
 
 def checked(image: Any, what: str = "image") -> Pictures:
@@ -520,6 +504,23 @@ def _dense(tensor: Any, what: str) -> tuple[Any, str, bool]:
         raise UsageError(f"{what} must have values, got a tensor on the device 'meta'.")
     # a tensor with the negative bit is a view of a complex one, which NumPy does not support
     return tensor.resolve_neg(), str(tensor.dtype).removeprefix("torch."), True
+
+
+def _with_channels(array: Any, tensor: bool, what: str) -> Any:
+    """Return a user's array as `Pictures` wants one: (C, H, W) of torch, (H, W, C) of NumPy."""
+    shape = tuple(array.shape)
+    if len(shape) == 4 and shape[0] == 1:
+        array, shape = array[0], shape[1:]
+    if len(shape) != 2 and not (len(shape) == 3 and {shape[0], shape[-1]} & {1, 3}):
+        raise UsageError(f"{what} must be (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3, got {shape}.")
+    if 0 in shape:
+        raise UsageError(f"{what} must have pixels, got {shape}.")
+    if len(shape) == 2:
+        return array[None] if tensor else array[..., None]
+    first = _channels_first(shape, tensor)
+    if tensor:
+        return array if first else array.permute(2, 0, 1)
+    return np.moveaxis(array, 0, -1) if first else array
 
 
 def _channels_first(shape: tuple[int, ...], tensor: bool) -> bool:

@@ -14,7 +14,7 @@ from esbench.average import Average
 from esbench.engine import build
 from esbench.engine.settings import Settings
 from esbench.errors import UsageError
-from esbench.frames import Frame
+from esbench.frames import Frame, Value
 from esbench.observation import NoiseModel, Observation, Problem
 from esbench.pictures import Guarded, Pictures
 from esbench.registry import registry
@@ -137,21 +137,10 @@ class Stopper:
         """
         if self.stop is not None:
             return True
-        seen = images.pictures(output, "output")
-        _in_range(seen)
-        if self._size is None:
-            self._size = seen[0].size
-        if seen[0].size != self._size:
-            raise UsageError(f"Every output must have the size of the first picture, {self._size}, got {seen[0].size}.")
         number = None if loss is None else float(loss.detach() if hasattr(loss, "detach") else loss)
-        frame = self._frame(Guarded(seen) if self._third_party else seen, self._rule.step + 1, number)
+        frame = self._frame(self._seen(output), self._rule.step + 1, number)
         value = self.criterion.update(frame)
-        need = lacking(self.criterion.info.needs, frame.average or frame)
-        if need and value is not None and value.value is None:
-            # the loss of the average is computed here, from the observation
-            own = need == "loss" and frame.average is None
-            hint = "loss: update(output, loss=...)" if own else "observation: Stopper(..., observation=...)"
-            raise UsageError(f"{self.criterion.text} needs the {hint}.")
+        self._check_needs(frame, value)
         if self._rule.update(None if value is None else value.value):
             copy = output.detach().clone() if hasattr(output, "detach") else output.copy()
             self.best = Best(self._rule.best_step, self._rule.best_value, copy)
@@ -183,6 +172,25 @@ class Stopper:
         if state["average"] is not None:
             self._average = Average(DECAY)
             self._average.load_state_dict(state["average"])
+
+    def _seen(self, output: Any) -> Pictures:
+        """Return an output as the criterion is shown it, after checking it."""
+        seen = images.pictures(output, "output")
+        _in_range(seen)
+        if self._size is None:
+            self._size = seen[0].size
+        if seen[0].size != self._size:
+            raise UsageError(f"Every output must have the size of the first picture, {self._size}, got {seen[0].size}.")
+        return Guarded(seen) if self._third_party else seen
+
+    def _check_needs(self, frame: Frame, value: Value | None) -> None:
+        """Make sure that a missing value is not missing because the criterion was not given what it needs."""
+        need = lacking(self.criterion.info.needs, frame.average or frame)
+        if need and value is not None and value.value is None:
+            # the loss of the average is computed here, from the observation
+            own = need == "loss" and frame.average is None
+            hint = "loss: update(output, loss=...)" if own else "observation: Stopper(..., observation=...)"
+            raise UsageError(f"{self.criterion.text} needs the {hint}.")
 
     def _frame(self, seen: Pictures, step: int, loss: float | None) -> Frame:
         """Return what the criterion sees; the average needs the memory of a picture, so it is kept only if used."""

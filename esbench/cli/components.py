@@ -48,8 +48,28 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     if as_json:
         print_json(_row(record))
         return
+    say(f"{record.info.name}: {record.info.summary}", "")
+    facts = _facts(record)
+    width = max(10, *map(len, facts))
+    for key, value in facts.items():
+        say(f"  {key:{width}} {value}")
+    known = parameters(record)
+    say("", "Parameters:" if known else "No parameters.")
+    rows = [
+        (
+            p.name,
+            params.describe(p.annotation),
+            "required" if p.default is params.REQUIRED else params.plain(p.default),
+        )
+        for p in known.values()
+    ]
+    if rows:
+        print_table(("name", "valid values", "default"), rows)
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """Return what `show` says of a component besides its parameters, by heading."""
     info = record.info
-    say(f"{info.name}: {info.summary}", "")
     facts: dict[str, Any] = {
         "kind": record.kind,
         "owner": record.owner,
@@ -73,21 +93,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
         channels = f"{info.depth} channels" if isinstance(info.depth, int) else f"channels given by {info.depth!r}"
         facts["input"] = f"{info.input}, {channels}" if info.input == "noise" else info.input
         facts |= {"perturbation": f"{info.perturbation:.3g}", "learning rate": params.plain(info.learning_rate)}
-    width = max(10, *map(len, facts))
-    for key, value in facts.items():
-        say(f"  {key:{width}} {value}")
-    known = parameters(record)
-    say("", "Parameters:" if known else "No parameters.")
-    rows = [
-        (
-            p.name,
-            params.describe(p.annotation),
-            "required" if p.default is params.REQUIRED else params.plain(p.default),
-        )
-        for p in known.values()
-    ]
-    if rows:
-        print_table(("name", "valid values", "default"), rows)
+    return facts
 
 
 @click.command("plugins")

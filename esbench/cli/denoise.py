@@ -265,12 +265,7 @@ def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
         Unavailable: a folder is not there, or cannot be written.
     """
     for file in files:
-        if file.is_dir():
-            raise UsageError(f"{str(file)!r} is a folder: name a file.")
-        if file.exists() and not file.is_file():
-            raise UsageError(f"{str(file)!r} is not a regular file: choose another name.")
-        if (file.exists() or file.is_symlink()) and not force:
-            raise UsageError(f"{str(file)!r} is there already: choose another name, or --force to overwrite it.")
+        _check_new(file, force)
     made = []
     try:
         for folder in {file.parent for file in files}:
@@ -289,6 +284,16 @@ def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
         for folder in made:
             with suppress(OSError):  # not empty
                 folder.rmdir()
+
+
+def _check_new(file: Path, force: bool) -> None:
+    """Make sure that a file is not there already, or may be overwritten."""
+    if file.is_dir():
+        raise UsageError(f"{str(file)!r} is a folder: name a file.")
+    if file.exists() and not file.is_file():
+        raise UsageError(f"{str(file)!r} is not a regular file: choose another name.")
+    if (file.exists() or file.is_symlink()) and not force:
+        raise UsageError(f"{str(file)!r} is there already: choose another name, or --force to overwrite it.")
 
 
 def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: bool) -> bool:

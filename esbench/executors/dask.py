@@ -110,17 +110,25 @@ def dispatch(
             for key, future in returned.items():
                 job = out.pop(future)
                 try:
-                    answer = answers[key] or future.result()
+                    outcome = _outcome(answers[key] or future.result())
                 except KilledWorker:
                     unit = Run(job.run).unit(unit_id(job.spec))
-                    yield failed(unit, UnitError("The worker that ran it was lost repeatedly."), 0.0, emit)
-                    continue
-                if "refused" in answer:
-                    raise Unavailable(answer["refused"])
-                yield outcome_from_json(answer["outcome"])
+                    outcome = failed(unit, UnitError("The worker that ran it was lost repeatedly."), 0.0, emit)
+                yield outcome
     finally:
         client.cancel(list(out))
         client.unsubscribe_topic(name)
+
+
+def _outcome(answer: dict[str, Any]) -> Outcome:
+    """Return the outcome in the answer of a worker.
+
+    Raises:
+        Unavailable: the worker has other versions or no device, and refused.
+    """
+    if "refused" in answer:
+        raise Unavailable(answer["refused"])
+    return outcome_from_json(answer["outcome"])
 
 
 def work(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from esbench.report.figures import psnr_range, value_range
 from esbench.report.looks import COLOURS, MARKS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
@@ -171,30 +172,13 @@ def stops(curve: Mapping[str, Any], rows: Sequence[Row]) -> Figure:
         curve: step, loss and psnr_db, and the values of each criterion by its text.
         rows: of the results table.
     """
-    noisy = -10 * np.log10(curve["loss"])
     figure = _figure(11, 2.9)
     panels = figure.subplots(1, len(rows), squeeze=False, sharey=True)[0]
     for i, (axes, row) in enumerate(zip(panels, rows, strict=True)):
-        name = method_of(row)
-        step, values = curve["step"], np.asarray(curve[row["criterion"]])
-        known = np.isfinite(values)
-        if known.any():
-            beside = axes.twinx()
-            beside.plot(step[known], values[known], color=COLOURS[0], lw=0.7)
-            beside.set_ylim(*value_range(values))
-            beside.tick_params(labelsize=7, labelcolor=COLOURS[0])
-            beside.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
-            beside.yaxis.get_offset_text().set(size=7, color=COLOURS[0])
-        axes.plot(step, noisy, color=COLOURS[2], lw=0.8, label="PSNR to the noisy picture")
-        axes.plot(step, curve["psnr_db"], color=COLOURS[1], lw=0.8, label="PSNR to the clean picture")
-        axes.axvline(row["stop_step"], color="#B2182B", lw=1.6, label="the stop")
-        if (theirs := paper_stop(row)) is not None:
-            axes.axvline(theirs, color="#B2182B", lw=1.2, ls=":", label="the paper's stop")
-        axes.plot([], [], color=COLOURS[0], lw=0.8, label="the criterion")
-        low, high = psnr_range(np.asarray(curve["psnr_db"]))
-        axes.set_ylim(low, max(high, float(np.nanmax(noisy)) + 0.3))
+        _beside(axes, curve["step"], np.asarray(curve[row["criterion"]]))
+        _psnr_and_stop(axes, curve, row)
         came = "not stopped" if row["fallback"] else f"{row['psnr_db']:.2f} dB"
-        axes.set_title(f"{name}: {came}", fontsize=9)
+        axes.set_title(f"{method_of(row)}: {came}", fontsize=9)
         axes.set_xlabel("step")
         axes.tick_params(labelsize=7)
         if i == 0:
@@ -211,6 +195,32 @@ def _look(method: str) -> dict[str, Any]:
     """Return the colour and the mark of a method, the same in every figure."""
     i = METHODS.index(method)
     return {"color": COLOURS[i % len(COLOURS)], "marker": MARKS[i % len(MARKS)], "ms": 5}
+
+
+def _beside(axes: Axes, step: Any, values: Any) -> None:
+    """Draw the values of a criterion, with an axis of their own on the right."""
+    known = np.isfinite(values)
+    if not known.any():
+        return
+    beside = axes.twinx()
+    beside.plot(step[known], values[known], color=COLOURS[0], lw=0.7)
+    beside.set_ylim(*value_range(values))
+    beside.tick_params(labelsize=7, labelcolor=COLOURS[0])
+    beside.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
+    beside.yaxis.get_offset_text().set(size=7, color=COLOURS[0])
+
+
+def _psnr_and_stop(axes: Axes, curve: Mapping[str, Any], row: Row) -> None:
+    """Draw both PSNR of an optimisation, the stop of a row, and the paper's if there is one."""
+    noisy = -10 * np.log10(curve["loss"])
+    axes.plot(curve["step"], noisy, color=COLOURS[2], lw=0.8, label="PSNR to the noisy picture")
+    axes.plot(curve["step"], curve["psnr_db"], color=COLOURS[1], lw=0.8, label="PSNR to the clean picture")
+    axes.axvline(row["stop_step"], color="#B2182B", lw=1.6, label="the stop")
+    if (theirs := paper_stop(row)) is not None:
+        axes.axvline(theirs, color="#B2182B", lw=1.2, ls=":", label="the paper's stop")
+    axes.plot([], [], color=COLOURS[0], lw=0.8, label="the criterion")
+    low, high = psnr_range(np.asarray(curve["psnr_db"]))
+    axes.set_ylim(low, max(high, float(np.nanmax(noisy)) + 0.3))
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 
 from esbench.bench.compare import difference
 from esbench.bench.levels import criteria, is_reference, level, levels, units
@@ -59,11 +60,7 @@ def gap(rows: Rows) -> Figure:
             if not mine:
                 continue
             gaps = np.array([row["gap_db"] for row in mine])
-            scatter = x + aside + 0.5 / len(names) * (np.arange(len(gaps)) * 0.618 % 1 - 0.5)
-            above = gaps > limit
-            dots: dict[str, Any] = {"ls": "", "color": colour, "alpha": 0.45, "mew": 0, "clip_on": False}
-            axes.plot(scatter[~above], gaps[~above], marker="o", ms=2.6, label="_units", **dots)
-            axes.plot(scatter[above], np.full(above.sum(), limit), marker="^", ms=4, label="_above", **dots)
+            _dots(axes, gaps, x + aside, 0.5 / len(names), limit, colour)
             centres.append(x + aside)
             means.append(gaps.mean())
             if best not in (None, name) and not is_reference(name):
@@ -73,16 +70,31 @@ def gap(rows: Rows) -> Figure:
         axes.plot(centres, means, label=_text(name), color=colour, marker=mark, ms=5.5, lw=0.9)
         ends[name] = (centres[-1], min(means[-1], limit))
     _label_ends(axes, ends, len(found) + 0.6, limit)
+    _label_levels(axes, rows)
+    axes.set_xlim(0.5, len(found) + 0.5)
+    axes.set_ylim(0, limit)
+    return _of_gaps(figure)
+
+
+def _dots(axes: Axes, gaps: npt.NDArray[np.float64], x: float, width: float, limit: float, colour: str) -> None:
+    """Draw a dot for each gap around x, and a triangle at the limit for each above it."""
+    scatter = x + width * (np.arange(len(gaps)) * 0.618 % 1 - 0.5)
+    above = gaps > limit
+    style: dict[str, Any] = {"ls": "", "color": colour, "alpha": 0.45, "mew": 0, "clip_on": False}
+    axes.plot(scatter[~above], gaps[~above], marker="o", ms=2.6, label="_units", **style)
+    axes.plot(scatter[above], np.full(above.sum(), limit), marker="^", ms=4, label="_above", **style)
+
+
+def _label_levels(axes: Axes, rows: Rows) -> None:
+    """Write the noise levels below the axis: sigma alone if they differ in nothing else."""
+    found = levels(rows)
     datasets = len({dataset for dataset, _ in found}) > 1
     sigmas = not datasets and all(row["sigma"] is not None and row["noise"] == rows[0]["noise"] for row in rows)
     ticks = [f"{group[0]['sigma']:g}" if sigmas else noise for (_, noise), group in found.items()]
     if datasets:
         ticks = [f"{dataset}\n{noise}" for (dataset, _), noise in zip(found, ticks, strict=True)]
     axes.set_xticks(range(1, len(found) + 1), [_text(tick, 24) for tick in ticks])
-    axes.set_xlim(0.5, len(found) + 0.5)
-    axes.set_ylim(0, limit)
     axes.set_xlabel(f"sigma of {_text(rows[0]['noise'])} noise" if sigmas else "noise")
-    return _of_gaps(figure)
 
 
 def top(rows: Rows) -> float:
