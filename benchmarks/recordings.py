@@ -2,16 +2,20 @@
 
     python -m benchmarks.recordings take RUN [--results results/recordings]
     python -m benchmarks.recordings study [--results results/recordings] [--patience 500]
+    python -m benchmarks.recordings fit [--results results/recordings] [--patience 500]
 
 `take` writes a file for each finished unit of a run: the loss, the PSNR of outputs and averages, and the columns of
-every criterion at every step, with six digits. The run that is in results/recordings was made with
+every criterion at every step, with six digits; in its first line the unit, and the size of the noisy picture as a JPEG.
+The runs that are in results/recordings were made with, for each sigma,
 
-    esbench run -d bsd400 --image ... --crop 128 --network 'skip[channels=64]' --iterations 3000 --patience 500 \
+    esbench run -d bsd400 --image ... --crop 128 --network 'skip[channels=64]' --iterations 3000 --patience 500 \\
         --sigma 25 -c 'cifs-jpeg[lam=0]' -c wmv -c emv -c discrepancy -c loss
 
-on 16 pictures, every 25th of bsd400 from the 7th by name. `study` prints where CIFS stops for each mu = lam / (H W):
-the range of mu that stops within 0.35 dB of the peak, the mu above which it never stops, and the bytes per pixel of the
-noisy picture, which are known without the clean one.
+on pictures from every 25th of bsd400, from the 7th by name. `study` prints, all exact, what mu = lam / (H W) does on
+them: the range of mu that stops each near its peak and the mu above which it never stops; the mu that `esbench
+calibrate` would choose for each patience and rule, its gaps, its distance from never stopping, and what happens to a
+picture that was left out of the search; and what patience and a first admissible step do to the other criteria.
+`fit` writes the mu of each level into the table of the package.
 """
 
 from __future__ import annotations
@@ -21,16 +25,34 @@ import csv
 import gzip
 import io
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from esbench.bench.build import scene
 from esbench.bench.results import Results
+from esbench.builtin.codecs.opencv import jpeg
 from esbench.disk import write
-from esbench.paper.calibrate import Curve, windowed
+from esbench.paper import calibrate
+from esbench.paper.calibrate import Curve, Pieces
+from esbench.pictures import Pictures
+from esbench.stopping.rule import first_stop
 
 #: How far from the peak a stop still counts as near it, in dB.
 NEAR = 0.35
+
+PATIENCES = (100, 200, 300, 500, 700, 1000)
+
+#: First admissible steps.
+STARTS = (0, 100, 200)
+
+#: Criteria beside CIFS, with the column that their gaps are read from.
+OTHERS = {"wmv": "psnr_db", "emv": "psnr_db", "discrepancy": "average_psnr_db"}
+
+#: The table of the package.
+TABLE = Path(__file__).parents[1] / "esbench/builtin/criteria/calibration/cifs.json"
 
 
 def take(args: argparse.Namespace) -> None:
@@ -52,44 +74,171 @@ def take(args: argparse.Namespace) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([f"{value:.6g}" for value in row] for row in zip(*columns.values(), strict=True))
-        spec = json.dumps(vars(unit.spec()), sort_keys=True)
-        data = f"# {spec}\n{text.getvalue()}".encode()
+        noisy = Pictures(scene(unit.spec(), results.config.dataset).observation.y[None])[0]
+        head = json.dumps(vars(unit.spec()) | {"noisy_bytes": len(jpeg(noisy.uint8))}, sort_keys=True)
+        data = f"# {head}\n{text.getvalue()}".encode()
         write(args.results / f"{unit.id}.csv.gz", gzip.compress(data, mtime=0))  # the same numbers are the same file
         print(unit.id)
 
 
-def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """Return the spec of a recorded unit and its columns."""
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the first line of a recorded unit, its spec and `noisy_bytes`, and its columns."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         spec = json.loads(file.readline().removeprefix("# "))
         head, *rows = csv.reader(file)
     return spec, dict(zip(head, np.array(rows, float).T, strict=True))
 
 
+class Recording:
+    """A recorded unit.
+
+    Attributes:
+        image: its picture.
+        sigma: the noise level.
+        columns: the recorded numbers.
+        size: bytes a pixel of each output.
+        noisy: bytes a pixel of the noisy picture, which are known without the clean one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        head, self.columns = read(path)
+        pixels = head["crop"] ** 2
+        self.image, self.sigma = head["image"], head["sigma"]
+        self.size = self.columns["cifs-jpeg[lam=0]:bytes"] / pixels
+        self.noisy = head["noisy_bytes"] / pixels
+
+    def curve(self, start: int = 0) -> Curve:
+        """Return what a search needs, from a first admissible step."""
+        return Curve(self.columns["loss"][start:], self.size[start:] ** 2, self.columns["psnr_db"][start:])
+
+
+def recordings(folder: Path) -> dict[float, list[Recording]]:
+    """Return the recordings of a folder by noise level."""
+    found: dict[float, list[Recording]] = {}
+    for recording in sorted(map(Recording, folder.glob("*.csv.gz")), key=lambda r: (r.sigma, r.image)):
+        found.setdefault(recording.sigma, []).append(recording)
+    return found
+
+
+def pieces(stops: Pieces) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each piece begins and ends."""
+    return np.concatenate([[0.0], stops.edges]), np.concatenate([stops.edges, [np.inf]])
+
+
+def window(recording: Recording, patience: int) -> tuple[float, float]:
+    """Return the lowest and highest mu that stop near the peak; NaN if none does."""
+    stops, psnr = calibrate.windowed(recording.curve(), patience), recording.columns["psnr_db"]
+    begins, ends = pieces(stops)
+    near = psnr[stops.values] >= psnr.max() - NEAR
+    return (float(begins[near].min()), float(ends[near].max())) if near.any() else (np.nan, np.nan)
+
+
+def never(curve: Curve, stops: Pieces) -> float:
+    """Return the mu above which an optimisation never stops."""
+    begins, _ = pieces(stops)
+    runs_on = stops.values == len(curve.loss) - 1
+    return float(begins[runs_on].min()) if runs_on.any() else np.inf
+
+
+def searched(
+    found: Sequence[Recording], objective: calibrate.Objective, patience: int, start: int = 0
+) -> Iterator[str]:
+    """Yield the cells of a search: mu, gaps, the distance from never stopping, and gaps of pictures left out of it."""
+    curves = [recording.curve(start) for recording in found]
+    stops = [calibrate.stops(curve, objective, patience) for curve in curves]
+    psnr = [s.of(c.psnr_db) for s, c in zip(stops, curves, strict=True)]
+    peaks = [float(recording.columns["psnr_db"].max()) for recording in found]
+    best = calibrate.search(psnr)
+    assert best is not None
+    first = min(never(c, s) for c, s in zip(curves, stops, strict=True)) if objective == "windowed" else np.inf
+    yield f"{best.mu:.1f}"
+    yield of([peak - float(p(best.mu)) for peak, p in zip(peaks, psnr, strict=True)])
+    yield "" if np.isinf(first) else f"{first / best.mu:.2f}"
+    left_out = []
+    for i, peak in enumerate(peaks):
+        others = calibrate.search([p for j, p in enumerate(psnr) if j != i]) if len(psnr) > 1 else None
+        if others is not None:
+            left_out.append((peak - float(psnr[i](others.mu)), stops[i](others.mu) == len(curves[i].loss) - 1))
+    yield of([gap for gap, _ in left_out]) if left_out else ""
+    yield str(sum(runs_on for _, runs_on in left_out)) if left_out else ""
+
+
+def of(gaps: Sequence[float]) -> str:
+    """Return the mean and the largest of some gaps."""
+    return f"{np.mean(gaps):.2f} ({max(gaps):.2f})"
+
+
+def stopped(recording: Recording, criterion: str, patience: int | None, start: int) -> float:
+    """Return the gap of another criterion, by the rule or, without patience, at its smallest value."""
+    psnr, values = recording.columns[OTHERS[criterion]], recording.columns[f"{criterion}:value"][start:]
+    step = int(np.nanargmin(values)) if patience is None else first_stop(values.tolist(), patience=patience).step
+    return float(psnr.max() - psnr[start + step])
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown."""
+    print("\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *lines]), end="\n\n")
+
+
 def study(args: argparse.Namespace) -> None:
-    print("| picture | sigma | peak | at | mu within 0.35 dB | never from mu | bytes a pixel at the peak, last |")
-    print("|---|---|---|---|---|---|---|")
-    for path in sorted(args.results.glob("*.csv.gz"), key=lambda p: (read(p)[0]["sigma"], p.name)):
-        spec, columns = read(path)
-        size = columns["cifs-jpeg[lam=0]:bytes"] / spec["crop"] ** 2
-        psnr = columns["psnr_db"]
-        stops = windowed(Curve(columns["loss"], size**2, psnr), args.patience)
-        edges = np.concatenate([[0.0], stops.edges, [np.inf]])
-        near = psnr[stops.values] >= psnr.max() - NEAR
-        low = edges[:-1][near].min() if near.any() else np.nan
-        high = edges[1:][near].max() if near.any() else np.nan
-        never = edges[:-1][stops.values == len(psnr) - 1]
-        peak = int(psnr.argmax())
-        print(
-            f"| {spec['image']} | {spec['sigma']:g} | {psnr.max():.2f} | {peak} | {low:.1f} to {high:.1f} "
-            f"| {never.min() if len(never) else np.inf:.1f} | {size[peak]:.3f}, {size[-1]:.3f} |"
-        )
+    found = recordings(args.results)
+    lines, common = [], []
+    for sigma, units in found.items():
+        windows = []
+        for unit in units:
+            low, high = window(unit, args.patience)
+            windows.append((low, high, unit.noisy**2))
+            curve, psnr = unit.curve(), unit.columns["psnr_db"]
+            first, peak = never(curve, calibrate.windowed(curve, args.patience)), int(psnr.argmax())
+            sizes = f"{unit.noisy:.3f}", f"{unit.size[peak]:.3f}"
+            near = f"{low:.1f} to {high:.1f}"
+            lines.append([unit.image, f"{sigma:g}", f"{psnr.max():.2f}", str(peak), near, f"{first:.1f}", *sizes])
+        low, high, noisy = np.array(windows).T
+        for name, weight in (("mu", np.ones_like(noisy)), ("mu (bytes of the noisy picture)^2", noisy)):
+            edges = np.nanmax(low * weight), np.nanmin(high * weight)
+            common.append(
+                [f"{sigma:g}", str(len(units)), name, *(f"{e:.1f}" for e in edges), f"{edges[1] / edges[0]:.2f}"]
+            )
+    header = ["picture", "sigma", "peak", "at", f"mu within {NEAR} dB", "never from mu"]
+    table([*header, "bytes a pixel: noisy", "at the peak"], lines)
+    table(["sigma", "pictures", f"within {NEAR} dB on all", "from", "to", "ratio"], common)
+    header = ["sigma", "rule", "patience", "mu", "gap", "never stops from mu times", "left out: gap", "never"]
+    lines = [
+        [f"{sigma:g}", "first window", str(patience), *searched(units, "windowed", patience)]
+        for sigma, units in found.items()
+        for patience in PATIENCES
+    ]
+    for sigma, units in found.items():
+        for start in STARTS[1:]:
+            cells = searched(units, "windowed", args.patience, start)
+            lines.append([f"{sigma:g}", f"first window from step {start}", str(args.patience), *cells])
+        lines.append([f"{sigma:g}", "smallest of all", "", *searched(units, "global", args.patience)])
+    table(header, lines)
+    lines = [
+        [f"`{criterion}`", f"{sigma:g}", "smallest of all" if patience is None else str(patience)]
+        + [of([stopped(unit, criterion, patience, start) for unit in units]) for start in STARTS]
+        for criterion in OTHERS
+        for sigma, units in found.items()
+        for patience in (100, 300, 500, 1000, None)
+    ]
+    table(["criterion", "sigma", "patience", *(f"from step {start}" for start in STARTS)], lines)
+
+
+def fit(args: argparse.Namespace) -> None:
+    document = json.loads(TABLE.read_text(encoding="utf-8"))
+    rows = {}
+    for sigma, units in recordings(args.results).items():
+        row = calibrate.calibrate([unit.curve() for unit in units], "windowed", args.patience)
+        rows[f"{sigma:g}"] = row
+        print(f"{sigma:g}", {key: value for key, value in row.items() if key != "curve"})
+    document["mu"]["jpeg"] = {sigma: row["mu"] for sigma, row in rows.items()}
+    write(TABLE, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, function in (("take", take), ("study", study)):
+    for name, function in (("take", take), ("study", study), ("fit", fit)):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
         command.add_argument("--results", type=Path, default=Path("results/recordings"))

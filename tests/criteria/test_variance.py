@@ -214,3 +214,24 @@ def test_emv_of_independent_noise_is_comparable_with_wmv():
     xs = 0.5 + np.random.default_rng(0).normal(0, 0.1, (400, 4000))
     assert run(ExponentialVariance(), xs)[-1] == pytest.approx(0.947 * 0.01, rel=0.05)
     assert run(WindowedVariance(), xs)[-1] == pytest.approx(0.99 * 0.01, rel=0.05)
+
+
+def test_with_pixels_it_is_the_variance_of_a_fixed_random_part_of_the_picture():
+    xs = np.random.default_rng(0).random((12, 1, 3, 8, 9), np.float32)
+    part = WindowedVariance(window=5, pixels=20)
+    values = [part.update(Frame(Pictures(torch.from_numpy(x)), step=t)) for t, x in enumerate(xs)]
+    index = np.random.default_rng((8, 9)).choice(72, 20, replace=False)
+    assert len(set(index)) == 20
+    looked_at = xs.reshape(12, 3, 72)[:, :, index].reshape(12, 60)
+    assert values == [None] * 4 + [pytest.approx(wmv(looked_at, t, 5), rel=1e-9) for t in range(4, 12)]
+    assert part.state_dict()["x"].shape == (5, 60)
+
+
+@pytest.mark.parametrize("pixels", [72, 65536])
+def test_a_picture_of_no_more_pixels_than_that_is_taken_whole(pixels):
+    xs = np.random.default_rng(0).random((9, 1, 3, 8, 9), np.float32)
+    whole, part = WindowedVariance(window=4), WindowedVariance(window=4, pixels=pixels)
+    for t, x in enumerate(xs):
+        assert part.update(Frame(Pictures(torch.from_numpy(x)), step=t)) == whole.update(
+            Frame(Pictures(torch.from_numpy(x)), step=t)
+        )

@@ -6,7 +6,9 @@ float64, because the variances are thousands of times smaller than the squares i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
 
 from esbench.frames import Frame
 from esbench.records import Range
@@ -23,6 +25,9 @@ class WindowedVariance:
     is the newest output when the window is first full. It is renewed every EVERY W steps together with the sums, so
     that rounding errors do not accumulate over a long run, and also when the variance has fallen so far that rounding
     errors of larger ones would matter.
+
+    With `pixels`, x is that many pixels of each output, with all their channels: memory and time fall by as much. They
+    are drawn at random, the same ones for all pictures of one size; a smaller picture is taken whole.
     """
 
     #: Windows from one renewal to the next.
@@ -31,8 +36,14 @@ class WindowedVariance:
     #: Renewed if W N times the variance is below this share of the largest sum of squares since the last renewal.
     FALL = 1e-4
 
-    def __init__(self, *, window: Annotated[int, Range(2)] = 100) -> None:
-        self.window = window
+    def __init__(
+        self,
+        *,
+        window: Annotated[int, Range(2)] = 100,
+        pixels: Annotated[int | Literal["all"], Range(1)] = "all",
+    ) -> None:
+        self.window, self.pixels = window, pixels
+        self.index: torch.Tensor | None = None  # of the pixels, if not all are taken
         self.count = 0
         self.x: torch.Tensor | None = None  # the last W outputs, (W, N), in a ring buffer
         self.c: torch.Tensor | None = None  # (N,)
@@ -44,7 +55,7 @@ class WindowedVariance:
         """Take the output of the next step and return the variance of the window."""
         import torch
 
-        x = frame.tensor.reshape(-1)
+        x = self._chosen(frame.tensor).reshape(-1)
         if self.x is None:
             self.x = x.new_zeros(self.window, x.numel())
             self.c, self.sum = x.new_zeros(2, x.numel(), dtype=torch.float64)
@@ -70,6 +81,18 @@ class WindowedVariance:
         if total < self.FALL * self.largest:
             total = self._renew(x)
         return total / (self.window * x.numel())
+
+    def _chosen(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the pixels of an output (C, H, W) that are looked at."""
+        import torch
+
+        c, h, w = x.shape
+        if self.pixels == "all" or self.pixels >= h * w:
+            return x
+        if self.index is None:
+            drawn = np.random.default_rng((h, w)).choice(h * w, self.pixels, replace=False)
+            self.index = torch.from_numpy(drawn).to(x.device)
+        return x.reshape(c, -1)[:, self.index]
 
     def _renew(self, newest: torch.Tensor) -> float:
         """Recompute the sums around the newest output, in W N operations, and return W N times the variance."""
