@@ -285,7 +285,7 @@ def test_left_before_the_first_step_the_picture_is_as_it_was():
     denoised = Restoration(noisy, Options(**TINY)).result(interrupted=True)
     assert np.array_equal(denoised.image, noisy)
     assert (denoised.stop_step, denoised.steps_run, denoised.values) == (None, 0, [])
-    assert denoised.reason == "interrupted before the first step: the picture is as it was"
+    assert denoised.reason == "interrupted before the first step: the picture is unchanged"
 
 
 def test_left_early_tiles_that_were_not_begun_are_as_they_were(small_tiles):
@@ -318,7 +318,7 @@ def test_a_gpu_that_is_too_small_is_said_with_what_helps(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(Trajectory, "_steps", full)
-    with pytest.raises(UnitError, match=r"The GPU has not enough memory for 28 x 24 pixels: --device cpu, a smaller"):
+    with pytest.raises(UnitError, match=r"The GPU has not enough memory for 28 x 24 pixels: use --device cpu, a"):
         esbench.denoise(scene()[1], **TINY)
 
 

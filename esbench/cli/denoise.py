@@ -1,4 +1,4 @@
-"""Users' own pictures."""
+"""Denoise a user's pictures; restore.py shares its options and its loop."""
 
 from __future__ import annotations
 
@@ -27,38 +27,43 @@ from esbench.restoration.restore import Restoration, Restored, most
 if TYPE_CHECKING:
     from esbench.report.denoise_page import Section
 
-#: Steps of an optimisation that do not count for its speed: the first ones are slow.
+#: The first steps of an optimisation are slow and are not used to estimate its speed.
 SLOW = 3
 
 output_option = click.option(
-    "-o", "--output", required=True, metavar="OUT", help="The picture to write; of several, their folder."
+    "-o", "--output", required=True, metavar="OUT", help="The file to write, or a folder for several pictures."
 )
 quality_option = click.option(
     "--quality",
     type=click.Choice(list(RESTARTS)),
-    help=f"best: the average of {RESTARTS['best']} optimisations, in {RESTARTS['best']} times the time. [fast]",
+    help=f"best: average {RESTARTS['best']} optimisations, which takes {RESTARTS['best']} times as long. [fast]",
 )
 
 
 def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the work itself, which come last."""
+    """Add the remaining options, which come last in --help."""
     options = (
         click.option(
             "--iterations",
             type=int,
             metavar="T",
-            help=f"The most steps of an optimisation. [{ITERATIONS}, more for over 128 x 128 pixels]",
+            help=f"The maximum number of steps. [{ITERATIONS}, more for over 128 x 128 pixels]",
         ),
-        click.option("--patience", type=int, metavar="S", help=f"Steps that must not undercut a stop. [{PATIENCE}]"),
-        click.option("--seed", type=int, help="Of the network's weights and its input. [0]"),
+        click.option(
+            "--patience", type=int, metavar="S", help=f"Steps without a lower value before it stops. [{PATIENCE}]"
+        ),
+        click.option("--seed", type=int, help="Seed of the network's weights and input. [0]"),
         click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]"),
         click.option(
-            "--report", type=click.Path(path_type=Path), metavar="FILE.html", help="One page on why it stopped."
+            "--report",
+            type=click.Path(path_type=Path),
+            metavar="FILE.html",
+            help="Write an HTML page on the stop.",
         ),
-        click.option("--force", is_flag=True, help="Overwrite what is there."),
+        click.option("--force", is_flag=True, help="Overwrite existing files."),
         max_pixels_option,
         json_option,
-        click.option("-q", "--quiet", is_flag=True, help="No progress."),
+        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
     )
     for option in reversed(options):  # as decorators are applied
         command = option(command)
@@ -68,8 +73,8 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("denoise")
 @click.argument("pictures", nargs=-1, required=True, metavar="IN...")
 @output_option
-@click.option("-c", "--criterion", help="What it stops by. [discrepancy, with the noise level as estimated]")
-@click.option("--sigma", type=float, help="The noise level on the 0-255 scale, where it is known. [estimated]")
+@click.option("-c", "--criterion", help="The criterion to stop by. [discrepancy, with the estimated noise level]")
+@click.option("--sigma", type=float, help="The noise level on the 0-255 scale. [estimated]")
 @quality_option
 @part_options
 @work_options
@@ -86,10 +91,11 @@ def denoise_command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Denoise pictures of one's own, with a Deep Image Prior that stops by itself.
+    """Denoise pictures with a Deep Image Prior that stops automatically.
 
-    PNG, JPEG, TIFF and WebP; grey or colour, 8 or 16 bits. Nothing need be known of the noise. Transparency, colour
-    profile and EXIF data are kept, and a picture is turned as its camera said. Ctrl-C writes the best so far.
+    Reads and writes PNG, JPEG, TIFF and WebP; grey or colour, 8 or 16 bits. The noise level is estimated from each
+    picture. Transparency, colour profile and EXIF data are kept; EXIF orientation is applied. Ctrl-C writes the best
+    result so far.
     """
     options = Options(**{key: value for key, value in flags.items() if value is not None})
     jobs = [Order(name, file, max_pixels) for name, file in zip(pictures, targets(pictures, output), strict=True)]
@@ -99,10 +105,10 @@ def denoise_command(
 def carry_out(
     jobs: Sequence[Order], options: Options, report: Path | None, *, force: bool, as_json: bool, quiet: bool
 ) -> int:
-    """Restore the pictures of a command, print what became of them, and return the exit code.
+    """Restore the pictures of a command, print the results and return the exit code.
 
     Raises:
-        UsageError: something of it cannot be, before any work.
+        UsageError: the request is invalid; raised before any optimisation.
     """
     _keep_apart(jobs, report)
     with _writable([job.file for job in jobs] + ([] if report is None else [report]), force):
@@ -125,12 +131,12 @@ class Order:
     """One picture of the command.
 
     Attributes:
-        name: as it was typed.
-        file: where it is written.
-        max_pixels: a picture of more is not read.
-        pixel_steps: what there is to do at most; 0 where it cannot be read.
-        reason: why it stopped, or why it failed; empty while it was not begun.
-        restored: what became of it, without the picture itself.
+        name: the path as typed.
+        file: the file to write.
+        max_pixels: refuse a picture of more pixels.
+        pixel_steps: upper bound of the work, in pixels times steps; 0 if the picture cannot be read.
+        reason: why it stopped or failed; empty before it starts.
+        restored: the result without the image.
         section: its part of the report.
     """
 
@@ -143,10 +149,10 @@ class Order:
     section: Section | None = None
 
     def look(self, options: Options) -> None:
-        """Find out before any work what would stop it.
+        """Check the picture and its output before any optimisation, and set `pixel_steps`.
 
         Raises:
-            UsageError: it cannot be written in the format that was asked for.
+            UsageError: the format of `file` cannot hold the picture.
         """
         photo = self.photo()
         if photo is None:
@@ -156,7 +162,7 @@ class Order:
         self.pixel_steps = most(options, *photo.pixels.shape[:2])
 
     def photo(self) -> images.Photo | None:
-        """Return the picture, or None where it cannot be read, which is said."""
+        """Return the picture; if it cannot be read, report why and return None."""
         try:
             return images.read_photo(self.name, self.max_pixels)
         except DataError as error:
@@ -164,24 +170,24 @@ class Order:
             return None
 
     def fail(self, reason: str) -> None:
-        """Say why there is no picture; the others go on."""
+        """Record and print why this picture failed; the others continue."""
         self.reason = reason
         say(f"esbench: {reason}", err=True)
 
     def begin(self, photo: images.Photo, options: Options, emit: Listen) -> Restoration:
-        """Return the picture at work."""
+        """Return the restoration of the picture, ready to iterate."""
         return Restoration(photo.pixels, options, name=self.name, emit=emit)
 
     def delivered(self, photo: images.Photo, image: Any) -> images.Photo:
-        """Return what is written."""
+        """Return the picture to write."""
         return replace(photo, pixels=image)
 
     def before(self, photo: images.Photo, at_work: Restoration) -> Any:
-        """Return what the report shows beside the result, of its size."""
+        """Return the picture that the report shows beside the result, of the same size."""
         return photo.pixels
 
     def finish(self, photo: images.Photo, at_work: Restoration, interrupted: bool, report: bool) -> None:
-        """Write what there is of the picture, and its part of the report."""
+        """Write the best result so far and prepare its part of the report."""
         from esbench.report import denoise_page
 
         done = at_work.result(interrupted)
@@ -195,14 +201,14 @@ class Order:
         self.reason, self.restored = done.reason, replace(done, image=None)
 
     def summary(self) -> str:
-        """Return in a line what became of it."""
+        """Return the result in one line."""
         assert self.restored is not None
         done = self.restored
         noise = "" if done.sigma_estimate is None else f"noise of sigma {done.sigma_estimate:.1f}, "
         return f"{done.reason}; {noise}{duration(done.seconds)}"
 
     def row(self, options: Options) -> dict[str, Any]:
-        """Return what is printed as JSON."""
+        """Return the row for --json."""
         done = self.restored
         return {
             "input": self.name,
@@ -217,10 +223,10 @@ class Order:
 
 
 def targets(pictures: Sequence[str], output: str) -> list[Path]:
-    """Return where each picture is written.
+    """Return the output file of each picture.
 
     Raises:
-        UsageError: several of them would be one file, or a folder is a file.
+        UsageError: two pictures share an output file, or several pictures have a file as --output.
     """
     folder = Path(output)
     if len(pictures) == 1 and not folder.is_dir() and not output.endswith(("/", os.sep)):
@@ -231,15 +237,15 @@ def targets(pictures: Sequence[str], output: str) -> list[Path]:
     files = [folder / (p.name if p.suffix.lower() in images.FORMATS else f"{p.stem}.png") for p in names]
     twice = [file for file, n in Counter(files).items() if n > 1]
     if twice:
-        raise UsageError(f"Two of the pictures would both be {str(twice[0])!r}: denoise them into two folders.")
+        raise UsageError(f"Two pictures would both be written to {str(twice[0])!r}: write them to different folders.")
     return files
 
 
 def _keep_apart(jobs: Sequence[Order], report: Path | None) -> None:
-    """Make sure that nothing is written in the place of something else of the command, not even with --force.
+    """Check that no output replaces another file of the same command, even with --force.
 
     Raises:
-        UsageError: the report would be a picture, or a picture would be one that is yet to be read.
+        UsageError: the report would replace a picture, or an output would replace another picture's input.
     """
     read = {place: job for job in jobs for place in _places(Path(job.name))}
     for job in jobs:
@@ -252,17 +258,17 @@ def _keep_apart(jobs: Sequence[Order], report: Path | None) -> None:
 
 
 def _places(path: Path) -> set[str]:
-    """Return where a file lies: what is written replaces a link, what is read follows it."""
+    """Return the paths that a file stands for: writing replaces a link, reading follows it."""
     return {os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(path)}
 
 
 @contextmanager
 def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
-    """Make sure before any work that files can be written; a folder made for them that stays empty goes at the end.
+    """Check before any work that files can be written; remove folders made for them that stay empty.
 
     Raises:
-        UsageError: one is there already.
-        Unavailable: a folder is not there, or cannot be written.
+        UsageError: a file exists already.
+        Unavailable: a folder cannot be made or written to.
     """
     for file in files:
         _check_new(file, force)
@@ -275,10 +281,10 @@ def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
                     made.append(folder)
             except OSError as error:
                 raise Unavailable(
-                    f"There is no folder {str(folder)!r}, and it cannot be made: {disk.reason(error)}."
+                    f"The folder {str(folder)!r} does not exist and cannot be made: {disk.reason(error)}."
                 ) from None
             if not os.access(folder, os.W_OK):
-                raise Unavailable(f"Nothing can be written into the folder {str(folder)!r}: choose another one.")
+                raise Unavailable(f"The folder {str(folder)!r} is not writable: choose another one.")
         yield
     finally:
         for folder in made:
@@ -293,11 +299,11 @@ def _check_new(file: Path, force: bool) -> None:
     if file.exists() and not file.is_file():
         raise UsageError(f"{str(file)!r} is not a regular file: choose another name.")
     if (file.exists() or file.is_symlink()) and not force:
-        raise UsageError(f"{str(file)!r} is there already: choose another name, or --force to overwrite it.")
+        raise UsageError(f"{str(file)!r} exists already: choose another name, or pass --force to overwrite it.")
 
 
 def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: bool) -> bool:
-    """Restore the pictures one after another and return whether it was interrupted."""
+    """Restore the pictures one after another and return whether Ctrl-C interrupted the work."""
     interrupted, warned = False, Warned(listen)
     for i, job in enumerate(jobs):
         photo = job.photo()
@@ -316,14 +322,14 @@ def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: bool)
             continue
         job.finish(photo, at_work, interrupted, report)
         if interrupted:
-            others = f"; {len(jobs) - i - 1} more not begun" if len(jobs) > i + 1 else ""
+            others = f"; {len(jobs) - i - 1} not started" if len(jobs) > i + 1 else ""
             say(f"esbench: interrupted: {job.file} is the best so far{others}", err=True)
             break
     return interrupted
 
 
 def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Listen) -> None:
-    """Say what is known of a picture before the work on it begins."""
+    """Announce a picture's size and noise level before its restoration starts."""
 
     def tell(text: str) -> None:
         listen(Notice(text=text))
@@ -331,23 +337,23 @@ def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Li
     h, w = photo.pixels.shape[:2]
     noise = at_work.noise
     if photo.pixels.dtype == np.uint16 and images.FORMATS[job.file.suffix.lower()] not in ("PNG", "TIFF"):
-        tell(f"{job.file}: rounded to 8 bits, which is what this format holds")
+        tell(f"{job.file}: rounded to 8 bits, the most that this format holds")
     tell(f"{job.name}: {w} x {h}" + ("" if noise is None else f", noise of sigma {noise.sigma:.1f}"))
     if noise is not None and at_work.options.sigma is None and not noise.white:
         tell(
-            f"{job.name}: its noise is not white, as is usual after JPEG, demosaicing or scaling, so that the level is "
-            "a rough one; --sigma says it better"
+            f"{job.name}: the noise is not white, as is usual after JPEG, demosaicing or scaling, so the estimated "
+            "level is rough; pass --sigma if you know it"
         )
 
 
 class Warned:
-    """Passes events on, and warns once if the work may be long.
+    """Pass events on, and warn once if the work may take long.
 
     Args:
         listen: called with every event.
 
     Attributes:
-        later: what is to do at most after the picture at work, as a multiple of what that one is at most.
+        later: upper bound of the work after the current picture, as a multiple of the current picture's.
     """
 
     def __init__(self, listen: Listen) -> None:
@@ -356,7 +362,7 @@ class Warned:
         self._warned = False
 
     def __call__(self, event: Event) -> None:
-        """Take the next event."""
+        """Pass an event on."""
         self._listen(event)
         if not isinstance(event, Progress) or self._warned or event.step < SLOW:
             return
@@ -368,15 +374,15 @@ class Warned:
             seconds = (event.iterations + event.later) * (1 + self.later) / rate
             if seconds > LONG:
                 text = (
-                    f"This will take up to about {duration(seconds)}. A smaller picture, --network "
-                    "'skip[channels=32]', --quality fast or fewer --iterations make it less, and so does a GPU. "
-                    "Ctrl-C writes the best so far."
+                    f"This takes up to about {duration(seconds)}. To shorten it, use a smaller picture, --network "
+                    "'skip[channels=32]', --quality fast, fewer --iterations or a GPU. Ctrl-C writes the best result "
+                    "so far."
                 )
                 self._listen(Notice(text=text))
 
 
 def _write_report(report: Path, jobs: Sequence[Order]) -> bool:
-    """Write the report, if there is something to report, and return whether it could be written."""
+    """Write the report, unless it has no sections, and return whether that succeeded."""
     from esbench.report import denoise_page
 
     sections = [job.section for job in jobs if job.section is not None]

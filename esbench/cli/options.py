@@ -15,7 +15,7 @@ max_pixels_option = click.option(
     type=click.IntRange(1),
     default=MAX_PIXELS,
     metavar="N",
-    help=f"Refuse a picture of more pixels, before it is decoded. [{MAX_PIXELS}]",
+    help=f"Refuse larger pictures before decoding them. [{MAX_PIXELS}]",
 )
 
 
@@ -29,8 +29,8 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--loss", help="The loss to minimise. [the task's default: mse]"),
         click.option("--regulariser", help="A term added to the loss. [none]"),
         click.option("--input", help=f"The input of the network. [{own}]"),
-        click.option("--input-scale", type=float, help="Noise as input is uniform in [0, this]. [0.1]"),
-        click.option("--learning-rate", type=float, help=f"Of Adam. [{own}]"),
+        click.option("--input-scale", type=float, help="The upper bound of the uniform noise input. [0.1]"),
+        click.option("--learning-rate", type=float, help=f"The learning rate of Adam. [{own}]"),
         click.option("--depth", type=int, help="Channels of the input. [the network's default]"),
         click.option("--perturbation", type=float, help=f"Noise added to the input at each step. [{own}]"),
     )

@@ -1,4 +1,4 @@
-"""Show progress on stderr: live bars on a terminal, plain lines otherwise."""
+"""Show progress on stderr: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from esbench.printable import printable
 #: Called with every event.
 Listen: TypeAlias = Callable[[Event], None]
 
-#: Seconds between two plain lines about one unit.
+#: Minimum number of seconds between two lines about a unit.
 LINE_EVERY = 10.0
 
 
 class Lines:
-    """Plain lines, for a file or a log."""
+    """Show progress as plain lines, for a file or a log."""
 
     def __init__(self, verbose: bool = False) -> None:
         self.verbose = verbose
@@ -40,7 +40,7 @@ class Lines:
         self.first: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        """Print a line for the event, if it needs one."""
+        """Print a line for an event, if it needs one."""
         now = time.monotonic()
         match event:
             case RunStarted():
@@ -72,7 +72,7 @@ class Lines:
 
 
 class Bars:
-    """A bar for the run and one per running unit."""
+    """Show progress as one bar for the run and one per running unit."""
 
     def __init__(self, verbose: bool = False) -> None:
         self.verbose = verbose
@@ -93,7 +93,7 @@ class Bars:
         self.first: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        """Move the bars."""
+        """Update the bars for an event."""
         match event:
             case RunStarted():
                 self.run = self.bars.add_task("run", total=event.units, completed=event.done, note="units")
@@ -129,9 +129,9 @@ class Bars:
 
 @contextmanager
 def display(quiet: bool, verbose: bool = False) -> Iterator[Listen]:
-    """Yield a listener that shows progress: bars on a terminal, lines otherwise, only failures if quiet.
+    """Yield a listener that shows progress: bars on a terminal, lines elsewhere, only failures if quiet.
 
-    Meanwhile, what a criterion prints goes to stderr, so that it does not end up in a command's output.
+    Output that a criterion prints is redirected to stderr, so that it does not mix with the command's own.
     """
     with redirect_stdout(sys.stderr):
         if quiet:
@@ -159,6 +159,6 @@ def _psnr(event: Progress) -> str:
 
 
 def _where(event: Progress) -> str:
-    """Return the best step of each criterion so far, and whether it is final, as the end of a line."""
+    """Return the best step of each criterion so far and whether it stopped there, as the end of a line."""
     best = (f"{name} {'stopped at ' if name in event.stopped else ''}{step}" for name, step in event.best.items())
     return "".join(f"{'; ' if i == 0 else ', '}{text}" for i, text in enumerate(best))

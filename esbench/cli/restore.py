@@ -1,4 +1,4 @@
-"""Users' own pictures, by any task."""
+"""Restore a user's pictures, for any task."""
 
 from __future__ import annotations
 
@@ -24,26 +24,29 @@ from esbench.restoration.restore import Restoration, most
 
 @click.command("restore")
 @click.argument("pictures", nargs=-1, required=True, metavar="IN...")
-@click.option("--task", required=True, help="What was observed: denoise, superres[factor=4], inpaint, flash, jpeg.")
+@click.option("--task", required=True, help="The task: denoise, superres[factor=4], inpaint, flash or jpeg.")
 @output_option
 @click.option(
     "--mask",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="inpaint: white, or above half, where pixels are missing; a folder: the masks by name. [transparent pixels]",
+    help="inpaint: white (above half) where pixels are missing; or a folder of masks by name. [transparent pixels]",
 )
 @click.option(
-    "--mask-marks", type=click.Choice(["missing", "known"]), default="missing", help="What white marks. [missing]"
+    "--mask-marks",
+    type=click.Choice(["missing", "known"]),
+    default="missing",
+    help="What white marks. [missing]",
 )
-@click.option("--denoise-known", is_flag=True, help="inpaint: do not put the known pixels back.")
+@click.option("--denoise-known", is_flag=True, help="inpaint: denoise the known pixels, too.")
 @click.option(
     "--guide",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="flash: the picture with flash, of the same size; a folder: the guides by name.",
+    help="flash: the picture with flash, of the same size; or a folder of guides by name.",
 )
-@click.option("-c", "--criterion", help="What it stops by. [the task's own]")
-@click.option("--sigma", type=float, help="The noise level on the 0-255 scale, where it is known.")
+@click.option("-c", "--criterion", help="The criterion to stop by. [the task's default]")
+@click.option("--sigma", type=float, help="The noise level on the 0-255 scale. [estimated, if the task has noise]")
 @quality_option
 @part_options
 @work_options
@@ -65,11 +68,11 @@ def restore_command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Restore pictures of one's own, with a Deep Image Prior that stops by itself.
+    """Restore pictures with a Deep Image Prior that stops automatically.
 
-    PNG, JPEG, TIFF and WebP; grey or colour, 8 or 16 bits; a folder stands for the pictures in it. Nothing is
-    degraded: IN is what was observed. Transparency, colour profile and EXIF data are kept, and a picture is turned as
-    its camera said. Ctrl-C writes the best so far.
+    Reads and writes PNG, JPEG, TIFF and WebP; grey or colour, 8 or 16 bits; a folder stands for the pictures in it.
+    IN is the observation and is not degraded further. Transparency, colour profile and EXIF data are kept; EXIF
+    orientation is applied. Ctrl-C writes the best result so far.
     """
     task = without_keeping(task) if denoise_known else task
     options = Options(task=task, **{key: value for key, value in flags.items() if value is not None})
@@ -82,13 +85,13 @@ def restore_command(
 
 @dataclass(frozen=True)
 class Beside:
-    """What is handed in beside the pictures.
+    """Masks and guides of the pictures.
 
     Attributes:
         mask: a file, or a folder of files with the pictures' names.
         marks_known: whether the mask is white where pixels are known.
         guide: a file, or a folder of files with the pictures' names.
-        max_pixels: a picture of more is not read.
+        max_pixels: refuse a picture of more pixels.
     """
 
     mask: Path | None
@@ -97,14 +100,14 @@ class Beside:
     max_pixels: int = images.MAX_PIXELS
 
     def mask_of(self, name: str, photo: images.Photo) -> Any:
-        """Return the mask of a picture, above half where pixels are missing; without a file its transparent pixels."""
+        """Return the mask of a picture, above half where pixels are missing; without a file, its transparent pixels."""
         if self.mask is None:
             return None if photo.alpha is None else photo.alpha[..., 0] < np.iinfo(photo.alpha.dtype).max / 2
         mask = images.read(_named(self.mask, name, "mask"), self.max_pixels)
         return 255 - mask if self.marks_known else mask
 
     def guide_of(self, name: str) -> Any:
-        """Return the guide of a picture, or None."""
+        """Return the guide of a picture, or None without --guide."""
         return (
             None if self.guide is None else images.read_photo(_named(self.guide, name, "guide"), self.max_pixels).pixels
         )
@@ -112,16 +115,16 @@ class Beside:
 
 @dataclass
 class Picture(Order):
-    """One picture of the command, and what is beside it."""
+    """One picture of the command with its mask or guide."""
 
     beside: Beside = Beside(None, False, None)
-    filled: bool = False  # its transparent pixels are those that are restored
+    filled: bool = False  # whether its transparent pixels are the mask
 
     def look(self, options: Options) -> None:
-        """Find out before any work what would stop it.
+        """Check the picture, its mask and guide and its output before any optimisation, and set `pixel_steps`.
 
         Raises:
-            UsageError: it does not fit the task, or cannot be written in the format that was asked for.
+            UsageError: the picture does not fit the task, or the format of `file` cannot hold the result.
         """
         photo = self.photo()
         if photo is None:
@@ -144,11 +147,11 @@ class Picture(Order):
         self.pixel_steps = most(options, h, w, factor, task.grid)
 
     def begin(self, photo: images.Photo, options: Options, emit: Listen) -> Restoration:
-        """Return the picture at work."""
+        """Return the restoration of the picture, ready to iterate."""
         return Restoration(photo.pixels, options, **self.given(photo), name=self.name, emit=emit)
 
     def given(self, photo: images.Photo) -> dict[str, Any]:
-        """Return what is handed in beside the pixels."""
+        """Return the mask, the guide and the bytes of the file."""
         return {
             "mask": self.beside.mask_of(self.name, photo) if self.filled or self.beside.mask is not None else None,
             "guide": self.beside.guide_of(self.name),
@@ -156,7 +159,7 @@ class Picture(Order):
         }
 
     def delivered(self, photo: images.Photo, image: Any) -> images.Photo:
-        """Return what is written: transparency is enlarged with the picture, or gone if it was the mask."""
+        """Return the picture to write: its transparency is enlarged with it, or dropped if it was the mask."""
         alpha = photo.alpha
         if alpha is not None and self.filled:
             alpha = None
@@ -165,7 +168,7 @@ class Picture(Order):
         return replace(photo, pixels=image, alpha=alpha)
 
     def before(self, photo: images.Photo, at_work: Restoration) -> Any:
-        """Return the picture, or what needs no optimisation if that has another size."""
+        """Return the picture, or the task's baseline if the result has another size."""
         h, w, _ = at_work.task.shape(at_work.observation)
         if (h, w) == at_work.observation.y.shape[:2]:
             return photo.pixels
@@ -173,27 +176,27 @@ class Picture(Order):
         return np.rint(at_work.task.baseline(at_work.observation) * top).astype(photo.pixels.dtype)
 
     def row(self, options: Options) -> dict[str, Any]:
-        """Return what is printed as JSON."""
+        """Return the row for --json."""
         return super().row(options) | {"task": registry().get("task", options.task).text}
 
 
 def without_keeping(task: str) -> str:
-    """Return the text of inpainting that does not put the known pixels back.
+    """Return the text of an inpainting task with `keep=false`.
 
     Raises:
-        UsageError: it is another task.
+        UsageError: the task is not `inpaint`.
     """
     name, given = params.split(task)
     if name != "inpaint":
-        raise UsageError(f"--denoise-known belongs to --task inpaint, got --task {task}.")
+        raise UsageError(f"--denoise-known needs --task inpaint, got --task {task}.")
     return f"{name}[{','.join(f'{key}={value}' for key, value in (given | {'keep': 'false'}).items())}]"
 
 
 def expanded(pictures: Sequence[str]) -> list[str]:
-    """Return the pictures, those of a folder in its place.
+    """Return the pictures, with each folder replaced by the pictures in it.
 
     Raises:
-        Missing: a folder has none.
+        Missing: a folder contains no picture.
     """
     found = []
     for name in pictures:
@@ -202,13 +205,13 @@ def expanded(pictures: Sequence[str]) -> list[str]:
             continue
         inside = [str(path) for path in images.files(Path(name)) if path.suffix.lower() in images.FORMATS]
         if not inside:
-            raise Missing(f"The folder {name!r} has no picture in it (one of {', '.join(images.FORMATS)}).")
+            raise Missing(f"The folder {name!r} contains no picture ({', '.join(images.FORMATS)}).")
         found += inside
     return found
 
 
 def enlarged(alpha: Any, h: int, w: int) -> Any:
-    """Return transparency (H, W, 1) in another size, by Pillow's bicubic filter."""
+    """Return transparency (H, W, 1) resized with Pillow's bicubic filter."""
     from PIL import Image
 
     top = np.iinfo(alpha.dtype).max
@@ -217,14 +220,14 @@ def enlarged(alpha: Any, h: int, w: int) -> Any:
 
 
 def _named(place: Path, name: str, what: str) -> Path:
-    """Return a file, or the one of a folder that has the name of a picture, whatever its suffix.
+    """Return the file itself, or the file of a folder that has a picture's name, with any suffix.
 
     Raises:
-        Missing: the folder has none.
+        Missing: the folder has no such file.
     """
     if not place.is_dir():
         return place
     found = [path for path in images.files(place) if path.stem == Path(name).stem]
     if not found:
-        raise Missing(f"The folder {str(place)!r} has no {what} of the name {Path(name).stem!r}.")
+        raise Missing(f"The folder {str(place)!r} contains no {what} named {Path(name).stem!r}.")
     return found[0]

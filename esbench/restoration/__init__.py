@@ -1,1 +1,1 @@
-"""Restoring a user's own pictures."""
+"""Restore a user's pictures."""

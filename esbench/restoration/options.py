@@ -1,4 +1,4 @@
-"""How a picture is restored."""
+"""Options of a restoration."""
 
 from __future__ import annotations
 
@@ -12,47 +12,48 @@ from esbench.errors import UsageError
 from esbench.records import CriterionInfo, LossInfo, TaskInfo
 from esbench.registry import own_network, registry
 
-#: The share of the pixels that the loss does not see, for a criterion that looks at such.
+#: The share of pixels excluded from the loss, for a criterion that needs held-out pixels.
 HOLDOUT = 0.02
 
-#: Half the papers' channels: a step takes a quarter of the time, and the averaged output is as good (docs/denoise.md).
+#: Half the channels of the papers: a step takes a quarter of the time, the averaged output is as good
+#: (docs/denoise.md).
 NETWORK = "skip[channels=64]"
 
-#: T and S of this command. The averaged output of 96 x 96 pixels is best after some 300 steps at sigma 50, 550 at 25
-#: and 1,000 at 15, that of 256 x 256 at 25 after 1,700: T is for pictures up to 128 x 128, and grows with the side of
-#: larger ones. The curve of the averages is smooth: on BSD400 a patience of 100 stopped where 300 did. The papers'
-#: 20,000 and 1,000 are for the outputs themselves.
+#: Default T and S. The averaged output of 96 x 96 pixels is best after about 300 steps at sigma 50, 550 at 25 and 1,000
+#: at 15; that of 256 x 256 pixels at 25 after 1,700. So T is for pictures up to 128 x 128 and grows with the side of
+#: larger ones. The curve of the averages is smooth: on BSD400 a patience of 100 stopped at the same steps as 300. The
+#: 20,000 and 1,000 of the papers are for outputs that are not averaged.
 ITERATIONS = 1800
 PATIENCE = 100
 
-#: Optimisations whose average is delivered, by quality.
+#: How many optimisations are averaged, by quality.
 RESTARTS = {"fast": 1, "best": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a picture is restored.
+    """Options of a restoration.
 
     Attributes:
-        task: what was observed.
-        criterion: what it stops by: `name` or `name[key=value]`; None for the task's own.
-        sigma: the noise level on the 0-255 scale, if it is known; else it is estimated, if the task has noise.
+        task: the task that made the observation.
+        criterion: the criterion to stop by: `name` or `name[key=value]`; None for the task's default.
+        sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
         quality: `fast`, one optimisation, or `best`, the average of four.
-        network: what parametrises the picture; None for the loss's or task's own, or `NETWORK`.
-        loss: what is minimised; None for the task's own.
-        regulariser: what is added to the loss; None for nothing.
-        input: what the network is given; None for the loss's, task's or network's own.
+        network: the network that parametrises the picture; None for the loss's or task's default, or `NETWORK`.
+        loss: the loss to minimise; None for the task's default.
+        regulariser: a term added to the loss; None for nothing.
+        input: the input of the network; None for the loss's, task's or network's default.
         input_scale: z is uniform in [0, input_scale].
-        learning_rate: of Adam; None for the loss's, task's or network's own.
-        depth: channels of the network's input; None for the network's own.
-        perturbation: of the input; None for the loss's, task's or network's own.
+        learning_rate: the learning rate of Adam; None for the loss's, task's or network's default.
+        depth: channels of the network's input; None for the network's default.
+        perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
         device: auto, cpu, cuda or cuda:N.
-        seed: of the network's weights, its input and the perturbations.
-        iterations: T, the most steps of an optimisation; None for `ITERATIONS`, and more for a large picture.
-        patience: S, the steps that must pass without a better value.
+        seed: the seed of the network's weights, its input and the perturbations.
+        iterations: T, the maximum number of steps; None for `ITERATIONS`, and more for a large picture.
+        patience: S, the number of steps without a lower value after which to stop.
 
     Raises:
-        UsageError: a name or a number does not fit.
+        UsageError: a name or a number is invalid.
     """
 
     task: str = "denoise"
@@ -95,7 +96,7 @@ class Options:
 
     @property
     def restarts(self) -> int:
-        """How many optimisations of a tile are averaged."""
+        """The number of optimisations that are averaged per tile."""
         return RESTARTS[self.quality]
 
     @property
@@ -110,28 +111,28 @@ class Options:
 
     @property
     def loss_needs(self) -> tuple[str, ...]:
-        """What the loss cannot do without."""
+        """The needs of the loss."""
         info = registry().get("loss", self.loss or self._task().loss).info
         assert isinstance(info, LossInfo)
         return info.needs
 
     @property
     def has_noise(self) -> bool:
-        """Whether an observation of the task has noise in it, as far as anybody can tell."""
+        """Whether an observation of the task contains noise."""
         return self._task().noise != "none"
 
     @property
     def holdout(self) -> float:
-        """The share of the pixels that is kept out of the loss if the task does not say it."""
+        """The share of pixels excluded from the loss, if the task does not set it."""
         info = registry().get("criterion", self.stops_by).info
         return HOLDOUT if "holdout" in getattr(info, "needs", ()) else 0.0
 
     def steps(self, pixels: int) -> int:
-        """Return the most steps of an optimisation of so many pixels."""
+        """Return the maximum number of steps for a picture of `pixels` pixels."""
         return self.iterations or round(ITERATIONS * max(1.0, math.sqrt(pixels) / 128))
 
     def settings(self, pixels: int) -> Settings:
-        """Return how a picture of so many pixels is optimised."""
+        """Return the settings of the optimisation for a picture of `pixels` pixels."""
         return build.settings(
             self.task,
             self.made_by,

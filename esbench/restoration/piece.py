@@ -1,4 +1,4 @@
-"""One restart of one tile: a session, and the picture that is delivered of it."""
+"""One restart of one tile: a session and the picture that it gives."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from esbench.stopping.rule import Running
 
 @dataclass(frozen=True)
 class Optimised:
-    """What became of one optimisation: one restart of one tile.
+    """The result of one optimisation: one restart of one tile.
 
     Attributes:
         tile: its top, left, height and width in the restored picture.
         stop_step: the step whose average was taken.
-        steps_run: how many steps were done.
-        stopped: whether the rule chose the step; else it is where the criterion was lowest so far.
-        reason: why, in a sentence.
-        values: the criterion at each step; NaN where it has none.
+        steps_run: the number of steps.
+        stopped: whether the rule stopped it; if not, `stop_step` is where the criterion was lowest so far.
+        reason: why it ended, in a sentence.
+        values: the criterion at each step; NaN where it has no value.
     """
 
     tile: tuple[int, int, int, int]
@@ -44,14 +44,14 @@ class Optimised:
 
 
 class Piece:
-    """One optimisation at work: iterate to go on, a block of steps at a time.
+    """One optimisation: each iteration runs a block of steps.
 
     Args:
-        name: in the events that it announces.
-        task: how the observation was made.
-        observation: of this tile.
-        options: of the restoration.
-        seed: of everything that is drawn.
+        name: its name in the events.
+        task: the task that made the observation.
+        observation: the observation of this tile.
+        options: the options of the restoration.
+        seed: the seed of all random numbers.
         emit: called with every event.
     """
 
@@ -95,40 +95,40 @@ class Piece:
                 self._check()
                 yield
             self._check()
-        except UnitError as error:  # it diverged, again and again: what there is, is still good
+        except UnitError as error:  # it diverged repeatedly: the best output so far is still good
             if self.column.best is None:
                 raise
             self._diverged = str(error)
         except torch.OutOfMemoryError:
             h, w, _ = self._shape
             raise UnitError(
-                f"The GPU has not enough memory for {w} x {h} pixels: --device cpu, a smaller picture or a smaller "
-                "network such as 'skip[channels=32]' may do."
+                f"The GPU has not enough memory for {w} x {h} pixels: use --device cpu, a smaller picture or a smaller "
+                "network such as 'skip[channels=32]'."
             ) from None
 
     def _check(self) -> None:
-        """Nothing is left to stop by once the one criterion has failed."""
+        """Raise PluginError if the criterion failed: no other one can stop the optimisation."""
         if self.column.failed:
             raise PluginError(self.column.failed)
 
     @property
     def step(self) -> int:
-        """How many steps were done."""
+        """The number of steps done."""
         return self.session.step
 
     def picture(self) -> Floats:
-        """Return the averaged output of the best step, as it is delivered, (H, W, C) in [0, 1].
+        """Return the averaged output of the best step, (H, W, C) in [0, 1].
 
-        If the rule has not fired, the picture may not have been learned yet, and what the average leaves out is more
-        than the noise. Then so much of it is put back that the result is closest to the clean picture if noise and
-        missing parts have nothing to do with each other: never worse than the noisy picture.
+        If the rule has not stopped the optimisation, the network may not have learned the whole picture yet, and the
+        residual is more than the noise. Then the share of the residual is added back that minimises the expected error
+        if noise and missing detail are uncorrelated: the result is never worse than the noisy picture.
         """
         x = self._averaged_output()
         x = x + np.float32(self._put_back(x)) * (self._whole.y - x) if self._sees_itself else x
         return self._task.finish(x, self._whole)
 
     def optimised(self, top: int, left: int) -> Optimised:
-        """Return what has become of it so far; it is a tile at a place of the restored picture."""
+        """Return the result so far, for a tile at (top, left) of the restored picture."""
         rule = self.column.rule
         return Optimised(
             tile=(top, left, *self._shape[:2]),
@@ -141,7 +141,7 @@ class Piece:
 
     @property
     def _sees_itself(self) -> bool:
-        """Whether what was observed is the whole picture itself, and noise."""
+        """Whether the observation is the whole picture plus noise."""
         noisy = self._whole.noise.kind != "none"
         return noisy and self._whole.known is None and type(self._task).forward is Task.forward
 
@@ -152,7 +152,7 @@ class Piece:
         return picture
 
     def _put_back(self, x: Floats) -> float:
-        """Return the share of y - x that is put back: r is missing parts and noise, v the noise; 1 - v / r."""
+        """Return the share 1 - v / r of y - x to add back: r is the power of the residual, v that of the noise."""
         sigma = self._whole.noise.sigma
         if self.column.rule.stop is not None or sigma is None or not self._sees_itself:
             return 0.0
@@ -175,10 +175,10 @@ class Piece:
 
 
 def large_enough(settings: Settings, task: Task, observation: Observation) -> Observation:
-    """Return an observation of which the network can make a picture: mirrored at its right and lower edge if need be.
+    """Return the observation, padded by reflection at the right and lower edge to a size that the network can make.
 
     Raises:
-        UsageError: the network cannot make such a picture at any size.
+        UsageError: the network can make no such picture at any size.
     """
     import torch
 
@@ -189,9 +189,9 @@ def large_enough(settings: Settings, task: Task, observation: Observation) -> Ob
     while f.unfit(*task.shape(padded := observation.padded(max(h, side), max(w, side)))[:2]):
         side += 1
         if side > LARGEST:
-            build.network(settings.network, 1, task.shape(observation), 0)  # which says why it cannot
+            build.network(settings.network, 1, task.shape(observation), 0)  # raises with the reason
     return padded
 
 
-#: No network needs a picture of more than so many pixels a side.
+#: The largest side that `large_enough` tries.
 LARGEST = 2048

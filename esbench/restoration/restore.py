@@ -1,9 +1,8 @@
-"""A user's own picture restored by a Deep Image Prior that stops by itself.
+"""Restore a user's picture with a Deep Image Prior that stops automatically.
 
-One optimisation for a picture of ordinary size. A larger one is cut into tiles that overlap, one optimisation after
-another, so that memory stays bounded. For a better picture the restarts of several seeds are averaged. What is
-delivered is not the output of a step but the exponential average of the outputs, which is better, at the step at which
-the criterion was lowest.
+A picture of ordinary size is one optimisation. A larger one is cut into overlapping tiles, optimised one after another,
+so that memory stays bounded. Quality `best` averages restarts with several seeds. The result is not the output of a
+step but the exponential average of the outputs, which is better, at the step where the criterion was lowest.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from esbench.restoration.options import PATIENCE, Options
 from esbench.restoration.piece import Optimised, Piece
 from esbench.restoration.tiles import Tile, tiles
 
-#: A picture of more pixels than WHOLE is cut into tiles of SIDE x SIDE that overlap by OVERLAP or more. What an
-#: optimisation needs of memory is proportional to its pixels.
+#: A picture of more pixels than WHOLE is cut into tiles of SIDE x SIDE that overlap by at least OVERLAP. The memory of
+#: an optimisation is proportional to its pixels.
 WHOLE = 640 * 640
 SIDE = 512
 OVERLAP = 48
@@ -41,20 +40,20 @@ OVERLAP = 48
 
 @dataclass(frozen=True)
 class Restored:
-    """A restored picture, and why it is this one.
+    """A restored picture and why it stopped there.
 
     Attributes:
-        image: the picture, of the kind and dtype that was handed in.
-        task: what was restored, as canonical text.
-        criterion: what stopped it, as canonical text.
-        stop_step: the step that was stopped at; of several optimisations the middle one. None before there is any.
-        steps_run: how many steps were done, of all optimisations together.
+        image: the picture, of the type and dtype of the observation.
+        task: the task, as canonical text.
+        criterion: the criterion, as canonical text.
+        stop_step: the step that was chosen; the median of several optimisations; None before the first step.
+        steps_run: the number of steps of all optimisations.
         reason: why it stopped, in a sentence.
         seconds: how long it took.
-        sigma_estimate: the noise level of the picture, on the 0-255 scale, as estimated from it alone; None for a task
-            whose observation has no noise.
-        values: the criterion at each step of the first optimisation; NaN where it has none.
-        optimised: the optimisations, tile by tile, each restart of a tile after the other.
+        sigma_estimate: the estimated noise level of the picture on the 0-255 scale; None for a task whose observation
+            has no noise.
+        values: the criterion at each step of the first optimisation; NaN where it has no value.
+        optimised: the optimisations, by tile, then by restart.
     """
 
     image: Any
@@ -88,33 +87,33 @@ def denoise(
     iterations: int | None = None,
     patience: int = PATIENCE,
 ) -> Restored:
-    """Denoise a picture with a Deep Image Prior that stops by itself.
+    """Denoise a picture with a Deep Image Prior that stops automatically.
 
     Args:
         noisy: NumPy or torch, (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3; uint8, uint16 or float in
             [0, 1].
-        criterion: what it stops by: `name` or `name[key=value]`, as `esbench list-criteria` shows them; None for the
-            discrepancy.
-        sigma: the noise level on the 0-255 scale, if it is known; else it is estimated from the picture.
+        criterion: the criterion to stop by: `name` or `name[key=value]` (see `esbench list-criteria`); None for
+            `discrepancy`.
+        sigma: the noise level on the 0-255 scale; None to estimate it from the picture.
         quality: `fast`, one optimisation, or `best`, the average of four.
-        network: what parametrises the picture; None for the loss's own, or 'skip[channels=64]'.
-        loss: what is minimised, as `esbench list losses` shows; None for the mean squared error.
-        regulariser: what is added to the loss; None for nothing.
-        input: what the network is given; None for the loss's or network's own.
-        input_scale: the network's input is uniform in [0, this].
-        learning_rate: of Adam; None for the loss's or network's own.
-        depth: channels of the network's input; None for the network's own.
-        perturbation: of the input at each step; None for the loss's or network's own.
+        network: the network that parametrises the picture; None for the loss's default, or 'skip[channels=64]'.
+        loss: the loss to minimise (see `esbench list losses`); None for the mean squared error.
+        regulariser: a term added to the loss; None for nothing.
+        input: the input of the network; None for the loss's or network's default.
+        input_scale: the noise input is uniform in [0, input_scale].
+        learning_rate: the learning rate of Adam; None for the loss's or network's default.
+        depth: channels of the network's input; None for the network's default.
+        perturbation: noise added to the input at each step; None for the loss's or network's default.
         device: auto, cpu, cuda or cuda:N.
-        seed: of the network's weights, its input and the perturbations.
-        iterations: T, the most steps of an optimisation; None for 1800, and more if it has over 128 x 128 pixels.
-        patience: S, the steps that must pass without a better value.
+        seed: the seed of the network's weights, its input and the perturbations.
+        iterations: T, the maximum number of steps; None for 1800, and more for over 128 x 128 pixels.
+        patience: S, the number of steps without a lower value after which to stop.
 
     Returns:
-        The picture as `image`, of the kind that was handed in, and why it is this one.
+        The picture as `image`, of the type of `noisy`, and why it stopped there.
 
     Raises:
-        UsageError: the picture is none, or a name or a number does not fit.
+        UsageError: `noisy` is not a picture, or a name or a number is invalid.
 
     Example:
         ```python
@@ -169,35 +168,35 @@ def restore(
     iterations: int | None = None,
     patience: int = PATIENCE,
 ) -> Restored:
-    """Restore a picture from what was observed of it, with a Deep Image Prior that stops by itself.
+    """Restore a picture from an observation with a Deep Image Prior that stops automatically.
 
     Args:
-        observation: what was observed; of the kinds that `denoise` takes, or the path of a PNG, JPEG, TIFF or WebP
-            file, which `jpeg` needs.
-        task: what was observed, as `esbench list tasks` shows: `name` or `name[key=value]`.
+        observation: an array as for `denoise`, or the path of a PNG, JPEG, TIFF or WebP file (`jpeg` needs a file).
+        task: the task that made the observation: `name` or `name[key=value]` (see `esbench list tasks`).
         mask: for a task that takes one: (H, W), above half where a pixel is missing.
-        guide: for a task that takes one: the picture that guides it, of the same kinds.
-        criterion: what it stops by; None for the task's own.
-        sigma: the noise level on the 0-255 scale, if it is known.
+        guide: for a task that takes one: the guide picture, an array as for `denoise`.
+        criterion: the criterion to stop by; None for the task's default.
+        sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
         quality: `fast`, one optimisation, or `best`, the average of four.
-        network: what parametrises the picture; None for the loss's or task's own.
-        loss: what is minimised; None for the task's own.
-        regulariser: what is added to the loss; None for nothing.
-        input: what the network is given; None for the loss's, task's or network's own.
-        input_scale: the network's input is uniform in [0, this].
-        learning_rate: of Adam; None for the loss's, task's or network's own.
-        depth: channels of the network's input; None for the network's own.
-        perturbation: of the input at each step; None for the loss's, task's or network's own.
+        network: the network that parametrises the picture; None for the loss's or task's default, or
+            'skip[channels=64]'.
+        loss: the loss to minimise; None for the task's default.
+        regulariser: a term added to the loss; None for nothing.
+        input: the input of the network; None for the loss's, task's or network's default.
+        input_scale: the noise input is uniform in [0, input_scale].
+        learning_rate: the learning rate of Adam; None for the loss's, task's or network's default.
+        depth: channels of the network's input; None for the network's default.
+        perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
         device: auto, cpu, cuda or cuda:N.
-        seed: of the network's weights, its input and the perturbations.
-        iterations: T, the most steps of an optimisation; None for 1800, and more if it has over 128 x 128 pixels.
-        patience: S, the steps that must pass without a better value.
+        seed: the seed of the network's weights, its input and the perturbations.
+        iterations: T, the maximum number of steps; None for 1800, and more for over 128 x 128 pixels.
+        patience: S, the number of steps without a lower value after which to stop.
 
     Returns:
-        The picture as `image`, of the kind that was handed in, and why it is this one.
+        The picture as `image`, of the type of `observation`, and why it stopped there.
 
     Raises:
-        UsageError: the observation does not fit the task, or a name or a number does not fit.
+        UsageError: the observation does not fit the task, or a name or a number is invalid.
     """
     file = None
     if isinstance(observation, str | os.PathLike):
@@ -231,29 +230,29 @@ def _to_the_end(at_work: Restoration) -> Restored:
 
 
 def warn(event: Event) -> None:
-    """Tell a Python user what should be seen, as a warning."""
+    """Issue a notice as a Python warning, unless it is a detail."""
     if isinstance(event, Notice) and not event.detail:
         warnings.warn(event.text, stacklevel=2)
 
 
 class Restoration:
-    """A picture at work: iterate to go on, and ask for the result at any time.
+    """A restoration: each iteration runs a block of steps; `result` is available at any time.
 
     Args:
-        observation: what was observed, as for `restore`.
-        options: how it is restored.
+        observation: an array as for `restore`.
+        options: the options of the restoration.
         mask: as for `restore`.
         guide: as for `restore`.
-        file: the file that the observation was read from; None if it is an array.
-        name: of the picture, in messages and events.
+        file: the bytes of the file that the observation was read from; None if it is an array.
+        name: the name of the picture in messages and events.
         emit: called with every event.
 
     Attributes:
-        observation: what was observed, with the noise level that the optimisations are told.
-        noise: what the noise is, as estimated from the observation alone; None for a task without noise.
-        piece: the optimisation at work, or None.
-        number: how many are done.
-        pieces: how many there are.
+        observation: the observation, with the noise level that the optimisations are given.
+        noise: the noise estimated from the observation; None for a task without noise.
+        piece: the running optimisation, or None.
+        number: the number of optimisations done.
+        pieces: the number of optimisations.
     """
 
     def __init__(
@@ -280,15 +279,15 @@ class Restoration:
         self.pieces = len(self._tiles) * options.restarts
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
-        self._picture = self._baseline.copy()  # restored where a tile is finished
-        self._tile = self._tiles[0]  # at work
-        self._outputs: list[Floats] = []  # of its finished restarts
+        self._picture = self._baseline.copy()  # with the finished tiles restored
+        self._tile = self._tiles[0]  # the current one
+        self._outputs: list[Floats] = []  # those of its finished restarts
         self._optimised: list[Optimised] = []
         self._seconds = 0.0
 
     @property
     def number(self) -> int:
-        """How many optimisations are done."""
+        """The number of optimisations done."""
         return len(self._optimised)
 
     def __iter__(self) -> Iterator[None]:
@@ -316,10 +315,10 @@ class Restoration:
             self._outputs = []
 
     def result(self, interrupted: bool = False) -> Restored:
-        """Return the picture as it is now: of tiles that were not begun what needs no optimisation.
+        """Return the result so far; tiles that were not started show the task's baseline.
 
         Args:
-            interrupted: whether to say so.
+            interrupted: whether the reason says that the restoration was interrupted.
         """
         picture, outputs, optimised = self._picture, list(self._outputs), list(self._optimised)
         if self.piece is not None and self.piece.step:
@@ -345,18 +344,18 @@ class Restoration:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
 
     def _model(self, y: Floats) -> NoiseModel:
-        """Return what the optimisations are told of the noise: its level once, from the whole picture."""
+        """Return the noise that the optimisations are given: its level is estimated once, from the whole picture."""
         if self.options.sigma is not None:
             return NoiseModel("gaussian", self.options.sigma)
         if self.noise is None:
             return NoiseModel("none")
-        # a loss that needs a level refuses a picture that is too small to estimate it
+        # without a level, a loss that needs one refuses the picture as too small to estimate it
         small = min(y.shape[:2]) < build.SMALLEST and "sigma" in self.options.loss_needs
         return NoiseModel("gaussian", None if small else self.noise.sigma)
 
     def _lay(self, picture: Floats, outputs: list[Floats]) -> None:
-        """Lay the mean output of the tile at work into the picture, under its window."""
-        # all windows sum to 1, so that nothing of the baseline is left once all tiles lie
+        """Blend the mean output of the current tile into the picture, weighted by its window."""
+        # all windows sum to 1, so that nothing of the baseline is left once all tiles are blended
         tile = self._tile.times(self._factor)
         change = np.mean(outputs, axis=0) - tile.of(self._baseline)
         tile.of(picture)[...] += tile.window * change
@@ -368,7 +367,7 @@ class Restoration:
         return self.name if self.pieces == 1 else f"{self.name}, {self.number + 1} of {self.pieces}"
 
     def _told(self, event: Event) -> None:
-        """Pass an event on; progress with the steps that may come after this optimisation."""
+        """Pass an event on, progress with the steps that may follow this optimisation."""
         if isinstance(event, Progress):
             event = dataclasses.replace(event, later=(self.pieces - self.number - 1) * event.iterations)
         self._emit(event)
@@ -376,7 +375,7 @@ class Restoration:
     def _reason(self, optimised: list[Optimised], interrupted: bool) -> str:
         n = self.pieces
         if not optimised:
-            return "interrupted before the first step: the picture is as it was"
+            return "interrupted before the first step: the picture is unchanged"
         if n == 1:
             return optimised[0].reason
         stopped = sum(each.stopped for each in optimised)
@@ -388,28 +387,28 @@ class Restoration:
 
 
 def most(options: Options, h: int, w: int, factor: int = 1, grid: int = 1) -> int:
-    """Return the most that there can be to do for an observation of h x w, in pixels of the picture times steps.
+    """Return an upper bound of the work for an observation of h x w, in pixels of the picture times steps.
 
     Args:
-        options: of the restoration.
+        options: the options of the restoration.
         h: height of the observation.
         w: width of the observation.
         factor: how many times larger the picture is.
-        grid: tiles begin at multiples of so many pixels of the observation.
+        grid: tiles start at multiples of this many pixels of the observation.
     """
     pixels = [tile.window.size * factor**2 for tile in cut((h, w), (h * factor, w * factor), grid)[0]]
     return sum(n * options.steps(n) for n in pixels) * options.restarts
 
 
 def cut(observed: tuple[int, ...], restored: tuple[int, ...], grid: int = 1) -> tuple[list[Tile], int]:
-    """Return the tiles of an observation, the whole of it or many, and how many times larger the picture is.
+    """Return the tiles of an observation, one or many, and how many times larger the picture is.
 
-    A picture that is not so many times larger than its observation is never cut.
+    A picture whose size is no integer multiple of the observation's is never cut.
 
     Args:
         observed: height and width of the observation.
-        restored: of the picture.
-        grid: tiles begin at multiples of so many pixels of the observation.
+        restored: height and width of the picture.
+        grid: tiles start at multiples of this many pixels of the observation.
     """
     (h, w), (height, width) = observed, restored
     factor = height // h

@@ -1,7 +1,7 @@
-"""A large picture as tiles that overlap, with windows that sum to 1 at every pixel.
+"""Cut a large picture into overlapping tiles, with windows that sum to 1 at every pixel.
 
 Along each axis the windows are a partition of unity: ramps in the overlaps, 1 elsewhere. The window of a tile is the
-product of one of each axis, so that the windows of all tiles sum to 1 again, and what all tiles agree on is kept.
+product of one window per axis, so the windows of all tiles sum to 1, and pixels on which all tiles agree are kept.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from esbench.pictures import Floats
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a length.
+    """An interval of one axis.
 
     Attributes:
-        start: where it begins.
-        window: its weight at each of its places, float32.
+        start: its first index.
+        window: its weight at each index, float32.
     """
 
     start: int
@@ -30,32 +30,32 @@ class Span:
 
     @property
     def slice(self) -> slice:
-        """Its places."""
+        """Its indices."""
         return slice(self.start, self.start + len(self.window))
 
     def times(self, factor: int) -> Span:
-        """Return the same piece of a length that is so many times larger."""
+        """Return the same interval of an axis that is `factor` times longer."""
         return Span(self.start * factor, np.repeat(self.window, factor))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A piece of a picture."""
+    """A rectangle of a picture."""
 
     rows: Span
     columns: Span
 
     @property
     def window(self) -> Floats:
-        """Its weight at each of its pixels, (height, width, 1)."""
+        """Its weight at each pixel, (height, width, 1)."""
         return np.multiply.outer(self.rows.window, self.columns.window)[..., None]
 
     def times(self, factor: int) -> Tile:
-        """Return the same piece of a picture that is so many times larger."""
+        """Return the same rectangle of a picture that is `factor` times larger."""
         return Tile(self.rows.times(factor), self.columns.times(factor))
 
     def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return its part of a picture (H, W, C), as a view."""
+        """Return this part of a picture (H, W, C), as a view."""
         return picture[self.rows.slice, self.columns.slice]
 
 
@@ -66,13 +66,13 @@ def tiles(height: int, width: int, side: int, overlap: int, grid: int = 1) -> li
 
 
 def spans(length: int, side: int, overlap: int, grid: int = 1) -> list[Span]:
-    """Return pieces of at most `side` that cover a length, whose windows sum to 1 at every place.
+    """Return spans of at most `side` that cover an axis, with windows that sum to 1 at every index.
 
     Args:
-        length: what is covered.
-        side: the longest that a piece may be; a multiple of `grid`, unless all is one piece.
-        overlap: of neighbours, at least; less than `side`.
-        grid: pieces begin at its multiples and end there, or where the length does; if it is 1 they are equally long.
+        length: the length of the axis.
+        side: the maximum length of a span; a multiple of `grid`, unless one span covers the axis.
+        overlap: the minimum overlap of neighbours; less than `side`.
+        grid: spans start and end at its multiples, or at the end of the axis; with 1 all have the same length.
     """
     side = min(side, length)
     whole = side == length
@@ -83,7 +83,7 @@ def spans(length: int, side: int, overlap: int, grid: int = 1) -> list[Span]:
     for window, start in zip(windows, starts, strict=True):
         end = min(start + side, length)
         window[start:end] = 1
-        if start > 0:  # where the picture itself ends, nothing takes over
+        if start > 0:  # no ramp at the ends of the axis
             window[start:end] *= ramp[: end - start]
         if end < length:
             window[start:end] *= ramp[::-1]

@@ -140,7 +140,7 @@ def test_a_palette_becomes_colours_and_sixteen_bits_eight_where_the_format_asks_
     images.write_photo("deep.png", images.Photo(np.full((8, 8, 3), 30000, np.uint16)))
     answer = esbench("denoise", "deep.png", "-o", "out.jpg", *TINY)
     assert answer.code == 0
-    assert "out.jpg: rounded to 8 bits, which is what this format holds" in answer.err
+    assert "out.jpg: rounded to 8 bits, the most that this format holds" in answer.err
     assert images.read_photo("out.jpg").pixels.dtype == np.uint8
 
 
@@ -148,7 +148,7 @@ def test_noise_whose_level_is_only_roughly_known_is_said_unless_the_level_is_tol
     rng = np.random.default_rng(0)
     coarse = rng.integers(60, 200, (40, 40, 3), dtype=np.uint8).repeat(2, 0).repeat(2, 1)
     Image.fromarray(coarse).save("coarse.png")
-    assert "coarse.png: its noise is not white" in esbench("denoise", "coarse.png", "-o", "1.png", *TINY).err
+    assert "coarse.png: the noise is not white" in esbench("denoise", "coarse.png", "-o", "1.png", *TINY).err
     for option in (("coarse.png", "--sigma", "20"), ("a.png",)):
         assert "not white" not in esbench("denoise", *option, "-o", f"{len(option)}-.png", *TINY).err
 
@@ -184,12 +184,16 @@ def test_one_that_fails_on_the_way_is_said_and_the_others_go_on(esbench, place, 
 
 
 BAD = {
-    "there already": (("a.png", "-o", "b.jpg"), 2, "'b.jpg' is there already: choose another name, or --force"),
-    "report there already": (("a.png", "-o", "c.png", "--report", "b.jpg"), 2, "'b.jpg' is there already"),
-    "in place": (("a.png", "-o", "a.png"), 2, "'a.png' is there already"),
-    "in place, in its folder": (("a.png", "-o", "."), 2, "'a.png' is there already"),
+    "there already": (("a.png", "-o", "b.jpg"), 2, "'b.jpg' exists already: choose another name, or pass --force"),
+    "report there already": (("a.png", "-o", "c.png", "--report", "b.jpg"), 2, "'b.jpg' exists already"),
+    "in place": (("a.png", "-o", "a.png"), 2, "'a.png' exists already"),
+    "in place, in its folder": (("a.png", "-o", "."), 2, "'a.png' exists already"),
     "several into a file": (("a.png", "b.jpg", "-o", "c.png"), 2, "2 pictures need a folder as --output, got the file"),
-    "several into one name": (("a.png", "./a.png", "-o", "out"), 2, "Two of the pictures would both be 'out/a.png'"),
+    "several into one name": (
+        ("a.png", "./a.png", "-o", "out"),
+        2,
+        "Two pictures would both be written to 'out/a.png'",
+    ),
     "no such format": (
         ("a.png", "-o", "c.gif"),
         2,
@@ -201,8 +205,16 @@ BAD = {
         2,
         "JPEG holds no transparency: choose .png, .tif or",
     ),
-    "folder of a folder that is not there": (("a.png", "-o", "no/no/c.png"), 3, "There is no folder 'no/no', and it"),
-    "folder that is a file": (("a.png", "-o", "b.jpg/c.png"), 3, "There is no folder 'b.jpg', and it cannot be made"),
+    "folder of a folder that is not there": (
+        ("a.png", "-o", "no/no/c.png"),
+        3,
+        "The folder 'no/no' does not exist and cannot",
+    ),
+    "folder that is a file": (
+        ("a.png", "-o", "b.jpg/c.png"),
+        3,
+        "The folder 'b.jpg' does not exist and cannot be made",
+    ),
     "report in the place of the result": (
         ("a.png", "-o", "c.png", "--report", "./c.png"),
         2,
@@ -357,7 +369,7 @@ def test_one_picture_is_a_file_and_several_a_folder(place, pictures, output, exp
 
 
 def test_names_that_meet_only_in_their_format_meet_too(place):
-    with pytest.raises(UsageError, match=r"would both be 'new/a\.png'"):
+    with pytest.raises(UsageError, match=r"would both be written to 'new/a\.png'"):
         targets(["a.png", "a.scan"], "new")
 
 
@@ -382,10 +394,10 @@ def test_long_work_is_announced_once_with_what_makes_it_less(esbench, place, mon
     monkeypatch.setattr("esbench.engine.session.PROGRESS_EVERY", 0.0)
     options = (*TINY[:2], "--iterations", "6", "--device", "cpu")
     answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *options)
-    assert answer.err.count("This will take up to about ") == 1
-    for less in ("A smaller picture", "--network 'skip[channels=32]'", "--quality fast", "fewer --iterations"):
+    assert answer.err.count("This takes up to about ") == 1
+    for less in ("a smaller picture", "--network 'skip[channels=32]'", "--quality fast", "fewer --iterations"):
         assert less in answer.err
-    assert "This will take" not in esbench("denoise", "a.png", "-o", "c.png", *options, "-q").err
+    assert "This takes" not in esbench("denoise", "a.png", "-o", "c.png", *options, "-q").err
 
 
 def test_a_bar_is_for_terminals_and_names_are_shown_as_they_are(esbench, place, monkeypatch):
@@ -401,7 +413,7 @@ def test_interrupted_it_writes_the_best_so_far_and_says_so(esbench, place, inter
     interrupt(3)
     answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *TINY[:2], "--device", "cpu", *option)
     assert answer.code == 130
-    assert answer.err.endswith("esbench: interrupted: out/a.png is the best so far; 1 more not begun\n")
+    assert answer.err.endswith("esbench: interrupted: out/a.png is the best so far; 1 not started\n")
     assert "interrupted: not stopped in 3 steps: discrepancy[variance=sigma] was lowest at step" in answer.out
     if option:
         assert [row["steps_run"] for row in json.loads(answer.out)] == [3]

@@ -108,7 +108,7 @@ def test_a_folder_stands_for_its_pictures_with_masks_of_their_names(esbench, pla
     assert [row["output"] for row in json.loads(answer.out)] == ["out/x.png", "out/y.png"]
     (place / "masks" / "y.png").unlink()
     answer = esbench("restore", "--task", "inpaint", "in", "--mask", "masks", "-o", "other/", *TINY)
-    assert "has no mask of the name 'y'" in answer.err
+    assert "contains no mask named 'y'" in answer.err
 
 
 def test_the_report_tells_the_task_and_shows_pictures_of_one_size(esbench, place):
@@ -136,7 +136,7 @@ def test_denoising_is_the_same_as_by_its_short_form(esbench, place):
         (("inpaint", "a.png"), "needs a mask"),
         (("flash", "a.png"), "needs a guide"),
         (("superres", "a.png", "--mask", "mask.png"), "'superres' takes no mask"),
-        (("jpeg", "j.jpg", "--denoise-known"), "--denoise-known belongs to --task inpaint"),
+        (("jpeg", "j.jpg", "--denoise-known"), "--denoise-known needs --task inpaint"),
         (("superres[factor=5]", "a.png"), "factor must be 2 or 3 or 4 or 8"),
     ],
 )
