@@ -66,6 +66,14 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             measures="average",
         ),
         CriterionInfo(
+            name="csr-like",
+            summary="distance in detail to a second noisy copy, made from the other colour channels",
+            target="esbench.builtin.criteria.self_reference:csr_like",
+            reference="Huang et al., A principled self-referenced early stopping approach for deep image prior, 2026",
+            needs=("noisy",),
+            measures="average",
+        ),
+        CriterionInfo(
             name="sure",
             summary="Stein's unbiased estimate of the squared error, if the network is given the observation",
             target="esbench.builtin.criteria.risk:sure",
