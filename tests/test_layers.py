@@ -259,7 +259,7 @@ def test_results_and_reports_do_not_import_torch_at_all():
         (("cv2", "imagecodecs"), ("builtin.codecs", "images")),
         (("pluggy",), ("plugins", "hookspecs")),
         (("matplotlib",), ("report", "paper.figures", "builtin.datasets.samples")),
-        (("pyarrow",), ("bench.files", "bench.results")),
+        (("pyarrow",), ("bench.files", "bench.exported")),
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),
         (("jinja2",), ("templating",)),

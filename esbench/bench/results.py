@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from esbench.bench.replay import Wanted, found, stop_of, wanted
-from esbench.bench.rows import COLUMNS, TYPES, Row
+from esbench.bench.rows import COLUMNS, Row
 from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Look, Run, Unit
 from esbench.errors import DataError, UsageError
@@ -157,23 +154,9 @@ class Results:
 
     def export(self, kind: str) -> bytes:
         """Return the table as a file: `csv`, `json` or `parquet`."""
-        rows = self.table()
-        if kind == "json":
-            return (json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
-        if kind == "csv":
-            text = io.StringIO(newline="")
-            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            return text.getvalue().encode()
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from esbench.bench.exported import written
 
-        kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-        schema = pa.schema([(name, kinds[kind]) for name, kind in TYPES.items()])  # a column may have no value at all
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
-        return buffer.getvalue()
+        return written(self.table(), kind)
 
     def failures(
         self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None
@@ -258,7 +241,7 @@ def _stops(done: Done, asked: Sequence[Wanted] | None, rule: Rule) -> Iterator[t
 def _stop(
     done: Done, criterion: Wanted, source: str, rule: Rule, trace: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return what a row says of the stop: as it was written down with the result, or decided from the curves."""
+    """Return what a row says of the stop and of whose criterion it is: as the result has it, or from the curves."""
     unit, entry = done.unit, done.measured[source]
     if source == criterion.text and "steps_run" in entry and rule == Rule(entry["patience"]):
         return entry
@@ -267,7 +250,8 @@ def _stop(
         raise DataError(f"{str(unit.path)!r} cannot be read: {source!r} and the trace have different lengths.")
     stop = stop_of(curve, rule.patience, rule.min_delta)
     score = trace("score_db")["score_db"] if "score_peak_db" in done.result else ()
-    return found(stop, psnr["psnr_db"], psnr["average_psnr_db"], criterion.ms(unit, source, entry), score)
+    ms = criterion.ms(unit, source, entry)
+    return found(stop, psnr["psnr_db"], psnr["average_psnr_db"], ms, score) | {"made_by": entry["made_by"]}
 
 
 def _row(done: Done, criterion: Wanted, rule: Rule, stop: dict[str, Any]) -> Row:
@@ -310,6 +294,19 @@ def _row(done: Done, criterion: Wanted, rule: Rule, stop: dict[str, Any]) -> Row
         score_last_db=score_last,
         baseline_db=result.get("baseline_db"),
         unit=unit.id,
+        pixels=spec.pixels,
+        crop=spec.crop,
+        regulariser=spec.regulariser,
+        input_scale=spec.input_scale,
+        learning_rate=spec.learning_rate,
+        perturbation=spec.perturbation,
+        depth=spec.depth,
+        precision=spec.precision,
+        device=spec.device,
+        engine=spec.engine,
+        distribution=stop["made_by"]["distribution"],
+        distribution_version=stop["made_by"]["distribution_version"],
+        version=stop["made_by"]["version"],
     )
 
 

@@ -8,7 +8,11 @@ from typing import Any, TypedDict
 
 
 class Row(TypedDict):
-    """One row. The order of the columns is a promise; docs/results.md says what each means."""
+    """One row. The order of the columns is a promise; docs/results.md says what each means.
+
+    Those up to `unit` are what was found, the others all that the unit depends on and who made the criterion: so a row
+    says of itself whether it may be compared with a row of somebody else.
+    """
 
     dataset: str
     image: str
@@ -43,6 +47,19 @@ class Row(TypedDict):
     score_last_db: float | None
     baseline_db: float | None
     unit: str
+    pixels: str
+    crop: int | None
+    regulariser: str
+    input_scale: float
+    learning_rate: float
+    perturbation: float
+    depth: int
+    precision: str
+    device: str
+    engine: int
+    distribution: str
+    distribution_version: str
+    version: int
 
 
 def _kind(annotation: Any) -> type:
@@ -56,3 +73,6 @@ def _kind(annotation: Any) -> type:
 #: The type of each column's values, in the order of the table.
 TYPES: dict[str, type] = {name: _kind(annotation) for name, annotation in typing.get_type_hints(Row).items()}
 COLUMNS = tuple(TYPES)
+
+#: The columns that may be null.
+NULLABLE = frozenset(name for name, kind in typing.get_type_hints(Row).items() if isinstance(kind, types.UnionType))

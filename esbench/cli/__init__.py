@@ -41,6 +41,7 @@ COMMANDS = {
     "compare": ("results", "Two runs, or two criteria of one run, pair by pair."),
     "status": ("status", "The state of a run: done, failed, running, paused and missing units."),
     "export": ("results", "The results table of a run as CSV, JSON or Parquet."),
+    "leaderboard": ("leaderboard", "Rank the criteria of many runs and people, as a static page."),
     "calibrate": ("calibrate", "Find the lam of a CIFS criterion on clean pictures."),
     "reproduce": ("reproduce", "A table or figure of the CIFS paper, our numbers beside the paper's."),
     "data": ("data", "List, fetch and verify datasets."),

@@ -38,12 +38,18 @@ from esbench.registry import made_by, registry
 
 Row = dict[str, Any]
 
-#: The columns of rows.csv: those of the results table, then the other parts of the unit's id, the version of the
-#: criterion, and lam / (H W) for CIFS.
-COLUMNS: dict[str, type] = TYPES | {"crop": int, "input_scale": float, "device": str, "version": int, "mu": float}
+#: The columns of rows.csv: those of the results table, and lam / (H W) for CIFS.
+COLUMNS: dict[str, type] = TYPES | {"mu": float}
 
 #: Those that a rows.csv of before may not have.
-LATER = ("loss", "input", "score_db", "score_peak_db", "score_gap_db", "score_last_db", "baseline_db")
+LATER = (
+    *("loss", "input", "score_db", "score_peak_db", "score_gap_db", "score_last_db", "baseline_db"),
+    *("pixels", "regulariser", "learning_rate", "perturbation", "depth", "precision", "engine"),
+    *("distribution", "distribution_version"),
+)
+
+#: The parts of a unit's id. They are written with all their digits, so that the id follows from them.
+SPEC = frozenset(field.name for field in dataclasses.fields(UnitSpec))
 
 SIZES: dict[str, type] = {"dataset": str, "image": str, "crop": int, "sigma": float, "pixels": int, "bytes": int}
 
@@ -87,7 +93,7 @@ class Passes:
             rows = results.table(units=[unit.id], criteria=criteria)
             for row in rows:
                 text, patience = row["criterion"], row["patience"]
-                self._rows[unit.id, text, patience] = _as_written(row | _made(unit, result, text))
+                self._rows[unit.id, text, patience] = _as_written(row | {"mu": _mu(unit, result, text)})
                 if split(text)[0] == "cifs-jpeg":
                     stops = _stops(calibrate.curve_of(unit, text), patience)
                     self._write(self._lam(unit.id, patience), stops)
@@ -200,16 +206,9 @@ class Passes:
             disk.write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
-def _made(unit: Unit, result: Mapping[str, Any], text: str) -> Row:
-    spec, entry = unit.spec(), result["criteria"][text]
-    lam = entry["resolved"].get("lam")
-    return {
-        "crop": spec.crop,
-        "input_scale": spec.input_scale,
-        "device": spec.device,
-        "version": entry["made_by"]["version"],
-        "mu": None if lam is None else lam / calibrate.pixels(unit),
-    }
+def _mu(unit: Unit, result: Mapping[str, Any], text: str) -> float | None:
+    lam = result["criteria"][text]["resolved"].get("lam")
+    return None if lam is None else float(lam / calibrate.pixels(unit))
 
 
 def _ids(spec: UnitSpec) -> list[str]:
@@ -253,17 +252,20 @@ def _text(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, type]) -> str
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+    writer.writerows([_cell(name, row[name]) for name in columns] for row in rows)
     return text.getvalue()
 
 
 def _as_written(row: Row) -> Row:
     """Return a row as it will be read back, so that this pass and the next one print the same."""
-    return {key: float(_cell(value)) if isinstance(value, float) else value for key, value in row.items()}
+    return {key: float(_cell(key, value)) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _cell(value: Any) -> Any:
-    return f"{value:.9g}" if isinstance(value, float | np.floating) else value
+def _cell(name: str, value: Any) -> Any:
+    if not isinstance(value, float | np.floating):
+        return value
+    short = f"{value:.9g}"
+    return short if name not in SPEC or float(short) == value else float(value)
 
 
 def _read(path: Path, columns: Mapping[str, type]) -> list[Row]:
@@ -273,7 +275,10 @@ def _read(path: Path, columns: Mapping[str, type]) -> list[Row]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             return [
-                {name: kinds.get(kind, kind)(row[name]) if row[name] else None for name, kind in columns.items()}
+                {
+                    name: kinds.get(kind, kind)(row[name]) if row[name] or kind is str else None
+                    for name, kind in columns.items()
+                }
                 for row in (dict.fromkeys(LATER, "") | row for row in csv.DictReader(file))
             ]
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -282,7 +287,7 @@ def _read(path: Path, columns: Mapping[str, type]) -> list[Row]:
 
 def _completed(row: Row) -> Row:
     """Return a row with the columns that came later, if it was written before them."""
-    if row["loss"] is not None:
+    if row["loss"]:
         return row
     known = {"loss": "mse", "input": "noise", "score_db": row["psnr_db"], "score_last_db": row["last_db"]}
     return row | known | {"score_peak_db": row["peak_db"], "score_gap_db": row["gap_db"]}

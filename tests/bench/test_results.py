@@ -81,7 +81,8 @@ def test_the_columns_are_those_that_were_promised():
         "dataset, image, task, noise, sigma, seed, network, iterations, criterion, patience, min_delta, stop_step, "
         "fallback, steps_run, psnr_db, ssim, peak_step, peak_db, gap_db, last_db, average_psnr_db, average_peak_db, "
         "average_gap_db, ms_per_step, criterion_ms_per_step, loss, input, score_db, score_peak_db, score_gap_db, "
-        "score_last_db, baseline_db, unit"
+        "score_last_db, baseline_db, unit, pixels, crop, regulariser, input_scale, learning_rate, perturbation, depth, "
+        "precision, device, engine, distribution, distribution_version, version"
     )
 
 
@@ -121,6 +122,19 @@ def test_a_row_holds_the_stop_and_what_it_cost(tmp_path):
         "score_last_db": 15.0,
         "baseline_db": None,  # of a folder that was written before there was one
         "unit": U,
+        "pixels": "0" * 64,
+        "crop": None,
+        "regulariser": "",
+        "input_scale": 0.1,
+        "learning_rate": 0.01,
+        "perturbation": 1 / 30,
+        "depth": 32,
+        "precision": "float32",
+        "device": "cpu",
+        "engine": 1,
+        "distribution": "esbench",
+        "distribution_version": "",
+        "version": 1,
     }
     assert tuple(row) == COLUMNS
     assert all(type(row[name]) is kind for name, kind in TYPES.items() if row[name] is not None)
@@ -153,7 +167,7 @@ def test_a_unit_that_ended_early_has_no_peak(tmp_path):
     unknown = [name for name, value in row.items() if value is None]
     assert unknown == [
         *("peak_step", "peak_db", "gap_db", "last_db", "average_peak_db", "average_gap_db"),
-        *("score_peak_db", "score_gap_db", "score_last_db", "baseline_db"),
+        *("score_peak_db", "score_gap_db", "score_last_db", "baseline_db", "crop"),
     ]
 
 

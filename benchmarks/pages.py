@@ -1,0 +1,21 @@
+"""What the documentation's site has besides its pages: the leaderboard of `results/`. A hook of MkDocs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+from esbench.cli import cli
+
+ROWS = ("results/rows.csv", "results/bsd400.csv")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    with tempfile.TemporaryDirectory() as folder:
+        cli.main(["leaderboard", *ROWS, "--out", folder, "--json"], standalone_mode=False)
+        for path in Path(folder).iterdir():
+            files.append(File.generated(config, f"leaderboard/{path.name}", content=path.read_bytes()))
+    return files
