@@ -47,7 +47,7 @@ def test_json_is_one_array_of_rows_with_the_promised_columns_and_nothing_else(es
     ]
     for row in rows:
         assert tuple(row) == COLUMNS
-        assert all(type(row[name]) is kind for name, kind in TYPES.items())
+        assert all(type(row[name]) is kind for name, kind in TYPES.items() if name != "crop")
         assert row["gap_db"] >= 0
         assert 0 <= row["stop_step"] <= row["steps_run"] - 1 < 30
 
@@ -326,7 +326,7 @@ def test_every_format_holds_the_same_table(esbench, command, tmp_path):
     text = esbench("export", out).out
     assert text == (tmp_path / "table.csv").read_text()
     cells = list(csv.DictReader(io.StringIO(text)))
-    parse = {bool: lambda cell: cell == "True", str: str, int: int, float: float}
+    parse = {bool: lambda cell: cell == "True", str: str, int: lambda cell: int(cell) if cell else None, float: float}
     assert [{name: parse[TYPES[name]](cell) for name, cell in line.items()} for line in cells] == rows
 
 
