@@ -1,9 +1,9 @@
-"""What tasks, losses, networks and inputs are: the contracts of the parts of one optimisation.
+"""The interfaces of the parts of an optimisation: tasks, losses, networks and inputs.
 
     min over theta of loss(task.forward(f_theta(z)), y)
 
-The task owns the forward operator, so that degrading and fitting cannot disagree; the loss says what is minimised;
-the network f_theta parametrises the picture; the input makes z. Each is chosen by name, like a criterion.
+The task defines the forward operator, which degrading and fitting share; the loss is minimised; the network f_theta
+parametrises the picture; the input makes z. Each is chosen by name, like a criterion.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 
 
 class Task:
-    """How a picture is observed. The methods of this class are those of an observation that is the picture and noise.
+    """How a picture is observed. The base class is denoising: the observation is the picture plus noise.
 
     Args:
-        holdout: share of the observation's pixels, all their channels, that the loss does not see, so that criteria
-            may.
+        holdout: the share of the observation's pixels (in all channels) excluded from the loss, for criteria to use.
 
     Attributes:
-        grid: tiles of an observation begin at multiples of so many pixels.
+        grid: tiles of an observation start at multiples of this many pixels.
     """
 
     grid = 1
@@ -47,26 +46,27 @@ class Task:
         noise: Callable[[Floats], Floats],
         companions: Mapping[str, Floats] | None = None,
     ) -> Observation:
-        """Return what is observed of a clean picture (H, W, C) in [0, 1]; the benchmark alone calls it.
+        """Return an observation of a clean picture (H, W, C) in [0, 1]; only the benchmark calls this.
 
         Args:
             clean: the picture.
-            rng: for what the task itself draws.
+            rng: the generator for random parts of the task.
             noise: adds the noise of the unit to a picture of any size.
-            companions: what the data set has beside the picture: `mask`, `guide`; None if it has nothing.
+            companions: further arrays that the dataset has for the picture, such as `mask` or `guide`; None without
+                any.
 
         Raises:
-            UsageError: the task needs a companion that the data set does not have.
+            UsageError: the task needs a companion that the dataset does not have.
         """
         return Observation(noise(clean))
 
     def observe(self, y: Floats, *, mask: Any = None, guide: Any = None, file: bytes | None = None) -> Observation:
-        """Return what a user has observed.
+        """Return a user's observation.
 
         Args:
-            y: the picture that was handed in, (H, W, C) in [0, 1].
-            mask: of the missing pixels, as it was handed in; None without one.
-            guide: the picture that guides, as it was handed in; None without one.
+            y: the user's picture, (H, W, C) in [0, 1].
+            mask: the user's mask of the missing pixels; None without one.
+            guide: the user's guide; None without one.
             file: the content of the file that the picture was read from; None if it was an array.
 
         Raises:
@@ -76,17 +76,17 @@ class Task:
         return Observation(y)
 
     def takes_no(self, **given: Any) -> None:
-        """Make sure that nothing was handed in that the task has no use for.
+        """Refuse arguments that the task does not take.
 
         Raises:
-            UsageError: something was.
+            UsageError: one of them is not None.
         """
         for name, value in given.items():
             if value is not None:
                 raise UsageError(f"The task {type(self).__name__.lower()!r} takes no {name}.")
 
     def window(self, observation: Observation, rows: slice, columns: slice) -> Observation:
-        """Return a part of an observation that begins at multiples of `grid`."""
+        """Return a part of an observation that starts at multiples of `grid`."""
         return observation.window(rows, columns)
 
     def shape(self, observation: Observation) -> tuple[int, int, int]:
@@ -95,48 +95,48 @@ class Task:
         return h, w, c
 
     def forward(self, x: torch.Tensor, observation: Observation) -> torch.Tensor:
-        """Return what would be observed of pictures (B, C, H, W), without noise; differentiable."""
+        """Return the noise-free observation of pictures (B, C, H, W); differentiable."""
         return x
 
     def distance(self, x: torch.Tensor, observation: Observation) -> torch.Tensor:
-        """Return how far a picture (1, C, H, W) is from the observation: at least 0, the data term of every loss.
+        """Return the distance of a picture (1, C, H, W) from the observation: at least 0, the data term of every loss.
 
-        It is the mean of (forward(x) - y)^2 over the elements that are known and not held out. Divergence, the loss
-        of averages and what criteria are told as the loss all look at it, whatever is minimised.
+        It is the mean of (forward(x) - y)^2 over the elements that are known and not held out. The check for
+        divergence, the loss of averages and the loss given to criteria all use it, whichever loss is minimised.
         """
         return observation.mean((self.forward(x, observation) - observation.tensor("y", x)) ** 2)
 
     def guide(self, observation: Observation) -> Floats | None:
-        """Return the picture (H, W, C) that `--input guide` gives the network, or None if there is none."""
+        """Return the picture (H, W, C) that is the network's input with `--input guide`, or None without one."""
         return None
 
     def score(self, x: Floats, clean: Floats, observation: Observation) -> float:
-        """Return the task's customary number in dB for a picture (H, W, C) in [0, 1]."""
+        """Return the task's usual score in dB of a picture (H, W, C) in [0, 1]."""
         return psnr(x, clean)
 
     def baseline(self, observation: Observation) -> Floats:
-        """Return the picture that needs no optimisation: what a restoration has to be better than."""
+        """Return a restoration without optimisation, which a good one has to surpass."""
         return observation.y
 
     def finish(self, x: Floats, observation: Observation) -> Floats:
-        """Return what a user is given for an output: known pixels put back, for instance."""
+        """Return the final picture for an output, for example with the known pixels put back."""
         return x
 
     def idle(self, observation: Observation) -> bool:
-        """Whether a part of an observation is left as `baseline` has it: there is nothing to restore it from, or to."""
+        """Return whether a part of an observation needs no optimisation, so that `baseline` is its result."""
         return False
 
     def upright(self, picture: Floats, observation: Observation) -> Floats:
-        """Return a whole restored picture as it was handed in, if the task has turned it."""
+        """Return a restored picture in the orientation of the user's, if the task rotated it."""
         return picture
 
 
 class Terms(NamedTuple):
-    """What a loss gives.
+    """The value of a loss.
 
     Attributes:
-        total: what is minimised, of any sign.
-        parts: what it was made of, recorded with each step under its name.
+        total: the value to minimise, of any sign.
+        parts: its terms by name, recorded with each step.
     """
 
     total: torch.Tensor
@@ -145,16 +145,16 @@ class Terms(NamedTuple):
 
 @dataclass
 class Step:
-    """One step of an optimisation before its update: what a loss minimises and a probe measures.
+    """One step of an optimisation before its update, as given to losses and probes.
 
     Attributes:
         t: the step, from 0.
-        f: the network: an input (1, D, H, W) to a picture (1, C, H, W) in float32.
-        z: the input of this step, perturbed. A loss that perturbs it further replaces it before it looks at `x`.
+        f: the network, which maps an input (1, D, H, W) to a picture (1, C, H, W) in float32.
+        z: the perturbed input of this step. A loss that perturbs it further replaces it before it reads `x`.
         task: the task.
-        observation: what was observed.
-        generator: for what is drawn; a loss has that of the optimisation, a probe one of its own.
-        memory: what the loss keeps from step to step; a part of checkpoints. Plain data and tensors.
+        observation: the observation.
+        generator: the generator of random numbers: a loss shares that of the optimisation, a probe has its own.
+        memory: the state that the loss keeps between steps, saved in checkpoints. Plain data and tensors.
     """
 
     t: int
@@ -181,43 +181,43 @@ class Step:
         return self.task.distance(self.x, self.observation)
 
     def observed(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what would be observed of a picture."""
+        """Return the noise-free observation of a picture."""
         return self.task.forward(x, self.observation)
 
 
 class Loss(Protocol):
-    """What is minimised; the target of a `LossInfo` with its parameters decided."""
+    """A loss to minimise: the target of a `LossInfo` with its parameters set."""
 
     def __call__(self, step: Step) -> Terms:
         """Return the terms of one step."""
 
 
 class Regulariser(Protocol):
-    """What is added to a loss; the target of a `RegulariserInfo` with its parameters decided."""
+    """A term added to a loss: the target of a `RegulariserInfo` with its parameters set."""
 
     def __call__(self, step: Step) -> torch.Tensor:
         """Return the term of one step."""
 
 
 class Probe(Protocol):
-    """What a criterion needs of the network itself, computed at the step that it belongs to.
+    """A measurement of the network itself that a criterion needs, computed at its step.
 
-    It does not change the trajectory: it has a generator of its own, no graph is kept, and the network's buffers are
-    put back.
+    It does not change the trajectory: it has its own generator, no graph is kept, and the network's buffers are
+    restored.
     """
 
     def __call__(self, step: Step) -> Mapping[str, float]:
-        """Return numbers by name; the criterion finds them in `frame.probes`, the trace beside its values."""
+        """Return numbers by name, for the criterion (`frame.probes`) and the trace."""
 
 
 class Network(Protocol):
-    """What parametrises the picture: an `nn.Module` that is built as `target(inputs, outputs, **parameters)`."""
+    """A network that parametrises the picture: an `nn.Module`, built as `target(inputs, outputs, **parameters)`."""
 
     def input_size(self, h: int, w: int) -> tuple[int, int]:
-        """Return height and width of the z that gives a picture of h x w.
+        """Return height and width of z for a picture of h x w.
 
-        It is called before the first forward pass: a network whose z is smaller than the picture crops its output to
-        the size that was asked for last.
+        This is called before the first forward pass: a network whose z is smaller than the picture crops its output
+        to the size requested last.
         """
 
     def unfit(self, h: int, w: int) -> str:
@@ -229,16 +229,16 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where an input is made.
+    """The arguments of an input.
 
     Attributes:
         size: height and width of z.
-        observation: what was observed.
+        observation: the observation.
         task: the task.
-        depth: the channels of z that the settings ask for.
-        scale: of uniform noise.
-        generator: for what is drawn, on the device.
-        device: where z is.
+        depth: the channels of z that the settings request.
+        scale: the upper bound of uniform noise.
+        generator: the generator of random numbers, on the device.
+        device: the device of z.
     """
 
     size: tuple[int, int]
@@ -251,10 +251,10 @@ class Place:
 
 
 class Input(Protocol):
-    """What makes z."""
+    """An input of the network, which makes z."""
 
     def channels(self, depth: int, task: Task, observation: Observation) -> int:
-        """Return the channels of z, where the settings ask for `depth`.
+        """Return the channels of z, if the settings request `depth`.
 
         Raises:
             UsageError: the task has no such input.

@@ -1,4 +1,4 @@
-"""What was observed, and what is known of it by whoever has to restore the picture."""
+"""The observation of an unknown picture and what is known of it when restoring."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """What is told of the noise in an observation.
+    """The known properties of the noise in an observation.
 
     Attributes:
-        kind: the name of the degradation that made it; "none" where there is none, "unknown" where nothing is told.
-        level: of `parameter`, if it is told.
-        parameter: what the level is a value of: "sigma", on the 0-255 scale, for Gaussian noise.
+        kind: the name of the degradation that made the noise; "none" without noise, "unknown" if not known.
+        level: the value of `parameter`, if known.
+        parameter: the parameter that the level belongs to: "sigma", on the 0-255 scale, for Gaussian noise.
     """
 
     kind: str = "unknown"
@@ -32,7 +32,7 @@ class NoiseModel:
 
     @property
     def sigma(self) -> float | None:
-        """The standard deviation on the 0-255 scale, if it is told."""
+        """The standard deviation on the 0-255 scale, if known."""
         if self.kind == "none":
             return 0.0
         return self.level if self.parameter == "sigma" else None
@@ -40,14 +40,14 @@ class NoiseModel:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What was observed of the unknown picture, in the observation's own size.
+    """An observation of the unknown picture; the picture may have another size.
 
     Attributes:
         y: the observation, (H, W, C) in [0, 1].
-        noise: what is told of its noise.
+        noise: the known properties of its noise.
         known: (H, W) or (H, W, C), True where y is known; None if all of it is.
-        holdout: (H, W), True where a pixel is kept out of the loss, so that criteria may look at it; None if none is.
-        extra: what else belongs to it, as arrays by name: the guide of a flash pair, a quantisation table.
+        holdout: (H, W), True where a pixel is excluded from the loss, for criteria to use; None if none is.
+        extra: further data by name, such as the guide of a flash pair or the coefficients of a JPEG.
     """
 
     y: Floats
@@ -59,20 +59,20 @@ class Observation:
 
     @cached_property
     def sigma(self) -> float:
-        """The standard deviation of its noise on the 0-255 scale: as told, else an estimate from it alone."""
+        """The standard deviation of the noise on the 0-255 scale: the known one, or an estimate from y."""
         from esbench.noise import estimate_sigma
 
         return estimate_sigma(self.y) if self.noise.sigma is None else self.noise.sigma
 
     @cached_property
     def gain(self) -> float:
-        """The gain s of shot noise, y = s Poisson(x / s): an estimate from it alone."""
+        """The gain s of shot noise, y = s Poisson(x / s), estimated from y."""
         from esbench.noise import estimate_gain
 
         return estimate_gain(self.y)
 
     def tensor(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """Return `y`, or an array of `extra`, as (1, C, H, W) on the device of another tensor; made once."""
+        """Return `y`, or an array of `extra`, as (1, C, H, W) on the device of another tensor; cached."""
         key = name, like.device
         if key not in self._tensors:
             array = self.y if name == "y" else self.extra[name]
@@ -80,7 +80,7 @@ class Observation:
         return self._tensors[key]
 
     def weight(self, like: torch.Tensor) -> torch.Tensor | None:
-        """Return what each element counts for in a mean over those that the loss sees; None if it sees all."""
+        """Return the weight of each element in a mean over those that the loss uses; None if it uses all."""
         if self.known is None and self.holdout is None:
             return None
         key = "weight", like.device
@@ -93,16 +93,16 @@ class Observation:
         return self._tensors[key]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the mean of values, one per element of the observation, over the elements that the loss sees."""
+        """Return the mean of values, one per element of the observation, over the elements that the loss uses."""
         weight = self.weight(values)
         return values.mean() if weight is None else (weight * values).mean()
 
     def window(self, rows: slice, columns: slice) -> Observation:
-        """Return a part of it; what of `extra` has its size is cut with it."""
+        """Return a part of the observation, with the arrays in `extra` of its size cut in the same way."""
         return self._each(lambda array: array[rows, columns])
 
     def padded(self, h: int, w: int) -> Observation:
-        """Return the same mirrored at its right and lower edge to a size that is at least its own."""
+        """Return the observation padded by reflection at its right and lower edge to h x w."""
         import numpy as np
 
         height, width = self.y.shape[:2]
@@ -112,7 +112,7 @@ class Observation:
         return self._each(lambda array: np.pad(array, edges + ((0, 0),) * (array.ndim - 2), mode="symmetric"))
 
     def _each(self, change: Callable[[Any], Any]) -> Observation:
-        """Return the same with every picture in it changed."""
+        """Return a copy with `change` applied to every array of the observation's size."""
         size = self.y.shape[:2]
         return dataclasses.replace(
             self,
@@ -123,7 +123,7 @@ class Observation:
         )
 
     def holding_out(self, share: float) -> Observation:
-        """Return the same with a share of its known pixels, all their channels, kept out of the loss; at least one."""
+        """Return a copy with a share of the known pixels, at least one, excluded from the loss in all channels."""
         if not share:
             return self
         import numpy as np
@@ -138,7 +138,7 @@ class Observation:
 
 
 def seen(known: Bools | None, holdout: Bools | None) -> Bools:
-    """Return where the loss looks: (H, W) or (H, W, C), True where an element is known and not held out."""
+    """Return the elements that the loss uses: (H, W) or (H, W, C), True if known and not held out."""
     if known is None:
         assert holdout is not None
         return ~holdout
@@ -148,24 +148,23 @@ def seen(known: Bools | None, holdout: Bools | None) -> Bools:
 
 
 def itself(x: torch.Tensor) -> torch.Tensor:
-    """Return a picture as it is: what is observed of it where nothing but noise is added."""
+    """Return a picture unchanged: the forward operator of denoising."""
     return x
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is known of the problem by whoever has to solve it; all that a criterion is told.
+    """What a criterion may know of the problem; never the clean picture.
 
     Attributes:
-        noisy: the observation, which may have another size than the outputs; None where a picture is measured by
-            itself.
-        sigma: the noise level on the 0-255 scale, where it is known; 0 where there is no noise.
+        noisy: the observation, which may have another size than the outputs; None for a single picture
+            (`esbench measure`).
+        sigma: the noise level on the 0-255 scale, if known; 0 without noise.
         task: the task as canonical text.
-        holdout: (H, W) of the observation, True where a pixel is kept out of the loss; None where none is.
-        known: (H, W) or (H, W, C) of the observation, True where it is known; None where all of it is.
-        observed: an output (C, H, W), or a batch of them, as it would have been observed without noise: what may be
-            compared with `noisy`.
-        size: height and width of the outputs; None where no optimisation says it.
+        holdout: (H, W) of the observation, True where a pixel is excluded from the loss; None if none is.
+        known: (H, W) or (H, W, C) of the observation, True where it is known; None if all of it is.
+        observed: maps an output (C, H, W), or a batch of them, to its noise-free observation, to compare with `noisy`.
+        size: height and width of the outputs; None without an optimisation.
     """
 
     noisy: Picture | None = None
@@ -178,7 +177,7 @@ class Problem:
 
     @cached_property
     def noise(self) -> Noise | None:
-        """The noise as the noisy picture alone shows it, estimated once; None where there is no picture."""
+        """The noise estimated from the observation, cached; None without an observation."""
         if self.noisy is None:
             return None
         from esbench.noise import estimate
@@ -187,12 +186,12 @@ class Problem:
 
     @property
     def noise_level(self) -> float | None:
-        """`sigma` where it is known, else an estimate from the noisy picture, else None."""
+        """`sigma` if known, else an estimate from the observation, else None."""
         if self.sigma is not None or self.noise is None:
             return self.sigma
         return self.noise.sigma
 
     @property
     def seen(self) -> Bools | None:
-        """(H, W) or (H, W, C) of the observation, True where the loss looks; None where it looks everywhere."""
+        """(H, W) or (H, W, C) of the observation, True where the loss uses it; None if it uses all of it."""
         return None if self.known is None and self.holdout is None else seen(self.known, self.holdout)

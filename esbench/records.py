@@ -130,7 +130,7 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Accompanied(Protocol):
-    """A data set that has more than the pictures: the masks of those that are to be inpainted, flash pictures."""
+    """A dataset that has more than the pictures: the masks of those that are to be inpainted, flash pictures."""
 
     def companions(self, id: str) -> Mapping[str, Bytes]:
         """Return what belongs to one picture, each of its size.
@@ -141,7 +141,7 @@ class Accompanied(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo(Info):
-    """A data set; the target takes nothing and gives a `Dataset`.
+    """A dataset; the target takes nothing and gives a `Dataset`.
 
     Attributes:
         images: how many pictures it has, if known.

@@ -120,7 +120,7 @@ def scene(spec: UnitSpec, dataset: str) -> Scene:
 
     Args:
         spec: the unit.
-        dataset: how the data set is opened: a name, or an absolute path.
+        dataset: how the dataset is opened: a name, or an absolute path.
     """
     opened = grid.open_dataset(dataset)[1]
     clean = images.unit(grid.picture(opened, spec.image, spec.crop))

@@ -66,7 +66,7 @@ VIEWS = (
 
 
 def levels(rows: Rows) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
-    """Return the rows of each data set and noise level by their names, from low to high."""
+    """Return the rows of each dataset and noise level by their names, from low to high."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], level(row)), []).append(row)
@@ -94,7 +94,7 @@ def is_reference(criterion: str) -> bool:
 
 
 def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
-    """Return a title and a table for each data set, or for up to four of its noise levels.
+    """Return a title and a table for each dataset, or for up to four of its noise levels.
 
     A cell is mean ± standard deviation over the units of its column, the best of a column in bold. A criterion that
     has no number for some units says for how many it has one, and is never the best: the others were measured on more.

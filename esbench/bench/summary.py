@@ -17,7 +17,7 @@ STYLE = (
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
-    """Return a heading and a table for each data set and noise level: a line a criterion, over all its units."""
+    """Return a heading and a table for each dataset and noise level: a line a criterion, over all its units."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["noise"], row["sigma"]), []).append(row)

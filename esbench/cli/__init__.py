@@ -29,7 +29,7 @@ SYSTEM = {
 #: command -> its module, and its line in `--help`.
 COMMANDS = {
     "run": ("run", "Compare criteria on the same optimisations: DIP on every unit, one table at the end."),
-    "denoise": ("denoise", "Denoise your own pictures; it stops by itself."),
+    "denoise": ("denoise", "Denoise your own pictures; it stops automatically."),
     "restore": ("restore", "Restore your own pictures: enlarge, inpaint, guide by flash, undo JPEG."),
     "list-criteria": ("components", "The criteria that are installed."),
     "list": ("components", "The components of a kind: codecs, datasets, degradations, ..."),

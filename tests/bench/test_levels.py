@@ -56,7 +56,7 @@ def test_each_column_has_a_best_of_its_own():
     assert table(rows).bold == {(0, 1), (1, 2)}
 
 
-def test_each_data_set_has_a_table_and_one_is_no_wider_than_a_page():
+def test_each_dataset_has_a_table_and_one_is_no_wider_than_a_page():
     rows = [row("a", f"{sigma}", 21.0, sigma=float(sigma)) for sigma in range(1, 8)]
     rows.append(row("a", "other", 21.0, dataset="set9"))
     found = comparison(rows, PSNR)

@@ -45,7 +45,7 @@ def test_several_units_are_a_median_means_and_deviations():
     assert table.rows == [("wmv", "400 (1 not stopped)", "27.00 ± 0.82", "2.00 ± 0.82", "33 %", "0.25")]
 
 
-def test_each_data_set_and_noise_level_has_a_table_of_its_own():
+def test_each_dataset_and_noise_level_has_a_table_of_its_own():
     rows = [row(), row(sigma=50.0), row(noise="poisson", sigma=None), row(dataset="set9")]
     assert [heading.split(":")[0] for heading, _ in summary(rows)] == [
         "kodak24, gaussian noise of sigma 25, 1 unit",

@@ -63,14 +63,14 @@ CASES = {
         2,
         "give a number as lam=..., or find one with 'esbench calibrate",
     ),
-    "no such data set": ((*RUN, "-c", "loss", "-d", "kodak"), 2, "No dataset 'kodak'. Did you mean 'kodak24'?"),
-    "data set not here": (
+    "no such dataset": ((*RUN, "-c", "loss", "-d", "kodak"), 2, "No dataset 'kodak'. Did you mean 'kodak24'?"),
+    "dataset not here": (
         (*RUN, "-c", "loss", "-d", "kodak24"),
         3,
-        "Data set 'kodak24' is not here: it could not be fetched (r0k.us cannot be reached",
+        "Dataset 'kodak24' is not here: it could not be fetched (r0k.us cannot be reached",
     ),
-    "empty folder": ((*RUN, "-c", "loss", "-d", "empty"), 3, "'empty' has no picture in it"),
-    "folder of other files": ((*RUN, "-c", "loss", "-d", "notes"), 3, "'notes' has no picture in it"),
+    "empty folder": ((*RUN, "-c", "loss", "-d", "empty"), 3, "'empty' contains no picture"),
+    "folder of other files": ((*RUN, "-c", "loss", "-d", "notes"), 3, "'notes' contains no picture"),
     "text called .png": ((*RUN, "-c", "loss", "-d", "text.png"), 3, "'text.png' is not a picture that can be read"),
     "text called .png in a folder": (
         (*RUN, "-c", "loss", "-d", "spoiled"),
@@ -158,8 +158,8 @@ CASES = {
         "'xml' is not one of 'csv', 'json', 'parquet'.",
     ),
     "data of nobody": (("data", "path", "kodak"), 2, "No public dataset 'kodak'. Did you mean 'kodak24'?"),
-    "data not here": (("data", "path", "kodak24"), 3, "Data set 'kodak24' is not here"),
-    "verify what is not here": (("data", "verify", "set9"), 3, "Data set 'set9' is not here"),
+    "data not here": (("data", "path", "kodak24"), 3, "Dataset 'kodak24' is not here"),
+    "verify what is not here": (("data", "verify", "set9"), 3, "Dataset 'set9' is not here"),
     "calibrate what has no lam": (
         ("calibrate", "-c", "wmv", "-d", "good", "--out", "c"),
         2,

@@ -229,7 +229,7 @@ def data(pictures, tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def test_data_list_says_where_each_data_set_is(esbench, data):
+def test_data_list_says_where_each_dataset_is(esbench, data):
     answer = esbench("data", "list", "--json")
     assert (answer.code, answer.err) == (0, "")
     rows = {row["name"]: row for row in json.loads(answer.out)}

@@ -1,4 +1,4 @@
-"""`esbench data fetch`, and what other commands do with a data set that is not here."""
+"""`esbench data fetch`, and what other commands do with a dataset that is not here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def offline(kodak24, monkeypatch):
     monkeypatch.setitem(remotes(), "kodak24", replace(remotes()["kodak24"], files=files))
 
 
-def test_data_fetch_says_where_a_data_set_is_and_does_nothing_twice(esbench, server, kodak24):
+def test_data_fetch_says_where_a_dataset_is_and_does_nothing_twice(esbench, server, kodak24):
     answer = esbench("data", "fetch", "kodak24")
     assert (answer.code, answer.out) == (0, f"kodak24: {kodak24}\n")
     assert answer.err == (
@@ -73,7 +73,7 @@ def test_data_fetch_of_nothing_that_is_public_is_refused(esbench, kodak24):
     assert "No public dataset 'kodak42'. Did you mean 'kodak24'?" in answer.err
 
 
-def test_data_list_says_whether_a_data_set_is_in_the_cache(esbench, server, kodak24):
+def test_data_list_says_whether_a_dataset_is_in_the_cache(esbench, server, kodak24):
     def line() -> str:
         (line,) = [line for line in esbench("data", "list").out.splitlines() if line.startswith("kodak24 ")]
         return " ".join(line.split())
@@ -84,19 +84,19 @@ def test_data_list_says_whether_a_data_set_is_in_the_cache(esbench, server, koda
     assert line().startswith(f"kodak24 24 15.4 cache: {kodak24} ")
 
 
-def test_half_a_data_set_is_said_to_be_half(esbench, server, kodak24):
+def test_half_a_dataset_is_said_to_be_half(esbench, server, kodak24):
     server.faults["/kodim02.png"] = [404]
     answer = esbench("data", "fetch", "kodak24")
-    half = f"Data set 'kodak24' is not whole (1 of its 2 pictures are in '{kodak24}'): "
+    half = f"Dataset 'kodak24' is not whole (1 of its 2 pictures are in '{kodak24}'): "
     assert (answer.code, answer.out) == (3, "")
     assert f"esbench: {half}kodim02.png could not be fetched (127.0.0.1:" in answer.err
     for command in ("path", "verify"):
         answer = esbench("data", command, "kodak24")
         assert (answer.code, answer.out) == (3, "")
-        assert answer.err.startswith(f"esbench: {half}'esbench data fetch kodak24' brings it (0.2 MB), or set")
+        assert answer.err.startswith(f"esbench: {half}fetch it with 'esbench data fetch kodak24' (0.2 MB), or set")
 
 
-def test_a_run_fetches_its_data_set_on_first_use(esbench, server, kodak24):
+def test_a_run_fetches_its_dataset_on_first_use(esbench, server, kodak24):
     least = ("--network", "skip[channels=2,scales=1]", "--iterations", "3", "--patience", "1", "--device", "cpu")
     run = ("run", "-d", "kodak24", "-c", "loss", "--out", "r", "-q", "--json", *least)
     answer = esbench(*run)
@@ -113,8 +113,8 @@ def test_a_run_without_data_and_network_says_what_to_do(esbench, offline, tiny, 
     answer = esbench("run", "-d", "kodak24", "-c", "loss", *tiny)
     assert (answer.code, answer.out) == (3, "")
     assert answer.err == (
-        "esbench: Data set 'kodak24' is not here: it could not be fetched (127.0.0.1:9 cannot be reached). 'esbench "
-        "data fetch kodak24' tries again, or set ESBENCH_DATA to a folder that has kodak24/ in it.\n"
+        "esbench: Dataset 'kodak24' is not here: it could not be fetched (127.0.0.1:9 cannot be reached). Try again "
+        "with 'esbench data fetch kodak24', or set ESBENCH_DATA to a folder that contains kodak24/.\n"
     )
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -137,7 +137,8 @@ def test_what_only_looks_asks_nobody(esbench, server, kodak24, arguments, code):
     assert server.asked == []
     if code:
         assert (
-            "'kodak24' is not here: 'esbench data fetch kodak24' brings it (0.2 MB), or set ESBENCH_DATA" in answer.err
+            "'kodak24' is not here: fetch it with 'esbench data fetch kodak24' (0.2 MB), or set ESBENCH_DATA"
+            in answer.err
         )
 
 

@@ -40,4 +40,4 @@ def test_last_never_stops():
     curve = [v.value for v in values("last", [0.1] * 10)]
     stop = first_stop(curve, patience=2)
     assert (stop.step, stop.fallback) == (9, True)
-    assert values("last", [0.1])[0].reason == "it never stops"
+    assert values("last", [0.1])[0].reason == "no early stopping"

@@ -42,7 +42,7 @@ def sha256(content: bytes) -> str:
 
 @pytest.fixture
 def tiny(server) -> Remote:
-    """A data set of six pictures, at /a/ and at /b/ of a server."""
+    """A dataset of six pictures, at /a/ and at /b/ of a server."""
     files = []
     for i in range(N):
         content = encoded(picture(i))
@@ -178,8 +178,8 @@ def test_what_is_wrong_with_one_picture_keeps_no_other_back(server, tiny, folder
         fetch(tiny, folder)
     reason = reason.replace("SERVER", f"127.0.0.1:{server.server_port}").strip("; ")
     assert str(raised.value) == (
-        f"Data set 'tiny' is not whole (5 of its 6 pictures are in '{folder}'): 1.png could not be fetched ({reason}). "
-        "'esbench data fetch tiny' tries again, or set ESBENCH_DATA to a folder that has tiny/ in it."
+        f"Dataset 'tiny' is not whole (5 of its 6 pictures are in '{folder}'): 1.png could not be fetched ({reason}). "
+        "Try again with 'esbench data fetch tiny', or set ESBENCH_DATA to a folder that contains tiny/."
     )
     assert raised.value.exit_code == 3
     assert sorted(contents(folder)) == [f"{i}.png" for i in range(N) if i != 1]
@@ -204,8 +204,8 @@ def test_without_a_network_there_is_one_sentence_and_nothing_is_written(tiny, fo
     with pytest.raises(Missing) as raised:
         fetch(away, folder)
     assert str(raised.value) == (
-        "Data set 'tiny' is not here: it could not be fetched (127.0.0.1:1 cannot be reached; 127.0.0.1:9 cannot be "
-        "reached). 'esbench data fetch tiny' tries again, or set ESBENCH_DATA to a folder that has tiny/ in it."
+        "Dataset 'tiny' is not here: it could not be fetched (127.0.0.1:1 cannot be reached; 127.0.0.1:9 cannot be "
+        "reached). Try again with 'esbench data fetch tiny', or set ESBENCH_DATA to a folder that contains tiny/."
     )
     assert not folder.parent.exists()
     assert capsys.readouterr().err == ""
@@ -214,7 +214,7 @@ def test_without_a_network_there_is_one_sentence_and_nothing_is_written(tiny, fo
 def test_servers_that_do_not_answer_are_not_waited_for(server, tiny, folder, monkeypatch):
     monkeypatch.setattr(remote, "SILENCE", 0.0)
     server.gate = server.closing.wait
-    with pytest.raises(Missing, match=r"not here: it could not be fetched \(nobody answers within 0 s\)"):
+    with pytest.raises(Missing, match=r"not here: it could not be fetched \(no answer within 0 s\)"):
         fetch(tiny, folder)
 
 
@@ -309,14 +309,14 @@ def test_after_an_interruption_what_is_whole_stays_and_the_same_command_goes_on(
 
 @pytest.fixture
 def set9(tiny, monkeypatch, tmp_path):
-    """The name set9 for the tiny data set, on a machine that has none."""
+    """The name set9 for the tiny dataset, on a machine that has none."""
     monkeypatch.setitem(remotes(), "set9", replace(tiny, name="set9"))
     monkeypatch.setenv("ESBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ESBENCH_DATA", raising=False)
     return tmp_path / "cache" / "data" / "set9"
 
 
-def test_a_data_set_is_fetched_on_first_use_and_only_then(server, set9):
+def test_a_dataset_is_fetched_on_first_use_and_only_then(server, set9):
     found = named.set9()
     assert list(found.ids()) == [str(i) for i in range(N)]
     assert np.array_equal(found.load("3"), picture(3))
@@ -325,7 +325,7 @@ def test_a_data_set_is_fetched_on_first_use_and_only_then(server, set9):
     assert len(server.asked) == N
 
 
-def test_half_a_data_set_in_the_cache_is_not_taken_for_the_whole(server, set9):
+def test_half_a_dataset_in_the_cache_is_not_taken_for_the_whole(server, set9):
     set9.mkdir(parents=True)
     (set9 / "0.png").write_bytes(server.files["/a/0.png"])
     (set9 / ".1.png.0a1b2c3d.part").write_bytes(server.files["/a/1.png"][:30])
@@ -348,8 +348,8 @@ def test_while_planning_nothing_is_fetched(server, set9):
     with cache.planning(), pytest.raises(Missing) as raised:
         named.set9()
     assert str(raised.value) == (
-        "Data set 'set9' is not here: 'esbench data fetch set9' brings it (0.1 MB), or set ESBENCH_DATA to a folder "
-        "that has set9/ in it."
+        "Dataset 'set9' is not here: fetch it with 'esbench data fetch set9' (0.1 MB), or set ESBENCH_DATA to a folder "
+        "that contains set9/."
     )
     assert server.asked == []
     with cache.planning(False):
@@ -358,7 +358,7 @@ def test_while_planning_nothing_is_fetched(server, set9):
 
 # -- the addresses
 
-#: The files of each data set.
+#: The files of each dataset.
 NUMBERS = [
     ("kodak24", 24),
     ("cbsd68", 68),

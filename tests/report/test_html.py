@@ -17,7 +17,7 @@ from esbench.report.files import report
 VOID = {"meta", "input", "br"}
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>&amp;$title https://example.org'
-SHORT = '"><img src=x onerror=x></script><script>&amp;$title'  # picture, data set and noise name one folder
+SHORT = '"><img src=x onerror=x></script><script>&amp;$title'  # picture, dataset and noise name one folder
 
 
 class Page(HTMLParser):

@@ -220,7 +220,7 @@ def test_a_batch_function_that_looks_at_the_other_frames_is_found(plugin):
 
 def test_a_criterion_without_any_value_is_a_warning_and_not_a_failure():
     found = {finding.check: finding for finding in check_criterion("last")}
-    assert (found["values"].status, found["values"].came) == ("warning", "no value at any step (it never stops)")
+    assert (found["values"].status, found["values"].came) == ("warning", "no value at any step (no early stopping)")
     assert {found[check].status for check in ("deterministic", "blocks", "direction")} == {"skipped"}
 
 

@@ -1,4 +1,4 @@
-"""The criteria that come with esbench, through the same hook as anybody's; records only."""
+"""The built-in criteria, registered through the same hook as those of plugins; records only."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
         ),
         CriterionInfo(
             name="niqe-live",
-            summary="NIQE as LIVE's Python package computes it, with its mistakes",
+            summary="NIQE as LIVE's Python package computes it, with its bugs",
             target="esbench.builtin.criteria.niqe:niqe_live",
             batch="esbench.builtin.criteria.niqe:niqe_live_block",
             resolve="esbench.builtin.criteria.niqe:resolve_live",
@@ -139,20 +139,20 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
         ),
         CriterionInfo(
             name="loss",
-            summary="the loss itself, which falls for as long as the noise is being fitted",
+            summary="reference: the loss, which keeps falling while the network fits the noise",
             target="esbench.builtin.criteria.references:loss",
             reference=prior,
             needs=("loss",),
         ),
         CriterionInfo(
             name="fixed",
-            summary="stops at a step that was chosen beforehand",
+            summary="reference: stops at a given step",
             target="esbench.builtin.criteria.references:fixed",
             reference=prior,
         ),
         CriterionInfo(
             name="last",
-            summary="never stops: the last step",
+            summary="reference: the last step, without early stopping",
             target="esbench.builtin.criteria.references:last",
             reference=prior,
         ),

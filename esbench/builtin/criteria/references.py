@@ -19,5 +19,5 @@ def fixed(frame: Frame, *, step: Annotated[int, Range(0)]) -> float:
 
 
 def last(frame: Frame) -> Value:
-    """Return no value at any step, so that the rule falls back to the last one."""
-    return Value(None, reason="it never stops")
+    """Return no value at any step, so that the rule falls back to the last step."""
+    return Value(None, reason="no early stopping")

@@ -1,4 +1,4 @@
-"""Data sets: clean pictures by name."""
+"""Datasets: clean pictures by name."""
 
 from __future__ import annotations
 

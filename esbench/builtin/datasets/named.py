@@ -1,4 +1,4 @@
-"""Folders of pictures, and the public data sets under their names."""
+"""Folders of pictures, and the public datasets under their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from esbench import disk, images
-from esbench.builtin.datasets.remote import checksums, compare, fetch, lying, remotes
+from esbench.builtin.datasets.remote import checksums, compare, fetch, pictures_by_stem, remotes
 from esbench.cache import cache, fetches
 from esbench.errors import Missing, NameUnknown, Unavailable
 from esbench.pictures import Bytes
@@ -21,16 +21,16 @@ class Folder:
         path: the folder or the file.
 
     Raises:
-        Missing: it does not exist, or has no picture in it.
+        Missing: it does not exist or contains no picture.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.exists():
-            raise Missing(f"There is no folder or picture {str(path)!r}.")
+            raise Missing(f"{str(path)!r} does not exist: give a folder or a picture.")
         found = images.files(self.path) if self.path.is_dir() else [self.path]
         if not found:
-            raise Missing(f"{str(path)!r} has no picture in it (one of {', '.join(images.SUFFIXES)}).")
+            raise Missing(f"{str(path)!r} contains no picture ({', '.join(images.SUFFIXES)}).")
         stems = [p.stem for p in found]
         # a.png and a.jpg are two pictures
         self.files = {p.name if stems.count(p.stem) > 1 else p.stem: p for p in found}
@@ -93,22 +93,22 @@ class DipFlash(Folder):
         return {"guide": super().load(f"{id}_00_flash")}
 
 
-#: What a data set is, if it is more than a folder of pictures, and where it lies in ESBENCH_DATA if not by its name.
+#: What a dataset is, if it is more than a folder of pictures, and where it lies in ESBENCH_DATA if not by its name.
 KINDS: dict[str, type[Folder]] = {"set11": Set11, "dip-inpaint": DipInpaint, "dip-flash": DipFlash}
 PLACES = {"dip-inpaint": "dip/inpainting", "dip-flash": "dip/flash"}
 
 
 def find(name: str) -> Folder | None:
-    """Return a public data set from where it lies, or None; nothing is fetched.
+    """Return a public dataset that is available locally, or None; nothing is fetched.
 
-    A folder in ESBENCH_DATA is its owner's, and may have some of the pictures only; in the cache all must be there.
+    A folder in ESBENCH_DATA is the user's and may hold only some of the pictures; in the cache all are required.
 
     Raises:
         Unavailable: the folder in ESBENCH_DATA cannot be read.
     """
     data, kind = os.environ.get("ESBENCH_DATA"), KINDS.get(name, Folder)
     try:
-        if data and lying(place := Path(data, PLACES.get(name, name))):
+        if data and pictures_by_stem(place := Path(data, PLACES.get(name, name))):
             return kind(place)
     except OSError as error:
         raise Unavailable(f"The folder in ESBENCH_DATA cannot be read: {disk.reason(error)}.") from error
@@ -117,10 +117,10 @@ def find(name: str) -> Folder | None:
 
 
 def named(name: str) -> Folder:
-    """Return a public data set from where it lies, fetched into the cache if it is nowhere yet.
+    """Return a public dataset, fetched into the cache if it is not available locally.
 
     Raises:
-        DataError: it is nowhere, and could not be fetched.
+        DataError: it is not available and could not be fetched.
     """
     if (found := find(name)) is not None:
         return found
@@ -132,11 +132,11 @@ def named(name: str) -> Folder:
 
 
 def absent(name: str) -> Missing:
-    """Return what is said of a data set that is nowhere, or not whole, and is not to be fetched now."""
+    """Return the error for a dataset that is missing or incomplete and must not be fetched now."""
     remote = remotes()[name]
     return Missing(
-        f"Data set {name!r} is {remote.state(cache('data', name))}: 'esbench data fetch {name}' brings it "
-        f"({remote.megabytes} MB), or set ESBENCH_DATA to a folder that has {PLACES.get(name, name)}/ in it."
+        f"Dataset {name!r} is {remote.state(cache('data', name))}: fetch it with 'esbench data fetch "
+        f"{name}' ({remote.megabytes} MB), or set ESBENCH_DATA to a folder that contains {PLACES.get(name, name)}/."
     )
 
 
@@ -152,8 +152,8 @@ dip_flash = functools.partial(named, "dip-flash")
 
 
 def verify(name: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Give for each picture of a public data set its file in a folder, whatever its suffix, and what `compare` says."""
-    there = lying(folder)
+    """Yield for each picture of a public dataset its file in a folder, with any suffix, and the result of `compare`."""
+    there = pictures_by_stem(folder)
     for file, (sha256, pixels) in sorted(checksums()[name].items()):
         path = folder / file
         path = path if path.exists() else there.get(path.stem, path)

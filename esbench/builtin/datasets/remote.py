@@ -1,4 +1,4 @@
-"""Public data sets on the web: where their pictures can be had, and how they get into a folder."""
+"""Download public datasets: the addresses and checksums of their pictures."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from esbench.builtin.datasets import esbench_datasets
 from esbench.cache import Unreachable, download
 from esbench.errors import Checksum, DataError, Missing
 
-#: Downloads at once.
+#: Number of simultaneous downloads.
 WORKERS = 4
 
-#: Seconds in which somebody has to begin to answer.
+#: Seconds within which a server has to start to answer.
 SILENCE = 10.0
 
-#: Seconds between two lines about one data set, where there is no terminal.
+#: Minimum number of seconds between two lines about a dataset, without a terminal.
 LINE_EVERY = 10.0
 
 
 @dataclass(frozen=True)
 class File:
-    """One picture.
+    """One picture of a dataset.
 
     Attributes:
-        name: of the file that is fetched.
-        sha256: of the file that was published.
-        pixels: SHA-256 of its decoded RGB pixels, which decide where the bytes differ.
-        addresses: where it can be had, tried in order.
+        name: the name of the file to fetch.
+        sha256: the SHA-256 of the published file.
+        pixels: the SHA-256 of its decoded RGB pixels, which decide if the bytes differ.
+        addresses: its addresses, tried in order.
     """
 
     name: str
@@ -47,19 +47,19 @@ class File:
     addresses: tuple[str, ...]
 
     def whole(self, path: Path) -> bool:
-        """Return whether a file on the disk is this picture."""
+        """Return whether a file is a complete copy of this picture."""
         return compare(path, self.sha256, self.pixels) in ("ok", "same pixels")
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A data set on the web.
+    """A dataset on the web.
 
     Attributes:
-        name: of the data set.
+        name: the name of the dataset.
         files: its pictures.
-        megabytes: what they take.
-        licence: under what terms they may be used.
+        megabytes: their size.
+        licence: their terms of use.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Remote:
     licence: str
 
     def missing(self, folder: Path) -> list[File]:
-        """Return the pictures of which a folder has no file, whatever its suffix."""
-        there = lying(folder)
+        """Return the pictures that a folder lacks, with any suffix."""
+        there = pictures_by_stem(folder)
         return [file for file in self.files if Path(file.name).stem not in there]
 
     def state(self, folder: Path) -> str:
-        """Return what is said of a folder that does not have all pictures."""
+        """Describe a folder that lacks pictures, as part of a message."""
         n = len(self.files)
         here = n - len(self.missing(folder))
         return f"not whole ({here} of its {n} pictures are in {str(folder)!r})" if here else "not here"
@@ -81,7 +81,7 @@ class Remote:
 
 @functools.cache
 def remotes() -> Mapping[str, Remote]:
-    """Return the public data sets by name."""
+    """Return the public datasets by name."""
     infos = {info.name: info for info in esbench_datasets()}
     found = {}
     for name, source in _data("sources.json").items():
@@ -95,7 +95,7 @@ def remotes() -> Mapping[str, Remote]:
 
 
 def checksums() -> dict[str, dict[str, Any]]:
-    """Return for each public data set, by file name, the SHA-256 of the file and of its decoded RGB pixels."""
+    """Return for each public dataset, by file name, the SHA-256 of the file and of its decoded RGB pixels."""
     return _data("checksums.json")
 
 
@@ -104,15 +104,15 @@ def _data(file: str) -> dict[str, dict[str, Any]]:
     return json.loads(text)  # type: ignore[no-any-return]
 
 
-def lying(folder: Path) -> dict[str, Path]:
-    """Return the picture files of a folder by name without suffix; none where there is no folder."""
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """Return the picture files of a folder by name without suffix; empty if the folder does not exist."""
     return {path.stem: path for path in images.files(folder)} if folder.is_dir() else {}
 
 
 def compare(path: Path, sha256: str, pixels: str) -> str:
-    """Return "ok", "missing", "other pixels" or "same pixels" of a file that should have these SHA-256.
+    """Compare a file with these SHA-256 and return "ok", "missing", "other pixels" or "same pixels".
 
-    The pixels count: a copy that was compressed again without loss is as good.
+    A file with the same pixels is valid: it was recompressed without loss.
     """
     if not path.exists():
         return "missing"
@@ -126,17 +126,17 @@ def compare(path: Path, sha256: str, pixels: str) -> str:
 
 
 def fetch(remote: Remote, folder: Path) -> int:
-    """Bring what a folder lacks of a data set, several pictures at once, and return how many that were.
+    """Fetch the pictures that a folder lacks, several at once, and return their number.
 
-    A picture gets its name when it is whole and compared with what was published. So whatever happens, what is there
-    is right, and the next call goes on with the rest.
+    A picture gets its final name once it is complete and its checksum is verified. So after an interruption the
+    existing files are valid, and the next call continues with the rest.
 
     Raises:
-        Missing: pictures could not be had.
-        Checksum: pictures are not what was published.
+        Missing: pictures could not be fetched.
+        Checksum: a checksum does not match.
         DataError: the folder cannot be written.
     """
-    there = lying(folder)
+    there = pictures_by_stem(folder)
     wanted = [f for f in remote.files if not f.whole(there.get(Path(f.name).stem, folder / f.name))]
     shown = _Shown(remote, len(wanted), folder)
 
@@ -158,10 +158,10 @@ def fetch(remote: Remote, folder: Path) -> int:
 def _at_once(
     bring: Callable[[File], None], files: Sequence[File], answered: threading.Event
 ) -> Iterator[tuple[File, DataError | None]]:
-    """Bring files on several threads, and give each with what went wrong.
+    """Fetch files in several threads and yield each with its error, or None.
 
-    Where that was not the file's fault, the others are not begun. Nobody waits for a thread: not who interrupts it
-    while a server is silent, nor who has no network and a resolver that takes its time.
+    After an error that concerns more than one file, no further file is started. The threads are daemons that are never
+    joined, so that neither a silent server nor a slow resolver delays Ctrl-C or the message that there is no network.
     """
     todo: SimpleQueue[File | None] = SimpleQueue()
     done: SimpleQueue[tuple[File, BaseException | None] | None] = SimpleQueue()
@@ -188,10 +188,10 @@ def _at_once(
     try:
         while workers:
             try:
-                answer = done.get(timeout=1)  # an interruption just before a wait without end would come after it
+                answer = done.get(timeout=1)  # Ctrl-C just before a wait without timeout would be handled only after it
             except Empty:
                 if not answered.is_set() and time.monotonic() > silent:
-                    yield files[0], Unreachable(f"nobody answers within {SILENCE:.0f} s")
+                    yield files[0], Unreachable(f"no answer within {SILENCE:.0f} s")
                     return
                 continue
             if answer is None:
@@ -206,7 +206,7 @@ def _at_once(
 
 
 def _sentence(remote: Remote, folder: Path, failures: Mapping[str, DataError]) -> DataError:
-    """Return what is said of a data set that did not arrive."""
+    """Return the error for a dataset that could not be fetched."""
     which = ", ".join(sorted(failures)[:3]) + (", ..." if len(failures) > 3 else "")
     reason = next(iter(failures.values()))
     for error in failures.values():
@@ -215,13 +215,13 @@ def _sentence(remote: Remote, folder: Path, failures: Mapping[str, DataError]) -
         if isinstance(error, Unreachable):
             which, reason = "it", error
     return type(reason)(
-        f"Data set {remote.name!r} is {remote.state(folder)}: {which} could not be fetched ({reason}). 'esbench data "
-        f"fetch {remote.name}' tries again, or set ESBENCH_DATA to a folder that has {remote.name}/ in it."
+        f"Dataset {remote.name!r} is {remote.state(folder)}: {which} could not be fetched ({reason}). Try again "
+        f"with 'esbench data fetch {remote.name}', or set ESBENCH_DATA to a folder that contains {remote.name}/."
     )
 
 
 class _Shown:
-    """What is being fetched, on stderr: a line when somebody answers, then a count."""
+    """Show progress on stderr: a line when a server answers, then a count."""
 
     def __init__(self, remote: Remote, wanted: int, folder: Path) -> None:
         self.remote, self.wanted, self.folder = remote, wanted, folder
@@ -229,7 +229,7 @@ class _Shown:
         self.answered, self.lock = threading.Event(), threading.Lock()
 
     def begin(self, server: str) -> None:
-        """Say what is fetched, how much, from where and under what terms."""
+        """Announce what is fetched, its size, its origin and its terms of use."""
         with self.lock:
             if self.answered.is_set():
                 return
@@ -241,7 +241,7 @@ class _Shown:
         self._say(f"{self.remote.name}: fetching {what} {where}. Terms: {self.remote.licence}.")
 
     def advance(self) -> None:
-        """Count a picture that has arrived."""
+        """Count a fetched picture."""
         self.arrived += 1
         count, now = f"{self.remote.name}: {self.arrived} of {self.wanted} pictures", time.monotonic()
         if sys.stderr.isatty():
@@ -251,7 +251,7 @@ class _Shown:
             self._say(count)
 
     def end(self) -> None:
-        """Clear the count away."""
+        """Erase the count."""
         if self.arrived and sys.stderr.isatty():
             self._say("\r\x1b[K", end="")
 

@@ -25,6 +25,6 @@ class Samples:
         import matplotlib
 
         if id != "hopper":
-            raise NameUnknown("picture", id, self.ids(), "The data set 'samples' has 'hopper'.")
+            raise NameUnknown("picture", id, self.ids(), "The dataset 'samples' has 'hopper'.")
         photograph = images.read(f"{matplotlib.get_data_path()}/sample_data/grace_hopper.jpg")
         return photograph[150:246, 180:276].copy()

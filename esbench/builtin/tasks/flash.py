@@ -19,7 +19,7 @@ class Flash(Task):
     """min over theta of the mean of (f_theta(guide) - y)^2.
 
     Args:
-        guide: `relit`, the clean picture in other light, or `dataset` for the pictures that come with a data set.
+        guide: `relit`, the clean picture in other light, or `dataset` for the pictures that come with a dataset.
         holdout: share of the pixels that the loss does not see, so that criteria may.
     """
 
@@ -44,7 +44,7 @@ class Flash(Task):
             return Observation(noise(clean), extra={"guide": relit(clean, rng)})
         if companions is None or "guide" not in companions:
             raise UsageError(
-                "flash[guide=dataset] needs a data set with pairs, such as dip-flash; guide=relit makes them."
+                "flash[guide=dataset] needs a dataset with pairs, such as dip-flash; guide=relit makes them."
             )
         return Observation(noise(clean), extra={"guide": companions["guide"]})
 

@@ -22,7 +22,7 @@ class Inpaint(Task):
     Args:
         missing: the share of the pixels that the benchmark leaves out at random.
         per: whether a pixel is missing in all its channels, or each channel has its own missing pixels.
-        mask: `random`, or `dataset` for the masks that come with a data set.
+        mask: `random`, or `dataset` for the masks that come with a dataset.
         keep: whether the known pixels of a user's picture come out as they went in.
         holdout: share of the known pixels that the loss does not see, so that criteria may.
     """
@@ -52,7 +52,7 @@ class Inpaint(Task):
             return without(noise(clean), rng.random(shape) < self.missing)
         if companions is None or "mask" not in companions:
             raise UsageError(
-                "inpaint[mask=dataset] needs a data set with masks, as set11 or dip-inpaint; mask=random draws one."
+                "inpaint[mask=dataset] needs a dataset with masks, as set11 or dip-inpaint; mask=random draws one."
             )
         return without(noise(clean), companions["mask"][..., 0] > 0.5)
 

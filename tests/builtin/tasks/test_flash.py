@@ -40,11 +40,11 @@ def test_other_light_is_a_smooth_factor():
     assert light.mean((0, 1)).std() > 0.01  # a cast of colour
 
 
-def test_a_guide_of_the_data_set_is_taken_or_asked_for():
+def test_a_guide_of_the_dataset_is_taken_or_asked_for():
     clean, guide = picture(), picture() ** 2
     seen = Flash(guide="dataset").degrade(clean, np.random.default_rng(0), lambda a: a, {"guide": guide})
     assert (Flash().guide(seen) == guide).all()
-    with pytest.raises(UsageError, match="needs a data set with pairs, such as dip-flash"):
+    with pytest.raises(UsageError, match="needs a dataset with pairs, such as dip-flash"):
         Flash(guide="dataset").degrade(clean, np.random.default_rng(0), lambda a: a)
 
 

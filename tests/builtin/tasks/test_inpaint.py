@@ -91,12 +91,12 @@ def test_the_baseline_fills_every_hole_and_leaves_the_rest(per):
     assert 20 < task.score(found, clean, seen) < 60
 
 
-def test_a_mask_of_the_data_set_is_taken_or_asked_for():
+def test_a_mask_of_the_dataset_is_taken_or_asked_for():
     clean, mask = picture(), np.zeros((40, 36, 1), np.float32)
     mask[5:9, 3:20] = 1
     seen = degraded(Inpaint(mask="dataset"), clean, mask=mask)
     assert (seen.known == (mask[..., 0] == 0)).all()
-    with pytest.raises(UsageError, match="needs a data set with masks, as set11"):
+    with pytest.raises(UsageError, match="needs a dataset with masks, as set11"):
         degraded(Inpaint(mask="dataset"), clean)
 
 
