@@ -5,8 +5,9 @@
     python -m benchmarks.recordings fit [--results results/recordings] [--patience 500]
 
 `take` writes a file for each finished unit of a run: the loss, the PSNR of outputs and averages, and the columns of
-every criterion at every step, with six digits; in its first line the unit, and the size of the noisy picture as a JPEG.
-The runs that are in results/recordings were made with, for each sigma,
+every criterion at every step, with six digits; in its first line the unit, the size of the observation as a JPEG, the
+variance of its noise as its sigma and its clipping have it, and what the criteria cost a step. The runs of `denoise`
+that are in results/recordings were made with, for each sigma,
 
     esbench run -d bsd400 --image ... --crop 128 --network 'skip[channels=64]' --iterations 3000 --patience 500 \\
         --sigma 25 -c 'cifs-jpeg[lam=0]' -c wmv -c emv -c discrepancy -c loss
@@ -35,7 +36,9 @@ import numpy as np
 from esbench.bench.build import scene
 from esbench.bench.results import Results
 from esbench.builtin.codecs.opencv import jpeg
+from esbench.builtin.criteria.cifs import mu
 from esbench.disk import write
+from esbench.noise import clipped_variance
 from esbench.paper import calibrate
 from esbench.paper.calibrate import Curve, Pieces
 from esbench.pictures import Pictures
@@ -58,6 +61,7 @@ TABLE = Path(__file__).parents[1] / "esbench/builtin/criteria/calibration/cifs.j
 
 def take(args: argparse.Namespace) -> None:
     results = Results(args.run)
+    rows = results.table()
     args.results.mkdir(parents=True, exist_ok=True)
     for unit in results.run.units():
         result = unit.result()
@@ -75,15 +79,20 @@ def take(args: argparse.Namespace) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([f"{value:.6g}" for value in row] for row in zip(*columns.values(), strict=True))
-        noisy = Pictures(scene(unit.spec(), results.config.dataset).observation.y[None])[0]
-        head = json.dumps(vars(unit.spec()) | {"noisy_bytes": len(jpeg(noisy.uint8))}, sort_keys=True)
+        spec, noisy = unit.spec(), Pictures(scene(unit.spec(), results.config.dataset).observation.y[None])[0]
+        about = {
+            "noisy_bytes": len(jpeg(noisy.uint8)),
+            "variance": None if spec.sigma is None else clipped_variance(noisy.float, spec.sigma),
+            "ms": {row["criterion"]: row["criterion_ms_per_step"] for row in rows if row["unit"] == unit.id},
+        }
+        head = json.dumps(vars(spec) | about, sort_keys=True)
         data = f"# {head}\n{text.getvalue()}".encode()
         write(args.results / f"{unit.id}.csv.gz", gzip.compress(data, mtime=0))  # the same numbers are the same file
         print(unit.id)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the first line of a recorded unit, its spec and `noisy_bytes`, and its columns."""
+    """Return what the first line of a recorded unit says of it, and its columns."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         spec = json.loads(file.readline().removeprefix("# "))
         head, *rows = csv.reader(file)
@@ -94,29 +103,46 @@ class Recording:
     """A recorded unit.
 
     Attributes:
+        about: the fields of its spec, `noisy_bytes`, `variance` and `ms`.
         image: its picture.
         sigma: the noise level.
         columns: the recorded numbers.
-        size: bytes a pixel of each output.
-        noisy: bytes a pixel of the noisy picture, which are known without the clean one.
     """
 
     def __init__(self, path: Path) -> None:
-        head, self.columns = read(path)
-        pixels = head["crop"] ** 2
-        self.image, self.sigma = head["image"], head["sigma"]
-        self.size = self.columns["cifs-jpeg[lam=0]:bytes"] / pixels
-        self.noisy = head["noisy_bytes"] / pixels
+        self.about, self.columns = read(path)
+        self.image, self.sigma = self.about["image"], self.about["sigma"]
+
+    @property
+    def size(self) -> np.ndarray:
+        """Bytes a pixel of each output."""
+        return self.columns["cifs-jpeg[lam=0]:bytes"] / self.about["crop"] ** 2
+
+    @property
+    def noisy(self) -> float:
+        """Bytes a pixel of the noisy picture, which are known without the clean one."""
+        return self.about["noisy_bytes"] / self.about["crop"] ** 2
 
     def curve(self, start: int = 0) -> Curve:
         """Return what a search needs, from a first admissible step."""
         return Curve(self.columns["loss"][start:], self.size[start:] ** 2, self.columns["psnr_db"][start:])
 
+    def values(self) -> dict[str, np.ndarray]:
+        """Return the values of each criterion: as recorded, and what follows exactly from what was recorded."""
+        found = {name.removesuffix(":value"): v for name, v in self.columns.items() if name.endswith(":value")}
+        if "cifs-jpeg[lam=0]:bytes" in self.columns:
+            found["cifs-jpeg"] = mu("jpeg", "jpeg", self.sigma) * self.columns["loss"] + self.size**2
+        if "discrepancy" in found and self.about["variance"]:
+            r, s = self.columns["discrepancy:residual"], self.columns["discrepancy:fall"]
+            found["discrepancy[variance=sigma]"] = np.abs(r + 0.3 * s - self.about["variance"])
+        return found
+
 
 def recordings(folder: Path) -> dict[float, list[Recording]]:
-    """Return the recordings of a folder by noise level."""
+    """Return the recordings of Gaussian noise of a folder by its level: those that CIFS was measured on."""
     found: dict[float, list[Recording]] = {}
-    for recording in sorted(map(Recording, folder.glob("*.csv.gz")), key=lambda r: (r.sigma, r.image)):
+    every = [Recording(path) for path in sorted(folder.glob("*-denoise-gaussian*.csv.gz"))]
+    for recording in sorted(every, key=lambda r: (r.sigma, r.image)):
         found.setdefault(recording.sigma, []).append(recording)
     return found
 

@@ -1,13 +1,18 @@
-"""Which criterion stops best, and what else there is: `python -m benchmarks.which RUN...`.
+"""Which criterion stops best, and what else there is: `python -m benchmarks.which [RUN...]`.
 
-From finished runs, of whatever pictures and noise. For each criterion the mean, 95th percentile and largest gap to the
-peak of the outputs (`raw`) and to that of the averaged outputs, over all units; the units in which its rule never
-fired, where it counts with the last step; its median stop, and what it costs a step. Then the mean gap to the averaged
-peak, and the largest, for each noise.
+From the curves in results/recordings (see benchmarks/recordings.py), or from finished runs, of whatever tasks, pictures
+and noise. For each task and criterion the mean gap to the peak of the averaged outputs with its 95 % interval (a
+bootstrap over pictures), the 95th percentile and the largest; the mean gap to the peak of the outputs (`raw`); the
+units in which its rule never fired, where it counts with the last step; its median stop, and what it costs a step.
+Then, for each noise, the mean gap to the averaged peak, and the largest; and the same for other patiences.
 
-With `--others` also what one would try instead, on the same pictures: wavelets, non-local means and total variation of
-scikit-image, and BM3D where `bm3d` can be imported (its licence is for research only; see there). They are told the
-noise level that `esbench.noise` estimates.
+With `--write` it also writes `esbench/recommended.json`, from which `esbench recommend`, `denoise` and `restore` take
+what they stop by: for each task with at least three pictures the criterion whose 95th percentile of the gap to the
+averaged peak is smallest, among those that need a noise level and those that do not.
+
+With `--others`, of runs, also what one would try instead, on the same pictures: wavelets, non-local means and total
+variation of scikit-image, and BM3D where `bm3d` can be imported (its licence is for research only; see there). They are
+told the noise level that `esbench.noise` estimates.
 """
 
 from __future__ import annotations
@@ -18,17 +23,36 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from esbench.bench.build import observation
+from benchmarks.recordings import PATIENCES, Recording
+from esbench.bench.build import scene
+from esbench.bench.compare import interval
+from esbench.bench.levels import is_reference
+from esbench.bench.replay import stop_of
 from esbench.bench.results import Results
 from esbench.bench.store import Run
+from esbench.disk import write
 from esbench.metrics import psnr
 from esbench.noise import estimate
+from esbench.registry import registry
+from esbench.restoration.options import PATIENCE
 
 Row = dict[str, Any]
+
+RECORDINGS = Path("results/recordings")
+
+#: The table of the package.
+RECOMMENDED = Path(__file__).parents[1] / "esbench/recommended.json"
+
+#: The fewest pictures from which something is recommended.
+PICTURES = 3
+
+#: Criteria that are told the noise level.
+NEED_THE_LEVEL = ("discrepancy[variance=sigma]", "cifs-jpeg")
 
 
 def spread(gaps: Sequence[float]) -> list[float]:
@@ -40,29 +64,95 @@ def noise_of(row: Row) -> str:
     return row["noise"] if row["sigma"] is None or row["noise"] != "gaussian" else f"{row['noise']} {row['sigma']:g}"
 
 
+def recorded(found: Sequence[Recording], patience: int) -> list[Row]:
+    """Return a row for each criterion of each recording."""
+    rows = []
+    for recording in found:
+        about, psnr_db, average = recording.about, recording.columns["psnr_db"], recording.columns["average_psnr_db"]
+        for criterion, values in recording.values().items():
+            if registry().get("criterion", criterion).text not in (criterion, "loss") or len(values) <= patience:
+                continue
+            stop = stop_of(values, patience)
+            rows.append(
+                {name: about[name] for name in ("dataset", "image", "task", "noise", "sigma", "network", "crop")}
+                | {
+                    "criterion": criterion,
+                    "stop_step": stop.step,
+                    "fallback": stop.fallback,
+                    "gap_db": float(psnr_db.max() - psnr_db[stop.step]),
+                    "average_gap_db": float(average.max() - average[stop.step]),
+                    "criterion_ms_per_step": about["ms"].get(criterion, np.nan),
+                }
+            )
+    return rows
+
+
 def judged(found: Sequence[Row]) -> list[Row]:
-    """Return a row for each criterion, the smallest 95th percentile to the averaged peak first."""
+    """Return a row for each task and criterion, the smallest 95th percentile to the averaged peak first."""
     by = defaultdict(list)
     for row in found:
-        by[row["criterion"]].append(row)
+        by[row["task"], row["criterion"]].append(row)
     rows = []
-    for criterion, mine in by.items():
+    for (task, criterion), mine in by.items():
         noises = defaultdict(list)
         for row in mine:
             noises[noise_of(row)].append(row["average_gap_db"])
+        gaps = np.array([row["average_gap_db"] for row in mine])
         rows.append(
             {
+                "task": task,
                 "criterion": criterion,
                 "units": len(mine),
                 "raw": spread([row["gap_db"] for row in mine]),
-                "average": spread([row["average_gap_db"] for row in mine]),
+                "average": spread(gaps.tolist()),
+                "interval": interval(gaps, [(row["dataset"], row["image"]) for row in mine]),
                 "never": sum(row["fallback"] for row in mine),
                 "stop": statistics.median(row["stop_step"] for row in mine),
                 "ms": statistics.median(row["criterion_ms_per_step"] for row in mine),
                 "noises": {noise: [float(np.mean(gaps)), max(gaps)] for noise, gaps in noises.items()},
             }
         )
-    return sorted(rows, key=lambda row: row["average"][1])
+    return sorted(rows, key=lambda row: (row["task"], row["average"][1]))
+
+
+def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
+    """Return the document that says what to stop by: for each task, with the noise level unknown and known."""
+    rows = []
+    for task in sorted({row["task"] for row in found}):
+        mine = [row for row in found if row["task"] == task]
+        if len({row["image"] for row in mine}) < PICTURES:
+            continue
+        for known in (False, True):
+            ranked = [
+                row
+                for row in judged(mine)
+                if not is_reference(row["criterion"]) and (known or row["criterion"] not in NEED_THE_LEVEL)
+            ]
+            if 2 * ranked[0]["never"] > ranked[0]["units"]:  # the optimisations were too short to tell
+                continue
+            rows.append(
+                {
+                    "task": task,
+                    "level_known": known,
+                    "criterion": ranked[0]["criterion"],
+                    "networks": sorted({row["network"] for row in mine}),
+                    "noise": list(dict.fromkeys(noise_of(row) for row in mine)),
+                    "pictures": len({row["image"] for row in mine}),
+                    "side": sorted({row["crop"] for row in mine}),
+                    "ranked": [
+                        {
+                            "criterion": row["criterion"],
+                            "units": row["units"],
+                            "mean_db": round(row["average"][0], 3),
+                            "percentile_95_db": round(row["average"][1], 3),
+                            "largest_db": round(row["average"][2], 3),
+                            "never": row["never"],
+                        }
+                        for row in ranked
+                    ],
+                }
+            )
+    return {"command": "python -m benchmarks.which --write", "patience": patience, "rows": rows}
 
 
 def others() -> dict[str, Callable[[np.ndarray, float, float], np.ndarray]]:
@@ -100,7 +190,8 @@ def instead(path: str) -> Iterator[Row]:
     for unit in run.units():
         if not (unit.result() or {}).get("complete"):
             continue
-        clean, noisy, _ = observation(unit.spec(), run.config().dataset)
+        at = scene(unit.spec(), run.config().dataset)
+        clean, noisy = at.clean, at.observation.y
         noise = estimate(noisy)
         y, sigma = noisy.astype(np.float64), noise.sigma / 255
         db = {name: psnr(denoise(y, sigma, noise.variance), clean) for name, denoise in methods.items()}
@@ -134,31 +225,57 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *lines])
 
 
+def patiences(found: Sequence[Recording]) -> str:
+    """Return the mean gap to the averaged peak and the largest, for other patiences, as a table."""
+    by: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    for patience in PATIENCES:
+        for row in judged(recorded(found, patience)):
+            by[row["task"], row["criterion"]][patience] = gap((row["average"][0], row["average"][2]))
+    lines = [
+        [task, f"`{criterion}`", *(cells.get(patience, "") for patience in PATIENCES)]
+        for (task, criterion), cells in sorted(by.items())
+    ]
+    return table(["task", "criterion", *map(str, PATIENCES)], lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--patience", type=int, help="another one than that of the runs")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="finished runs [the curves in results/recordings]")
+    parser.add_argument("--patience", type=int, help=f"another one than that of the runs, or than {PATIENCE}")
     parser.add_argument("--others", action="store_true", help="also what is not DIP, on the same pictures")
     parser.add_argument("--winner", default="discrepancy", help="what --others are compared with [discrepancy]")
+    parser.add_argument("--write", action="store_true", help="write esbench/recommended.json")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = [row for path in args.runs for row in Results(path).replay(patience=args.patience)]
+    patience = PATIENCE if args.patience is None else args.patience
+    curves = [] if args.runs else [Recording(path) for path in sorted(RECORDINGS.glob("*.csv.gz"))]
+    if args.runs:
+        found = [dict(row) for path in args.runs for row in Results(path).replay(patience=args.patience)]
+    else:
+        found = recorded(curves, patience)
+    if args.write:
+        write(RECOMMENDED, (json.dumps(recommended(found, patience), indent=1) + "\n").encode())
     rows = judged(found)
     instead = compared(found, args.runs, args.winner) if args.others else []
     if args.json:
         print(json.dumps({"criteria": rows, "others": instead}, indent=1))
         return
-    header = ["criterion", "units", "raw: mean", "95 %", "largest", "averaged: mean", "95 %", "largest"]
+    header = ["task", "criterion", "units", "averaged: mean", "95 % interval", "95th percentile", "largest"]
     lines = [
-        [f"`{row['criterion']}`", str(row["units"])]
-        + [f"{db:.2f}" for db in row["raw"] + row["average"]]
-        + [str(row["never"]), f"{row['stop']:.0f}", f"{row['ms']:.2f}"]
+        [row["task"], f"`{row['criterion']}`", str(row["units"]), f"{row['average'][0]:.2f}"]
+        + ["" if row["interval"][0] is None else "{:.2f} to {:.2f}".format(*row["interval"])]
+        + [f"{db:.2f}" for db in (*row["average"][1:], row["raw"][0])]
+        + [str(row["never"]), f"{row['stop']:.0f}", "" if np.isnan(row["ms"]) else f"{row['ms']:.2f}"]
         for row in rows
     ]
-    print(table([*header, "never", "stop", "ms a step"], lines), end="\n\n")
-    noises = list(dict.fromkeys(noise for row in rows for noise in row["noises"]))
-    lines = [[f"`{row['criterion']}`", *(gap(row["noises"].get(noise)) for noise in noises)] for row in rows]
-    print(table(["criterion", *noises], lines))
+    print(table([*header, "raw: mean", "never", "stop", "ms a step"], lines), end="\n\n")
+    for task in dict.fromkeys(row["task"] for row in rows):
+        mine = [row for row in rows if row["task"] == task]
+        noises = list(dict.fromkeys(noise for row in mine for noise in row["noises"]))
+        lines = [[f"`{row['criterion']}`", *(gap(row["noises"].get(noise)) for noise in noises)] for row in mine]
+        print(table([task, *noises], lines), end="\n\n")
+    if curves:
+        print(patiences(curves))
     if instead:
         names = list(instead[0]["db"])
         lines = [[row["noise"], str(row["pictures"])] + [f"{row['db'][name]:.2f}" for name in names] for row in instead]

@@ -173,7 +173,7 @@ class TaskInfo(Info):
 
     Attributes:
         noise: the degradation that the benchmark adds by default.
-        criterion: what a restoration stops by, by default.
+        criterion: what a restoration stops by while nothing was measured of the task.
         network: the network by default; None for the default of the command.
         loss: what is minimised by default.
         input: what the network is given by default; None for the network's own.

@@ -183,7 +183,7 @@ FLOORS = (
     ("frames", "kinds", "divergence"),
     ("builtin",),
     ("plugins", "registry"),
-    ("stopping",),
+    ("stopping", "recommendation"),
     ("engine",),
     ("stopper", "measuring", "restoration"),
     ("bench",),

@@ -31,6 +31,7 @@ COMMANDS = {
     "run": ("run", "Compare criteria on the same optimisations: DIP on every unit, one table at the end."),
     "denoise": ("denoise", "Denoise your own pictures; it stops automatically."),
     "restore": ("restore", "Restore your own pictures: enlarge, inpaint, guide by flash, undo JPEG."),
+    "recommend": ("recommend", "What to stop a task by, and why, from measurements."),
     "list-criteria": ("components", "The criteria that are installed."),
     "list": ("components", "The components of a kind: codecs, datasets, degradations, ..."),
     "show": ("components", "One component: its parameters, reference, owner and needs."),

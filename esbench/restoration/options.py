@@ -9,6 +9,7 @@ from esbench import device as devices
 from esbench.engine import build
 from esbench.engine.settings import Settings
 from esbench.errors import UsageError
+from esbench.recommendation import recommended
 from esbench.records import CriterionInfo, LossInfo, TaskInfo
 from esbench.registry import own_network, registry
 
@@ -102,7 +103,10 @@ class Options:
     @property
     def stops_by(self) -> str:
         """The criterion as text."""
-        return self._task().criterion if self.criterion is None else self.criterion
+        if self.criterion is not None:
+            return self.criterion
+        # the noise level is estimated once, from the whole picture, and every tile takes it as known
+        return recommended(self.task, level_known=True).criterion
 
     @property
     def made_by(self) -> str:

@@ -13,8 +13,6 @@ INFOS = [
         target="esbench.builtin.tasks.denoise:Denoise",
         reference=_DIP,
         noise="gaussian",
-        # the noise level is estimated once, from the whole picture, and every tile takes it as known
-        criterion="discrepancy[variance=sigma]",
     ),
     TaskInfo(
         name="superres",
