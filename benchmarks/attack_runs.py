@@ -76,7 +76,10 @@ def config(place: Path) -> Config:
 
 
 def table(out: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if not k.endswith("ms_per_step")} for row in Results(out).table()]
+    return [
+        {k: v for k, v in row.items() if k != "seconds" and not k.endswith("ms_per_step")}
+        for row in Results(out).table()
+    ]
 
 
 def run(asked: Config, out: Path) -> None:

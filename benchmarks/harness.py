@@ -36,7 +36,7 @@ from esbench.events import Progress
 from esbench.registry import made_by, registry
 
 NETWORK = "skip[channels=4,scales=2]"
-CLOCK = ("ms_per_step", "criterion_ms_per_step")
+CLOCK = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
 #: How often a unit of `traffic` speaks.
 TIMES = 200

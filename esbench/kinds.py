@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from esbench.errors import UsageError
 from esbench.metrics import psnr
@@ -262,3 +262,21 @@ class Input(Protocol):
 
     def __call__(self, place: Place) -> torch.Tensor:
         """Return z, (1, channels, *place.size)."""
+
+
+#: The noise level that a baseline is told, on the 0-255 scale: `auto` is estimated from the picture, `told` is that of
+#: the unit. A baseline is called with a number.
+NoiseLevel: TypeAlias = Annotated[float | Literal["auto", "told"], Range(0)]
+
+
+class Baseline(Protocol):
+    """A denoiser that needs no stopping."""
+
+    def __call__(self, y: Floats, generator: torch.Generator, **params: Any) -> Floats:
+        """Return the picture without its noise.
+
+        Args:
+            y: the picture and noise, float32 (H, W, C) in [0, 1].
+            generator: for what is drawn, on the device to compute on.
+            params: by name, `sigma` as a number.
+        """

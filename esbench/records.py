@@ -31,6 +31,7 @@ class Info:
         version: raised when the component's numbers change; recorded with every value.
         reference: the paper, equation or address that it follows.
         requires: importable names; where one is absent the component is listed as unavailable, with the reason.
+        install: what pip is to be given for them; empty for the name that is absent.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Info:
     version: int = 1
     reference: str = ""
     requires: tuple[str, ...] = ()
+    install: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
@@ -248,6 +250,17 @@ class NetworkInfo(Info):
 @dataclass(frozen=True, kw_only=True)
 class InputInfo(Info):
     """An input: the target is a class `(*, param=default)` that is a `kinds.Input`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineInfo(Info):
+    """A baseline: the target is `(y, generator, *, param=default) -> x`, a `kinds.Baseline`.
+
+    Attributes:
+        licence: of the package that it needs, if that restricts its use.
+    """
+
+    licence: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from esbench import __version__, params
-from esbench.builtin import executors, inputs, losses, networks, regularisers, tasks
+from esbench.builtin import baselines, executors, inputs, losses, networks, regularisers, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable, described, shown
 from esbench.params import Param
 from esbench.plugins import HOOKS, Interrupted, PluginHost, third_party
@@ -29,6 +29,7 @@ PLURAL = {
     "regulariser": "regularisers",
     "network": "networks",
     "input": "inputs",
+    "baseline": "baselines",
     "executor": "executors",
 }
 
@@ -39,11 +40,12 @@ INTERNAL: dict[str, Iterable[Info]] = {
     "regulariser": regularisers.INFOS,
     "network": networks.INFOS,
     "input": inputs.INFOS,
+    "baseline": baselines.INFOS,
     "executor": executors.INFOS,
 }
 
-#: kind -> how many leading arguments of a target are not parameters: the frame, the image, the picture and the
-#: generator, the step, the channels in and out.
+#: kind -> how many leading arguments of a target are not parameters: the frame, the image, a picture and a generator,
+#: the step, the channels in and out.
 LEADING = {
     "criterion": 1,
     "codec": 1,
@@ -54,6 +56,7 @@ LEADING = {
     "regulariser": 1,
     "network": 2,
     "input": 0,
+    "baseline": 2,
     "executor": 3,
 }
 
@@ -201,7 +204,9 @@ class Registry:
                 record, status="conflict", reason=f"{names} has the same name; this one is {record.qualified!r}"
             )
         if lacking := record.info.lacking():
-            return replace(record, status="unavailable", reason=f"needs {lacking}: pip install {lacking}")
+            return replace(
+                record, status="unavailable", reason=f"needs {lacking}: pip install {record.info.install or lacking}"
+            )
         try:
             check = getattr(record.info, "unavailable", None)
             if check is not None and (why := _ask(record, load(record, check))):

@@ -157,7 +157,7 @@ def run(config: Config, out: Path, events: list[Event] | None = None) -> None:
 
 
 def rows(out: Path) -> list[dict]:
-    times = ("ms_per_step", "criterion_ms_per_step")
+    times = ("ms_per_step", "criterion_ms_per_step", "seconds")
     return [{key: value for key, value in row.items() if key not in times} for row in Results(out).table()]
 
 

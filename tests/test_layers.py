@@ -24,6 +24,7 @@ KINDS = tuple(
         "regularisers",
         "networks",
         "inputs",
+        "baselines",
     )
 )
 

@@ -73,7 +73,7 @@ def _sides(first: Results, second: Results | None, criteria: Sequence[str]) -> l
     if criteria:
         return [(first.replay(criteria=criteria[:1]), (second or first).replay(criteria=criteria[-1:]))]
     assert second is not None
-    mine, theirs = _by_criterion(first.table()), _by_criterion(second.table())
+    mine, theirs = (_by_criterion(results.table(baselines=())) for results in (first, second))
     if common := [text for text in mine if text in theirs]:
         return [(mine[text], theirs[text]) for text in common]
     if len(mine) == len(theirs) == 1:

@@ -23,7 +23,7 @@ PRESETS = (
 )
 
 #: What may be extended (GROWS) or may differ (FREE) between commands on the same folder; the rest defines the run.
-GROWS = ("criterion", "image", "images", "sigma", "seed")
+GROWS = ("criterion", "baseline", "image", "images", "sigma", "seed")
 FREE = (*GROWS, "live", "executor", "time_limit", "checkpoint_every", "budget", "shard", "retry_failed")
 
 #: Settings of one command, not stored in the folder.
@@ -31,6 +31,7 @@ ONCE = ("budget", "shard", "retry_failed")
 
 #: The types of settings whose default is None or empty, and which of them can be written as `auto`.
 OPTIONAL: dict[str, type] = {"images": int, "crop": int, "image": str, "budget": str, "shard": str, "depth": int}
+OPTIONAL |= {"baseline": str}
 OPTIONAL |= {"loss": str, "regulariser": str, "input": str, "learning_rate": float, "perturbation": float}
 AUTO = ("loss", "input", "learning_rate", "depth", "perturbation")
 
@@ -50,6 +51,7 @@ class Config:
 
     Attributes:
         criterion: the criteria, measured on every unit.
+        baseline: denoisers that need no stopping, run on the observation of every unit.
         dataset: a name, or a folder or file.
         images: how many pictures, the first by name; None for all.
         image: or these, by name; empty for all.
@@ -81,6 +83,7 @@ class Config:
     """
 
     criterion: tuple[str, ...] = ("cifs-jpeg", "wmv")
+    baseline: tuple[str, ...] = ()
     dataset: str = "samples"
     images: int | None = None
     image: tuple[str, ...] = ()
@@ -169,7 +172,7 @@ class Config:
                     f"keep the setting. Only {', '.join(GROWS)} can be extended."
                 )
         both: dict[str, Any] = {
-            name: _union(getattr(old, name), getattr(self, name)) for name in ("criterion", "sigma", "seed")
+            name: _union(getattr(old, name), getattr(self, name)) for name in ("criterion", "baseline", "sigma", "seed")
         }
         everything = (None, ())
         if everything in ((old.images, old.image), (self.images, self.image)):

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esbench import __version__
+from esbench.bench import baselines as others
 from esbench.bench import build, grid
 from esbench.bench.config import Config
-from esbench.bench.job import Job, todo
+from esbench.bench.job import Job, is_left, lacking, todo
 from esbench.bench.spec import Outcome, UnitSpec, unit_id
 from esbench.bench.stamp import command, commit, stamp
 from esbench.bench.store import Run
@@ -45,6 +46,7 @@ class Plan:
 
     Attributes:
         criteria: canonical texts.
+        baselines: canonical texts.
         jobs: all units of its shard.
         left: the units still to run.
         everything: the ids of the units of all shards.
@@ -52,6 +54,7 @@ class Plan:
     """
 
     criteria: tuple[str, ...]
+    baselines: tuple[str, ...]
     jobs: tuple[Job, ...]
     left: tuple[Job, ...]
     everything: tuple[str, ...]
@@ -76,20 +79,21 @@ def plan(config: Config, folder: Path) -> Plan:
     """
     texts, left_out = expand(config.criterion)
     criteria = tuple(dict.fromkeys(registry().get("criterion", text).text for text in texts))
+    baselines = tuple(dict.fromkeys(registry().get("baseline", text).text for text in config.baseline))
     registry().get("executor", config.executor)
     store = Run(folder)
     store.grown(config)
-    everything = _jobs(config, folder, criteria)
+    everything = _jobs(config, folder, criteria, baselines)
     i, n = config.part
     jobs = everything[i - 1 :: n]
     left = tuple(_left(store, jobs))
     for job in _one_each(left).values():
         _check(job)
-    return Plan(criteria, jobs, left, tuple(unit_id(job.spec) for job in everything), left_out)
+    return Plan(criteria, baselines, jobs, left, tuple(unit_id(job.spec) for job in everything), left_out)
 
 
-def _jobs(config: Config, folder: Path, criteria: tuple[str, ...]) -> tuple[Job, ...]:
-    """Return the units of a configuration, of all shards, with the criteria to measure on them."""
+def _jobs(config: Config, folder: Path, criteria: tuple[str, ...], baselines: tuple[str, ...]) -> tuple[Job, ...]:
+    """Return the units of a configuration, of all shards, with what to measure on them."""
     specs, path = list(grid.units(config)), Path(config.dataset)
     known = {record.info.name for record in registry().records["dataset"]}
     # another process may have another working directory
@@ -107,6 +111,7 @@ def _jobs(config: Config, folder: Path, criteria: tuple[str, ...]) -> tuple[Job,
             config.time_limit,
             config.checkpoint_every,
             retry=config.retry_failed,
+            baselines=baselines,
         )
         for spec in specs
     )
@@ -116,8 +121,11 @@ def _left(store: Run, jobs: Iterable[Job]) -> Iterator[Job]:
     """Yield the jobs that are not done, each with all criteria to measure: also those of a unit that starts again."""
     for job in jobs:
         with contextlib.suppress(DataError):  # a damaged unit counts as failed; --retry-failed runs it again
-            if wanted := todo(job, store.unit(unit_id(job.spec))):
+            unit = store.unit(unit_id(job.spec))
+            if wanted := todo(job, unit):
                 yield dataclasses.replace(job, criteria=tuple(dict.fromkeys([*job.criteria, *wanted])))
+            elif lacking(job, unit):
+                yield dataclasses.replace(job, criteria=())
 
 
 def _one_each(jobs: Iterable[Job]) -> dict[str, Job]:
@@ -149,7 +157,7 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
     with store.lock(config.part):
         store.begin(config, list(planned.everything), stamp(), _entry(config))
         # another command may have finished some of them since they were planned
-        left = tuple(job for job in planned.left if todo(job, store.unit(unit_id(job.spec))))
+        left = tuple(job for job in planned.left if is_left(job, store.unit(unit_id(job.spec))))
         done = len(units) - len(left)
         emit(RunStarted(folder=str(folder), units=len(units), done=done, iterations=config.iterations))
         if left and (warning := long_work(left)):
@@ -280,6 +288,7 @@ def estimate(left: tuple[Job, ...]) -> float:
 
     The time of a step is proportional to the pixels, so a small picture is timed.
     """
+    left = tuple(job for job in left if job.criteria)
     if not left:
         return 0.0
     spec, device = dataclasses.replace(left[0].spec, iterations=100), left[0].device
@@ -313,6 +322,8 @@ def _check(job: Job) -> None:
     scene = build.scene(job.spec, job.dataset)
     scene.fits()
     given = scene.problem
+    for text in job.baselines:
+        others.check(scene, text)
     for text in job.criteria:
         component = registry().get("criterion", text)
         # third-party code runs only in the watched process

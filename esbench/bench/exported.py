@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from esbench import disk
-from esbench.bench.rows import COLUMNS, NULLABLE, TYPES, Row
+from esbench.bench.rows import COLUMNS, NULLABLE, STOP, TYPES, Row
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.errors import DataError, UsageError
 from esbench.params import split
@@ -119,7 +119,12 @@ def _fault(row: dict[str, Any]) -> str:
         split(row["criterion"])
     except UsageError:
         return f"{row['criterion']!r} is not the name of a criterion"
-    if not 0 <= row["stop_step"] < row["iterations"] or row["patience"] < 0 or row["steps_run"] < 1:
+    if row["kind"] not in ("criterion", "baseline"):
+        return f"kind must be criterion or baseline, got {row['kind']!r}"
+    stopped = row["kind"] == "criterion"
+    if wrong := [name for name in STOP if (row[name] is None) is stopped]:
+        return f"{wrong[0]} of a {row['kind']} must {'not ' * stopped}be null"
+    if stopped and not (0 <= row["stop_step"] < row["iterations"] and row["patience"] >= 0 and row["steps_run"] >= 1):
         return "stop_step, steps_run and patience must be steps of the optimisation"
     for prefix in ("", "average_", "score_"):
         value = row["score_db"] if prefix == "score_" else row[f"{prefix}psnr_db"]

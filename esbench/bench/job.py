@@ -10,7 +10,7 @@ from typing import Any
 from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Unit
 from esbench.errors import DataError, EsbenchError, UsageError
-from esbench.registry import made_by, maker
+from esbench.registry import made_by, maker, registry
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,14 @@ class Job:
         run: the folder of the run.
         dataset: a name, or an absolute path.
         device: cpu, cuda or cuda:N.
-        criteria: canonical texts.
+        criteria: canonical texts; none if nothing is to be optimised.
         patience: of the rule, for the stops whose pictures are kept.
         live: end as soon as all criteria have stopped.
         time_limit: seconds that a call of a third-party criterion may take.
         checkpoint_every: seconds between two checkpoints.
         disabled: the criteria that were disabled because they hang or end their process, and why.
         retry: measure again what failed before.
+        baselines: canonical texts.
     """
 
     spec: UnitSpec
@@ -42,6 +43,7 @@ class Job:
     checkpoint_every: float = 60.0
     disabled: Mapping[str, str] = field(default_factory=dict)
     retry: bool = False
+    baselines: tuple[str, ...] = ()
 
 
 def todo(job: Job, unit: Unit) -> tuple[str, ...]:
@@ -71,6 +73,25 @@ def todo(job: Job, unit: Unit) -> tuple[str, ...]:
         # it ended early, so nothing can be added to it: what other commands measured is measured again with the rest
         return tuple(dict.fromkeys([*job.criteria, *(text for text in done if _usable(text, done[text]))]))
     return missing
+
+
+def lacking(job: Job, unit: Unit) -> tuple[str, ...]:
+    """Return the baselines that a unit does not have: none if the unit itself failed, and `retry` is not set."""
+    if unit.error() and not job.retry:
+        return ()
+    found = {text: unit.baseline(text) for text in job.baselines}
+    return tuple(
+        text
+        for text, entry in found.items()
+        if entry is None
+        or entry["version"] != registry().get("baseline", text).info.version
+        or (entry["failed"] and job.retry)
+    )
+
+
+def is_left(job: Job, unit: Unit) -> bool:
+    """Whether there is anything to do for a unit."""
+    return bool(todo(job, unit) or lacking(job, unit))
 
 
 def _usable(text: str, entry: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from esbench.tables import Table
 
 Rows = Sequence[Mapping[str, Any]]
 _T = TypeVar("_T")
+_R = TypeVar("_R", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class View:
         of: a row of the results table to the number that is shown.
         best: `max` or `min`, of a column's criteria.
         beside: lines for what is no criterion, each from the row of any criterion.
+        baselines: whether baselines have a line, with their PSNR.
     """
 
     name: str
@@ -32,6 +34,7 @@ class View:
     of: Callable[[Mapping[str, Any]], float | None]
     best: Callable[[Iterable[float]], float]
     beside: dict[str, Callable[[Mapping[str, Any]], float | None]]
+    baselines: bool = False
 
 
 #: Criteria that the others have to beat. They take part in no comparison.
@@ -47,6 +50,7 @@ VIEWS = (
         lambda row: row["psnr_db"],
         max,
         {"no early stopping": lambda row: row["last_db"], "peak": lambda row: row["peak_db"]},
+        baselines=True,
     ),
     View(
         "table-gap",
@@ -61,6 +65,7 @@ VIEWS = (
         lambda row: row["average_psnr_db"],
         max,
         {"peak": lambda row: row["average_peak_db"]},
+        baselines=True,
     ),
 )
 
@@ -78,14 +83,24 @@ def level(row: Mapping[str, Any]) -> str:
     return str(row["noise"]) if row["sigma"] is None else f"{row['noise']} {row['sigma']:g}"
 
 
+def of_kind(rows: Iterable[_R], kind: str) -> list[_R]:
+    """Return the rows of criteria, or those of baselines."""
+    return [row for row in rows if row["kind"] == kind]
+
+
 def criteria(rows: Rows) -> list[str]:
     """Return the criteria in the order in which they come."""
-    return list(dict.fromkeys(row["criterion"] for row in rows))
+    return list(dict.fromkeys(row["criterion"] for row in of_kind(rows, "criterion")))
+
+
+def baselines(rows: Rows) -> list[str]:
+    """Return the baselines in the order in which they come."""
+    return list(dict.fromkeys(row["criterion"] for row in of_kind(rows, "baseline")))
 
 
 def units(rows: Rows) -> dict[str, Mapping[str, Any]]:
-    """Return one row of each unit, by its id."""
-    return {row["unit"]: row for row in rows}
+    """Return one row of each unit, that of a criterion, by its id."""
+    return {row["unit"]: row for row in of_kind(rows, "criterion")}
 
 
 def is_reference(criterion: str) -> bool:
@@ -104,7 +119,7 @@ def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
     for (dataset, noise), group in levels(rows).items():
         by_dataset.setdefault(dataset, []).append((noise, group))
     return [
-        (dataset, _part(part, criteria(rows), view))
+        (dataset, _part(part, criteria(rows), _beside(rows, view), view))
         for dataset, groups in by_dataset.items()
         for part in _parts(groups, COLUMNS)
     ]
@@ -116,12 +131,17 @@ def _parts(groups: Sequence[_T], most: int) -> list[Sequence[_T]]:
     return [groups[i : i + size] for i in range(0, len(groups), size)]
 
 
-def _part(groups: Sequence[tuple[str, Rows]], names: Sequence[str], view: View) -> Table:
+def _beside(rows: Rows, view: View) -> list[str]:
+    """Return the lines of a table that are no criteria, baselines last."""
+    return [*view.beside, *(baselines(rows) if view.baselines else ())]
+
+
+def _part(groups: Sequence[tuple[str, Rows]], names: Sequence[str], beside: Sequence[str], view: View) -> Table:
     """Return the table of some noise levels."""
     columns, bold = [], set()
     for i, (_, group) in enumerate(groups, 1):
-        n, known = len(units(group)), _known(group, names, view)
-        stopped = {row["criterion"] for row in group if not row["fallback"]}
+        n, known = len(units(group)), _known(group, names, beside, view)
+        stopped = {row["criterion"] for row in of_kind(group, "criterion") if not row["fallback"]}
         cells = [_cell(values, n) for _, values in known]
         for j, name in enumerate(names):
             if cells[j] is not None and name not in stopped:
@@ -132,7 +152,7 @@ def _part(groups: Sequence[tuple[str, Rows]], names: Sequence[str], view: View) 
         means = {j: round(statistics.fmean(known[j][1]), 2) for j in whole}
         bold |= {(j, i) for j, mean in means.items() if len(means) > 1 and mean == view.best(means.values())}
     head = ("criterion", *(f"{noise}\n(n={len(units(group))})" for noise, group in groups))
-    return Table(head, list(zip([*names, *view.beside], *columns, strict=True)), bold)
+    return Table(head, list(zip([*names, *beside], *columns, strict=True)), bold)
 
 
 def numbers(rows: Rows, view: View) -> Table:
@@ -140,7 +160,7 @@ def numbers(rows: Rows, view: View) -> Table:
     lines = [
         (dataset, noise, name, len(values), statistics.fmean(values), float(np.std(values)))
         for (dataset, noise), group in levels(rows).items()
-        for name, values in _known(group, criteria(rows), view)
+        for name, values in _known(group, criteria(rows), _beside(rows, view), view)
         if values
     ]
     return Table(("dataset", "noise", "criterion", "units", "mean_db", "std_db"), lines)
@@ -152,10 +172,15 @@ def spread(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ± {np.std(values):.2f}"
 
 
-def _known(group: Rows, names: Sequence[str], view: View) -> list[tuple[str, list[float]]]:
+def _known(group: Rows, names: Sequence[str], beside: Sequence[str], view: View) -> list[tuple[str, list[float]]]:
     """Return the name and the numbers of each cell of a column: the criteria, and what is beside them."""
-    cells = [(name, [view.of(row) for row in group if row["criterion"] == name]) for name in names]
-    cells += [(name, [of(row) for row in units(group).values()]) for name, of in view.beside.items()]
+    ours = of_kind(group, "criterion")
+    cells = [(name, [view.of(row) for row in ours if row["criterion"] == name]) for name in names]
+    for name in beside:
+        if name in view.beside:
+            cells.append((name, [view.beside[name](row) for row in units(group).values()]))
+        else:
+            cells.append((name, [row["psnr_db"] for row in of_kind(group, "baseline") if row["criterion"] == name]))
     return [(name, [value for value in values if value is not None]) for name, values in cells]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from esbench.bench.replay import Wanted, found, stop_of, wanted
 from esbench.bench.rows import COLUMNS, Row
@@ -77,15 +78,22 @@ class Results:
 
         return notebook(str(self.run.path), self.table())
 
-    def table(self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None) -> list[Row]:
-        """Return one row for each unit that is done and each criterion.
+    def table(
+        self,
+        *,
+        units: Iterable[str] | None = None,
+        criteria: Sequence[str] | None = None,
+        baselines: Sequence[str] | None = None,
+    ) -> list[Row]:
+        """Return one row for each unit that is done and each criterion, then each baseline.
 
         Args:
             units: the ids of the units; None for all.
             criteria: canonical texts of the criteria; None for all that were measured.
+            baselines: canonical texts of the baselines; None for all that were computed.
         """
         asked = None if criteria is None else [Wanted(text) for text in criteria]
-        return list(self._rows(self._done(units), asked, Rule(self.config.patience)))
+        return list(self._rows(self._done(units), asked, Rule(self.config.patience), baselines))
 
     def replay(
         self, *, patience: int | None = None, min_delta: float = 0.0, criteria: Sequence[str] | None = None
@@ -95,7 +103,7 @@ class Results:
         Nothing is optimised again: the stops are decided from the traces. What can be had from them is every criterion
         that was measured, CIFS with another `lam` that is a number, and a criterion without memory with a coarser
         `every`. `ssim` is None where no criterion stopped at that step when the unit was run. A stop that is not
-        decided yet where a unit ended early (`--live`) has no row.
+        decided yet where a unit ended early (`--live`) has no row. Baselines, which do not stop, are left out.
 
         Args:
             patience: S of the rule; None for that of the run.
@@ -115,7 +123,7 @@ class Results:
         done = list(self._done(None))
         measured = list(dict.fromkeys(text for one in done for text in one.measured))
         asked = None if criteria is None else self._asked(dict.fromkeys(criteria), measured)
-        rows = list(self._rows(done, asked, rule))
+        rows = list(self._rows(done, asked, rule, ()))
         decided = {row["criterion"] for row in rows}
         undecided = [text for text in (measured if asked is None else [c.text for c in asked]) if text not in decided]
         if measured and undecided and not (rows and asked is None):
@@ -161,7 +169,12 @@ class Results:
     def failures(
         self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None
     ) -> list[tuple[str, str, str]]:
-        """Return unit, criterion (empty for the unit itself) and reason of everything that failed or was damaged."""
+        """Return unit, criterion (empty for the unit itself) and reason of everything that failed or was damaged.
+
+        Args:
+            units: the ids of the units; None for all.
+            criteria: canonical texts of criteria and baselines; None for all.
+        """
         found = self.run.units() if units is None else [self.run.unit(id) for id in units]
         failed = []
         for unit in found:
@@ -173,7 +186,7 @@ class Results:
                 if error := unit.error():
                     failed.append((unit.id, "", error.strip().splitlines()[-1]))
                 continue
-            for text, entry in look.result["criteria"].items():
+            for text, entry in (look.result["criteria"] | unit.baselines()).items():
                 if entry["failed"] and (criteria is None or text in criteria):
                     failed.append((unit.id, text, entry["failed"]))
         return failed
@@ -220,10 +233,16 @@ class Results:
                 )
         return asked
 
-    def _rows(self, done: Iterable[Done], asked: Sequence[Wanted] | None, rule: Rule) -> Iterator[Row]:
+    def _rows(
+        self, done: Iterable[Done], asked: Sequence[Wanted] | None, rule: Rule, baselines: Sequence[str] | None
+    ) -> Iterator[Row]:
         for one in done:
             for criterion, stop in _stops(one, asked, rule):
                 yield _row(one, criterion, rule, stop)
+            computed = one.unit.baselines() if baselines is None or baselines else {}
+            for text in computed if baselines is None else baselines:
+                if text in computed and not computed[text]["failed"]:
+                    yield _baseline_row(one, text, computed[text])
 
 
 def _stops(done: Done, asked: Sequence[Wanted] | None, rule: Rule) -> Iterator[tuple[Wanted, dict[str, Any]]]:
@@ -259,6 +278,7 @@ def _row(done: Done, criterion: Wanted, rule: Rule, stop: dict[str, Any]) -> Row
     ssim = {entry["stop_step"]: entry["ssim"] for entry in done.measured.values()}
     # where the task has no score of its own, the PSNR is the score
     score = stop.get("score_db", stop["psnr_db"])
+    per_step = 1000 * result["seconds"] / result["steps"]
     score_peak, score_last = (result.get(f"score_{name}", result[name]) for name in ("peak_db", "last_db"))
     return Row(
         dataset=spec.dataset,
@@ -284,7 +304,7 @@ def _row(done: Done, criterion: Wanted, rule: Rule, stop: dict[str, Any]) -> Row
         average_psnr_db=stop["average_psnr_db"],
         average_peak_db=result["average_peak_db"],
         average_gap_db=_gap(result["average_peak_db"], stop["average_psnr_db"]),
-        ms_per_step=1000 * result["seconds"] / result["steps"],
+        ms_per_step=per_step,
         criterion_ms_per_step=stop["criterion_ms_per_step"],
         loss=spec.loss,
         input=spec.input,
@@ -307,7 +327,18 @@ def _row(done: Done, criterion: Wanted, rule: Rule, stop: dict[str, Any]) -> Row
         distribution=stop["made_by"]["distribution"],
         distribution_version=stop["made_by"]["distribution_version"],
         version=stop["made_by"]["version"],
+        kind="criterion",
+        seconds=stop["steps_run"] * (per_step + stop["criterion_ms_per_step"]) / 1000,
     )
+
+
+def _baseline_row(done: Done, text: str, entry: Mapping[str, Any]) -> Row:
+    """Return the row of a baseline: what the unit depends on, its own numbers, and None for what a stop has."""
+    unit, result, spec = done
+    found = {name: entry[name] for name in ("psnr_db", "ssim", "score_db", "seconds", "version")}
+    whose = {"criterion": text, "kind": "baseline", "unit": unit.id, "distribution": "esbench"}
+    whose |= {"distribution_version": "", "baseline_db": result.get("baseline_db")}
+    return cast("Row", dict.fromkeys(COLUMNS) | dataclasses.asdict(spec) | found | whose)
 
 
 def _gap(peak: float | None, value: float | None) -> float | None:

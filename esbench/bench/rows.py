@@ -23,11 +23,11 @@ class Row(TypedDict):
     network: str
     iterations: int
     criterion: str
-    patience: int
-    min_delta: float
-    stop_step: int
-    fallback: bool
-    steps_run: int
+    patience: int | None
+    min_delta: float | None
+    stop_step: int | None
+    fallback: bool | None
+    steps_run: int | None
     psnr_db: float | None
     ssim: float | None
     peak_step: int | None
@@ -37,8 +37,8 @@ class Row(TypedDict):
     average_psnr_db: float | None
     average_peak_db: float | None
     average_gap_db: float | None
-    ms_per_step: float
-    criterion_ms_per_step: float
+    ms_per_step: float | None
+    criterion_ms_per_step: float | None
     loss: str
     input: str
     score_db: float | None
@@ -60,6 +60,8 @@ class Row(TypedDict):
     distribution: str
     distribution_version: str
     version: int
+    kind: str
+    seconds: float
 
 
 def _kind(annotation: Any) -> type:
@@ -73,6 +75,9 @@ def _kind(annotation: Any) -> type:
 #: The type of each column's values, in the order of the table.
 TYPES: dict[str, type] = {name: _kind(annotation) for name, annotation in typing.get_type_hints(Row).items()}
 COLUMNS = tuple(TYPES)
+
+#: The columns of a stop, which a baseline does not have.
+STOP = ("patience", "min_delta", "stop_step", "fallback", "steps_run", "ms_per_step", "criterion_ms_per_step")
 
 #: The columns that may be null.
 NULLABLE = frozenset(name for name, kind in typing.get_type_hints(Row).items() if isinstance(kind, types.UnionType))

@@ -139,6 +139,20 @@ def _entry_fault(text: str, entry: Any, steps: int) -> str:
     return ""
 
 
+def baseline_fault(entry: dict[str, Any]) -> str:
+    """Return what is wrong with the numbers of a baseline, or an empty string."""
+    if not isinstance(entry.get("failed"), str) or not _is_count(entry.get("version")):
+        return "failed must be a text, and version a whole number"
+    if entry["failed"]:
+        return ""
+    if not isinstance(entry.get("resolved"), dict) or not _is_number(entry.get("seconds")):
+        return "resolved must be an object, and seconds a number"
+    for name in ("psnr_db", "ssim", "score_db"):
+        if name not in entry or (entry[name] is not None and not _is_number(entry[name])):
+            return f"{name} must be a number or null"
+    return ""
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 

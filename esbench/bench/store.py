@@ -7,7 +7,8 @@
         spec.json               everything that the optimisation depends on
         trace.parquet           step, loss, psnr_db, average_loss, average_psnr_db, seconds
         criteria/<name>-<hash>.parquet    step, value, ms, and the parts of the value
-        images/*.png            clean, noisy, peak, last, and stop-<criterion>
+        baselines/<name>-<hash>.json      the numbers of a baseline
+        images/*.png            clean, noisy, peak, last, stop-<criterion> and baseline-<baseline>
         result.json             written last and renamed into place: the unit is done
         checkpoint.pt           only while it is not done: the state to resume from
         error.txt               the traceback of the last failure
@@ -36,7 +37,7 @@ from esbench import disk, plain
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.files import ID_IN_PICTURE, ID_IN_TABLE, folder, no_folder, read_table, signed, write_table
-from esbench.bench.shapes import FORMAT, Damaged, read_json, record_fault, result_fault
+from esbench.bench.shapes import FORMAT, Damaged, baseline_fault, read_json, record_fault, result_fault
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.errors import Busy, ConfigError, DataError, EsbenchError, Missing, Unavailable, UsageError
 from esbench.params import split
@@ -328,8 +329,31 @@ class Unit:
         """Return the path of a criterion's values."""
         return self.path / "criteria" / f"{slug(text)}.parquet"
 
+    def baseline_path(self, text: str) -> Path:
+        """Return the path of a baseline's numbers."""
+        return self.path / "baselines" / f"{slug(text)}.json"
+
+    def baseline(self, text: str) -> dict[str, Any] | None:
+        """Return the numbers of a baseline, or None if it was not computed or they cannot be read: it is cheap."""
+        try:
+            entry = read_json(self.baseline_path(text))
+        except (FileNotFoundError, NotADirectoryError, Damaged):
+            return None
+        whose = entry.pop("unit", None), entry.get("baseline")
+        return None if whose != (self.id, text) or baseline_fault(entry) else entry
+
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """Return the numbers of all baselines that were computed, by their canonical texts."""
+        found = {}
+        for path in sorted(self.path.glob("baselines/*.json")):
+            with contextlib.suppress(FileNotFoundError, EsbenchError):
+                text = str(read_json(path).get("baseline"))
+                if self.baseline_path(text) == path and (entry := self.baseline(text)) is not None:
+                    found[text] = entry
+        return found
+
     def image_path(self, name: str) -> Path:
-        """Return the path of a picture: clean, noisy, peak, last, or stop-<criterion>."""
+        """Return the path of a picture: clean, noisy, peak, last, stop-<criterion> or baseline-<baseline>."""
         return self.path / "images" / f"{slug(name)}.png"
 
     def image(self, name: str) -> Path | None:
@@ -432,6 +456,11 @@ class Unit:
         """Write the values of a criterion."""
         write_table(self.criterion_path(text), columns, made_by, self.id)
 
+    def write_baseline(self, text: str, entry: Mapping[str, Any]) -> None:
+        """Write the numbers of a baseline."""
+        folder(self.path / "baselines")
+        disk.write(self.baseline_path(text), _json({"unit": self.id, "baseline": text, **entry}))
+
     def write_image(self, name: str, image: Any) -> None:
         """Write a picture, uint8 (H, W, C)."""
         from esbench import images
@@ -457,7 +486,8 @@ def status(unit: Unit) -> dict[str, Any]:
     if look.damage:
         return found | {"status": "failed", "reason": look.damage}
     if look.result is not None:
-        criteria = {text: entry["failed"] for text, entry in look.result["criteria"].items()}
+        entries = look.result["criteria"] | unit.baselines()
+        criteria = {text: entry["failed"] for text, entry in entries.items()}
         return found | {"status": "done", "criteria": criteria}
     if not unit.path.exists():
         return found

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esbench.bench.levels import counted, is_reference, spread
+from esbench.bench.levels import baselines, counted, criteria, is_reference, of_kind, spread
 from esbench.tables import Table
 
 #: Of the tables in a notebook.
@@ -81,7 +81,7 @@ def _count(n: int, what: str) -> str:
 
 
 def _heading(rows: Sequence[Mapping[str, Any]]) -> str:
-    first, units = rows[0], {row["unit"]: row for row in rows}
+    first, units = rows[0], {row["unit"]: row for row in of_kind(rows, "criterion") or rows}
     task = "" if first["task"].startswith("denoise") else f"{first['task']}, "
     what = f"{first['dataset']}, {task}{_noise(first)}, {_count(len(units), 'unit')}"
     if any(row["peak_step"] is None for row in units.values()):
@@ -110,19 +110,37 @@ def _noise(row: Mapping[str, Any]) -> str:
 
 
 def _criteria(rows: Sequence[Mapping[str, Any]]) -> Table:
-    by_criterion: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_criterion.setdefault(row["criterion"], []).append(row)
+    """Return a line a criterion, then a line a baseline; with baselines, also how long each takes."""
+    ours, others = (
+        {name: [row for row in rows if (row["kind"], row["criterion"]) == (kind, name)] for name in names}
+        for kind, names in (("criterion", criteria(rows)), ("baseline", baselines(rows)))
+    )
     n = len({row["unit"] for row in rows})
     scores = {"score at stop (dB)": max, "score gap (dB)": min} if _scored(rows) else {}
     head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", *scores, "steps saved", "ms a step")
-    table = Table(head, [(name, *_line(group, n, scored=bool(scores))) for name, group in by_criterion.items()])
-    whole = [i for i, (name, group) in enumerate(by_criterion.items()) if _compared(name, group, n)]
+    lines = [(name, *_line(group, n, scored=bool(scores))) for name, group in ours.items()]
+    lines += [(name, *_baseline(group, n, scored=bool(scores))) for name, group in others.items()]
+    if others:
+        head = (*head, "seconds")
+        groups = [*ours.values(), *others.values()]
+        lines = [(*line, _seconds(group)) for line, group in zip(lines, groups, strict=True)]
+    table = Table(head, lines)
+    whole = [i for i, (name, group) in enumerate(ours.items()) if _compared(name, group, n)]
     if len(whole) < 2:  # the best of one is none
         return table
     for name, best in ({"PSNR at stop (dB)": max, "gap to peak (dB)": min} | scores).items():
         table = table.best(name, best, whole)
     return table
+
+
+def _baseline(rows: list[Mapping[str, Any]], of: int, *, scored: bool) -> tuple[str, ...]:
+    """Return the cells of a baseline, which has no stop."""
+    psnr, score = (_mean([row[key] for row in rows], of) for key in ("psnr_db", "score_db"))
+    return ("-", psnr, "-", *((score, "-") if scored else ()), "-", "-")
+
+
+def _seconds(rows: list[Mapping[str, Any]]) -> str:
+    return f"{statistics.mean(row['seconds'] for row in rows):.3g}"
 
 
 def _compared(name: str, rows: list[Mapping[str, Any]], of: int) -> bool:

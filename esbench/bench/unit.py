@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from esbench.bench import build, checkpoint, finish
-from esbench.bench.job import Job, result_of, todo
+from esbench.bench import baselines, build, checkpoint, finish
+from esbench.bench.job import Job, lacking, result_of, todo
 from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run, Unit
 from esbench.engine.session import Session
@@ -66,17 +66,23 @@ def failed(unit: Unit, error: Exception, seconds: float, emit: Callable[[Event],
 
 def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[], bool], watched: Watched) -> int | None:
     """Run a unit to its end and return None, or until it is halted and return the step."""
-    before, texts = result_of(job, unit), todo(job, unit)
-    if not texts:  # another process has finished it since it was planned
+    before, texts, others = result_of(job, unit), todo(job, unit), lacking(job, unit)
+    if not texts and not others:  # another process has finished it since it was planned
         return None
     complete = before is not None and before["complete"]  # and stays so
     scene = build.scene(job.spec, job.dataset)
+    unit.begin(job.spec)
+    for text in others:
+        baselines.write(job, unit, scene, text, emit)
+        if halt():
+            return 0
+    if not texts:
+        return None
     problem = scene.problem
     columns = [
         Column(text, problem, Running(job.patience), watched, failed=job.disabled.get(text, "")) for text in texts
     ]
     session = scene.session(job.device, columns, emit, live=job.live and not complete)
-    unit.begin(job.spec)
     try:
         checkpoint.load(unit, session)
     except DataError as error:

@@ -18,7 +18,8 @@ def job_to_json(job: Job) -> dict[str, Any]:
 
 def job_from_json(value: dict[str, Any]) -> Job:
     """Return a job from the plain values of `job_to_json`."""
-    return Job(**value | {"spec": UnitSpec(**value["spec"]), "criteria": tuple(value["criteria"])})
+    texts = {name: tuple(value[name]) for name in ("criteria", "baselines")}
+    return Job(**value | {"spec": UnitSpec(**value["spec"])} | texts)
 
 
 def event_to_json(event: Event) -> dict[str, Any]:

@@ -27,11 +27,13 @@ def leaderboard_command(sources: tuple[Path, ...], out: Path, as_json: bool) -> 
     of its settings. The page is one HTML file, beside the rows that it was made from.
     """
     from esbench.bench.exported import read
+    from esbench.bench.levels import of_kind
     from esbench.bench.results import Results
     from esbench.bench.standings import boards, gathered, table
     from esbench.report.leaderboard import leaderboard, selections
 
-    given = [(str(path), Results(path).table() if path.is_dir() else read(path)) for path in sources]
+    tables = ((str(path), Results(path).table() if path.is_dir() else read(path)) for path in sources)
+    given = [(name, of_kind(rows, "criterion")) for name, rows in tables]
     rows, said = gathered(given)
     if not rows:
         raise UsageError(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.option("-c", "--criterion", multiple=True, help="A criterion, repeatable; 'all' for every one. [cifs-jpeg, wmv]")
+@click.option("--baseline", multiple=True, help="A denoiser that needs no stopping, in the same table; repeatable.")
 @click.option("-d", "--dataset", help="A dataset by name, or any folder or picture file. [samples]")
 @click.option("--images", type=int, metavar="N", help="Only the first N pictures by name.")
 @click.option("--image", multiple=True, metavar="NAME", help="Only this picture; repeatable.")
@@ -145,6 +146,7 @@ def _show_plan(planned: Plan, config: Config, as_json: bool) -> None:
             {
                 "units": [{"unit": unit, "done": unit not in left} for unit in planned.units],
                 "criteria": list(planned.criteria),
+                "baselines": list(planned.baselines),
                 "seconds": round(seconds),
             }
         )
@@ -164,11 +166,12 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
     from esbench.bench.summary import summary
 
     results = Results(folder)
-    rows = results.table(units=planned.units, criteria=planned.criteria)
+    asked = (*planned.criteria, *planned.baselines)
+    rows = results.table(units=planned.units, criteria=planned.criteria, baselines=planned.baselines)
     reported = {unit_id(job.spec) for job in planned.left}  # by the events of the run
     failures = [
         (unit, criterion, reason)
-        for unit, criterion, reason in results.failures(units=planned.units, criteria=planned.criteria)
+        for unit, criterion, reason in results.failures(units=planned.units, criteria=asked)
         if criterion or unit not in reported
     ]
     for unit, criterion, reason in failures:
@@ -187,6 +190,7 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
 
 def _draw(folder: Path, results: Any, rows: list[Any], tell: Any) -> None:
     """Draw the pictures and the curves of the first unit."""
+    from esbench.bench.levels import of_kind
     from esbench.errors import DataError
     from esbench.report.figures import curves, save
     from esbench.report.sheet import contact_sheet
@@ -196,7 +200,7 @@ def _draw(folder: Path, results: Any, rows: list[Any], tell: Any) -> None:
     try:
         report.mkdir(exist_ok=True)
         contact_sheet(unit, mine, report / "pictures.png")
-        save(curves(unit, mine), report / "curves.png")
+        save(curves(unit, of_kind(mine, "criterion")), report / "curves.png")
     except (OSError, DataError) as error:  # the table is complete; a full disk costs only the pictures
         say(f"The pictures cannot be written: {error}", err=True)
         return

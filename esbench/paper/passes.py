@@ -38,8 +38,10 @@ from esbench.registry import made_by, registry
 
 Row = dict[str, Any]
 
-#: The columns of rows.csv: those of the results table, and lam / (H W) for CIFS.
-COLUMNS: dict[str, type] = TYPES | {"mu": float}
+#: The columns of rows.csv: those of the results table about a criterion, and lam / (H W) for CIFS.
+COLUMNS: dict[str, type] = {name: kind for name, kind in TYPES.items() if name not in ("kind", "seconds")} | {
+    "mu": float
+}
 
 #: Those that a rows.csv of before may not have.
 LATER = (
@@ -90,9 +92,9 @@ class Passes:
                 continue
             if result is None or not result["complete"]:
                 continue
-            rows = results.table(units=[unit.id], criteria=criteria)
+            rows = results.table(units=[unit.id], criteria=criteria, baselines=())
             for row in rows:
-                text, patience = row["criterion"], row["patience"]
+                text, patience = row["criterion"], results.config.patience
                 self._rows[unit.id, text, patience] = _as_written(row | {"mu": _mu(unit, result, text)})
                 if split(text)[0] == "cifs-jpeg":
                     stops = _stops(calibrate.curve_of(unit, text), patience)

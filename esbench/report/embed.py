@@ -131,7 +131,7 @@ def curves(unit: Unit, rows: Rows, stretches: int = STRETCHES) -> dict[str, Any]
         rows: its rows of the results table.
         stretches: see `thinned`.
     """
-    trace = unit.trace(["psnr_db", "average_psnr_db"])
+    trace, rows = unit.trace(["psnr_db", "average_psnr_db"]), [row for row in rows if row["stop_step"] is not None]
     psnr, first = trace["psnr_db"], rows[0]
     stretch, output = thinned(psnr, stretches)
     panels: list[dict[str, Any]] = [
@@ -175,6 +175,9 @@ def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
             ("last", "no early stopping", f"step {first['iterations'] - 1}, {_db(first['last_db'])}"),
         ]
     for row in rows:
+        if row["stop_step"] is None:  # a baseline
+            found.append((f"baseline-{row['criterion']}", row["criterion"], _db(row["psnr_db"])))
+            continue
         kept = done["criteria"].get(row["criterion"], {}).get("stop_step")
         if not row["fallback"] and kept == row["stop_step"]:  # there is no picture of the stop of another patience
             note = f"step {row['stop_step']}, {_db(row['psnr_db'])}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from esbench.bench.levels import VIEWS, comparison, numbers
+from esbench.bench.levels import VIEWS, comparison, numbers, of_kind
 from esbench.bench.results import Results
 from esbench.disk import write
 from esbench.report import embed, figures, html
@@ -27,7 +27,7 @@ def report(results: Results, folder: Path) -> list[Path]:
     paths = [folder / "index.html"]
     write(paths[0], html.page(results, rows, folder).encode("utf-8", "replace"))
     if rows:
-        paths += _figures(results, rows, folder) + _tables(rows, folder)
+        paths += _figures(results, of_kind(rows, "criterion"), folder) + _tables(rows, folder)
     return paths
 
 

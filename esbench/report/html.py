@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esbench.bench.levels import VIEWS, comparison, counted, criteria, level, levels, spread
+from esbench.bench.levels import VIEWS, baselines, comparison, counted, criteria, level, levels, of_kind, spread
 from esbench.bench.results import Results
 from esbench.bench.store import status
 from esbench.registry import maker
@@ -44,8 +44,11 @@ def page(results: Results, rows: Rows, folder: Path) -> str:
         folder: of the page, from which it links to the pictures of the run.
     """
     failed, done, record = results.failures(), results.done(), results.run.record()
+    others = [one for one in failed if one[1] and one[1] not in done[one[0]]["criteria"]]
+    failed = [one for one in failed if one not in others]
+    everything, rows = rows, of_kind(rows, "criterion")
     units = _map(results, rows, done, failed)
-    held = embed.embedded(results.run, rows, failed)
+    held = embed.embedded(results.run, everything, failed)
     return whole(
         "page.html",
         ("zoom.js", "page.js"),
@@ -54,9 +57,10 @@ def page(results: Results, rows: Rows, folder: Path) -> str:
         headline=headline(rows),
         summary=_facts(results, rows, done, failed),
         failures=grouped(failed, done),
-        views=[(view.title, _tables(comparison(rows, view), rows)) for view in VIEWS] if rows else [],
+        views=[(view.title, _tables(comparison(everything, view), everything)) for view in VIEWS] if rows else [],
         figures=_figures(rows),
         criteria=_criteria(rows, done),
+        baselines=_baselines(everything, others),
         map=units,
         held=held,
         unit_names={id: _unit_name(group[0]) for id, group in embed.units_of(rows).items()},
@@ -146,6 +150,27 @@ def _criteria(rows: Rows, done: Done) -> list[tuple[str, str]]:
     made = Table(("criterion", "made by", "parameters as resolved", "values missing"), makers)
     titles = "Criteria over all units", "Origin of the criteria"
     return [(t, _tables([(t, table)], rows)[0]) for t, table in zip(titles, (Table(head, lines), made), strict=True)]
+
+
+def _baselines(rows: Rows, failed: Failed) -> str:
+    """Return the table of the baselines over all units; empty if there are none."""
+    names = list(dict.fromkeys([*baselines(rows), *(name for _, name, _ in failed)]))
+    lines, n = [], len(embed.units_of(rows))
+    for name in names:
+        mine = [row for row in of_kind(rows, "baseline") if row["criterion"] == name]
+        psnr, ssim = ([row[key] for row in mine if row[key] is not None] for key in ("psnr_db", "ssim"))
+        reasons = [reason for _, text, reason in failed if text == name]
+        lines.append(
+            (
+                name,
+                counted(spread(psnr), len(psnr), n) if psnr else None,
+                counted(f"{statistics.fmean(ssim):.3f}", len(ssim), n) if ssim else None,
+                f"{statistics.fmean(row['seconds'] for row in mine):.3g}" if mine else None,
+                f"{len(reasons)}: {'; '.join(dict.fromkeys(reasons))}" if reasons else None,
+            )
+        )
+    title = "Baselines over all units"
+    return Table(("baseline", "PSNR (dB)", "SSIM", "seconds", "failed"), lines).html(title) if lines else ""
 
 
 # -- the map: a line per unit, a column per criterion ------------------------------------------------------------------

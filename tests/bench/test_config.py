@@ -174,7 +174,7 @@ def test_a_change_of_anything_else_is_refused_and_both_values_are_said(name):
     sentence = str(error.value)
     assert sentence.startswith(f"This run has {name} = ")
     assert str(value) in sentence
-    assert sentence.endswith("Only criterion, image, images, sigma, seed can be extended.")
+    assert sentence.endswith("Only criterion, baseline, image, images, sigma, seed can be extended.")
 
 
 @pytest.mark.parametrize("name", sorted(set(FREE) - set(GROWS)))

@@ -19,7 +19,7 @@ from esbench.bench.store import Run, status
 from esbench.errors import Unavailable
 from esbench.events import Event, UnitFailed
 
-TIMES = ("ms_per_step", "criterion_ms_per_step")
+TIMES = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
 
 @pytest.fixture

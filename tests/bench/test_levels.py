@@ -13,6 +13,7 @@ def row(criterion: str, unit: str, psnr_db: float | None, **change) -> dict:
         "sigma": 25.0,
         "unit": unit,
         "criterion": criterion,
+        "kind": "criterion",
         "fallback": False,
         "psnr_db": psnr_db,
         "peak_db": 30.0,

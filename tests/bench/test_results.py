@@ -82,7 +82,8 @@ def test_the_columns_are_those_that_were_promised():
         "fallback, steps_run, psnr_db, ssim, peak_step, peak_db, gap_db, last_db, average_psnr_db, average_peak_db, "
         "average_gap_db, ms_per_step, criterion_ms_per_step, loss, input, score_db, score_peak_db, score_gap_db, "
         "score_last_db, baseline_db, unit, pixels, crop, regulariser, input_scale, learning_rate, perturbation, depth, "
-        "precision, device, engine, distribution, distribution_version, version"
+        "precision, device, engine, distribution, distribution_version, version, "
+        "kind, seconds"
     )
 
 
@@ -135,6 +136,8 @@ def test_a_row_holds_the_stop_and_what_it_cost(tmp_path):
         "distribution": "esbench",
         "distribution_version": "",
         "version": 1,
+        "kind": "criterion",
+        "seconds": pytest.approx(5 * 0.5005),
     }
     assert tuple(row) == COLUMNS
     assert all(type(row[name]) is kind for name, kind in TYPES.items() if row[name] is not None)

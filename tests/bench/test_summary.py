@@ -12,6 +12,7 @@ def row(**change) -> dict:
         "sigma": 25.0,
         "unit": "u",
         "criterion": "wmv",
+        "kind": "criterion",
         "iterations": 1000,
         "stop_step": 400,
         "fallback": False,

@@ -24,7 +24,7 @@ from esbench.events import Event, Notice, Progress, RunFinished, RunStarted, Uni
 from esbench.images import read
 from esbench.stopping.rule import first_stop
 
-TIMING = ("ms_per_step", "criterion_ms_per_step")
+TIMING = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
 
 @pytest.fixture

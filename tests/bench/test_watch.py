@@ -19,7 +19,7 @@ from esbench.bench.store import Run
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json
 from esbench.events import Event, Notice, Progress, UnitPaused, UnitStarted
 
-TIMES = ("ms_per_step", "criterion_ms_per_step")
+TIMES = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
 HEAD = """
 import ctypes, math, os, signal, sys, time

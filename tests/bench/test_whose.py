@@ -28,7 +28,7 @@ from esbench.errors import DataError, EsbenchError
 from esbench.events import Event, Notice
 from esbench.images import write as write_picture
 
-TIMES = ("ms_per_step", "criterion_ms_per_step")
+TIMES = ("ms_per_step", "criterion_ms_per_step", "seconds")
 CRITERIA = ("emv", "loss")
 FILES = ("spec.json", "trace.parquet", "criteria/emv.parquet", "criteria/loss.parquet", "result.json")
 

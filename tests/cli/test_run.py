@@ -17,7 +17,7 @@ from esbench.bench.rows import COLUMNS, TYPES
 from esbench.bench.store import Run
 from esbench.engine.loop import Trajectory
 
-TIMING = ("ms_per_step", "criterion_ms_per_step")
+TIMING = ("ms_per_step", "criterion_ms_per_step", "seconds")
 CRITERIA = ("-c", "cifs-jpeg", "-c", "wmv[window=5]")
 
 

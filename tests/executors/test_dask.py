@@ -27,7 +27,7 @@ from esbench.errors import Unavailable
 from esbench.events import Event, Progress, UnitFinished, UnitPaused, UnitStarted
 from esbench.executors.dask import installed, work
 
-TIMES = ("ms_per_step", "criterion_ms_per_step")
+TIMES = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
 
 @pytest.fixture

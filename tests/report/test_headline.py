@@ -11,6 +11,7 @@ def row(criterion: str, image: str, gap: float | None, **change) -> dict:
         "sigma": 25.0,
         "unit": image,
         "criterion": criterion,
+        "kind": "criterion",
         "fallback": False,
         "gap_db": gap,
         "psnr_db": None,
