@@ -17,6 +17,9 @@ from esbench.bench.spec import UnitSpec, unit_id
 from esbench.errors import DataError, UsageError
 from esbench.params import split
 
+#: Columns that files of before do not have, and what they were.
+LATER = {"kind": "criterion", "seconds": None}
+
 FORMATS = ("csv", "json", "parquet")
 
 
@@ -63,6 +66,7 @@ def read(path: Path) -> list[Row]:
     except (ValueError, TypeError, OSError, RecursionError, csv.Error) as error:
         raise DataError(f"{str(path)!r} cannot be read: {disk.reason(error)}.") from error
     for i, row in enumerate(rows, 1):
+        row |= {name: value for name, value in LATER.items() if name not in row}
         if lacking := [name for name in COLUMNS if name not in row]:
             raise DataError(f"{str(path)!r} lacks the column {lacking[0]!r}: export it again with this esbench.")
         if fault := _fault(row):

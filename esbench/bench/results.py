@@ -336,9 +336,9 @@ def _baseline_row(done: Done, text: str, entry: Mapping[str, Any]) -> Row:
     """Return the row of a baseline: what the unit depends on, its own numbers, and None for what a stop has."""
     unit, result, spec = done
     found = {name: entry[name] for name in ("psnr_db", "ssim", "score_db", "seconds", "version")}
-    whose = {"criterion": text, "kind": "baseline", "unit": unit.id, "distribution": "esbench"}
-    whose |= {"distribution_version": "", "baseline_db": result.get("baseline_db")}
-    return cast("Row", dict.fromkeys(COLUMNS) | dataclasses.asdict(spec) | found | whose)
+    whose = {"criterion": text, "kind": "baseline", "distribution": "esbench", "distribution_version": ""}
+    where = {"unit": unit.id, "baseline_db": result.get("baseline_db")}
+    return cast("Row", dict.fromkeys(COLUMNS) | dataclasses.asdict(spec) | found | whose | where)
 
 
 def _gap(peak: float | None, value: float | None) -> float | None:

@@ -61,7 +61,7 @@ class Row(TypedDict):
     distribution_version: str
     version: int
     kind: str
-    seconds: float
+    seconds: float | None
 
 
 def _kind(annotation: Any) -> type:
