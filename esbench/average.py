@@ -15,7 +15,7 @@ class Average:
             the unbiased one is returned to users. It skips outputs that are not finite.
     """
 
-    def __init__(self, decay: float, *, unbiased: bool = False) -> None:
+    def __init__(self, decay: float = 0.99, *, unbiased: bool = False) -> None:
         self.decay, self.unbiased = decay, unbiased
         self._sum: Any = None
         self._weights: Any = None

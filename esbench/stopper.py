@@ -12,7 +12,6 @@ import numpy as np
 from esbench import images
 from esbench.average import Average
 from esbench.engine import build
-from esbench.engine.settings import Settings
 from esbench.errors import UsageError
 from esbench.frames import Frame, Value
 from esbench.observation import NoiseModel, Observation, Problem
@@ -22,9 +21,6 @@ from esbench.stopping.column import is_third_party
 from esbench.stopping.criterion import Criterion, lacking
 from esbench.stopping.rule import Running, Stop
 from esbench.stopping.sentence import sentence
-
-#: Decay of the exponential average of the outputs.
-DECAY = Settings.decay
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ class Stopper:
         self.best = Best(**state["best"])
         self._size = state["size"]
         if state["average"] is not None:
-            self._average = Average(DECAY)
+            self._average = Average()
             self._average.load_state_dict(state["average"])
 
     def _seen(self, output: Any) -> Pictures:
@@ -197,7 +193,7 @@ class Stopper:
         average = None
         if self.criterion.on == "average":
             if self._average is None:
-                self._average = Average(DECAY)
+                self._average = Average()
             pictures = Pictures(self._average.update(seen.tensor if seen._is_tensor else seen.float))
             # the given loss is that of the output
             of_average = None

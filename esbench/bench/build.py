@@ -14,7 +14,6 @@ from esbench import images, seeds
 from esbench.bench import grid
 from esbench.bench.spec import UnitSpec
 from esbench.engine import build
-from esbench.engine.settings import Settings
 from esbench.errors import PluginError, UsageError
 from esbench.kinds import Task
 from esbench.observation import NoiseModel, Observation, Problem
@@ -60,7 +59,7 @@ class Scene:
         spec = self.spec
         names = spec.dataset, spec.image
         return build.trajectory(
-            settings(spec),
+            spec,
             self.task,
             self.observation,
             device,
@@ -78,7 +77,7 @@ class Scene:
 
         try:
             with torch.device("meta"):
-                build.parts(settings(self.spec), self.task, self.observation, 0)
+                build.parts(self.spec, self.task, self.observation, 0)
         except UsageError as error:
             raise UsageError(f"{self.spec.image}: {error}") from error
 
@@ -96,23 +95,6 @@ class Scene:
     def score(self, x: Floats) -> float:
         """Return the task's score of a picture (H, W, C)."""
         return self.task.score(x, self.clean, self.observation)
-
-
-def settings(spec: UnitSpec) -> Settings:
-    """Return how the optimisation of a unit is done."""
-    return Settings(
-        iterations=spec.iterations,
-        learning_rate=spec.learning_rate,
-        depth=spec.depth,
-        input_scale=spec.input_scale,
-        perturbation=spec.perturbation,
-        precision=spec.precision,
-        task=spec.task,
-        loss=spec.loss,
-        network=spec.network,
-        input=spec.input,
-        regulariser=spec.regulariser,
-    )
 
 
 def scene(spec: UnitSpec, dataset: str) -> Scene:

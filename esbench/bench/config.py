@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
 import tomllib
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from esbench.engine.settings import LOWEST, Settings
 from esbench.errors import ConfigError, did_you_mean
 from esbench.records import TaskInfo
 from esbench.registry import own_network, registry
@@ -29,10 +32,7 @@ FREE = (*GROWS, "live", "executor", "time_limit", "checkpoint_every", "budget", 
 #: Settings of one command, not stored in the folder.
 ONCE = ("budget", "shard", "retry_failed")
 
-#: The types of settings whose default is None or empty, and which of them can be written as `auto`.
-OPTIONAL: dict[str, type] = {"images": int, "crop": int, "image": str, "budget": str, "shard": str, "depth": int}
-OPTIONAL |= {"baseline": str}
-OPTIONAL |= {"loss": str, "regulariser": str, "input": str, "learning_rate": float, "perturbation": float}
+#: The settings that can be written as `auto`, which is None.
 AUTO = ("loss", "input", "learning_rate", "depth", "perturbation")
 
 #: Keys that every version has written to run.toml: what units depend on and what is never None.
@@ -95,7 +95,7 @@ class Config:
     regulariser: str | None = None
     network: str = "skip"
     input: str | None = None
-    input_scale: float = 0.1
+    input_scale: float = Settings.input_scale
     learning_rate: float | None = None
     depth: int | None = None
     perturbation: float | None = None
@@ -113,9 +113,8 @@ class Config:
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
-        lowest = {"images": 1, "crop": 1, "iterations": 1, "patience": 0, "input_scale": 0, "time_limit": 0.1}
-        lowest |= {"checkpoint_every": 0, "learning_rate": 0, "depth": 1, "perturbation": 0}
-        for name, low in lowest.items():
+        own = {"images": 1, "crop": 1, "patience": 0, "time_limit": 0.1, "checkpoint_every": 0}
+        for name, low in (own | LOWEST).items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 raise ConfigError(f"{name.replace('_', '-')} must be at least {low}, got {value}.")
@@ -255,15 +254,19 @@ def _cast(key: str, value: Any) -> Any:
         raise ConfigError(
             f"There is no configuration key {key!r}. {hint} The keys are: {', '.join(fields)}.".replace("  ", " ")
         )
-    default = fields[key].default
     if key in AUTO and value == "auto":
         return None
-    kind = OPTIONAL.get(key)
-    if isinstance(default, tuple):
-        kind = kind or type(default[0])
+    if isinstance(fields[key].default, tuple):
         items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_scalar(key, kind, item) for item in items)
-    return value if value is None else _scalar(key, kind or type(default), value)
+        return tuple(_scalar(key, _types()[key], item) for item in items)
+    return value if value is None else _scalar(key, _types()[key], value)
+
+
+@functools.cache
+def _types() -> dict[str, type]:
+    """Return the type of one value of each field: `int` of `int`, `int | None` and `tuple[int, ...]`."""
+    hints = typing.get_type_hints(Config)
+    return {name: next(iter(typing.get_args(hint)), hint) for name, hint in hints.items()}
 
 
 def _scalar(key: str, kind: type, value: Any) -> Any:

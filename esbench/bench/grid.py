@@ -11,6 +11,7 @@ from esbench.bench.config import Config
 from esbench.bench.spec import UnitSpec
 from esbench.device import named
 from esbench.engine import build
+from esbench.engine.settings import given
 from esbench.errors import NameUnknown, UsageError
 from esbench.params import plain
 from esbench.pictures import Bytes, Floats
@@ -29,16 +30,8 @@ def units(config: Config) -> Iterator[UnitSpec]:
     """
     name, dataset = open_dataset(config.dataset)
     device, precision = device_kind(config.device), "float32" if config.precision == "auto" else config.precision
-    own = build.settings(
-        config.task,
-        config.network,
-        loss=config.loss,
-        regulariser=config.regulariser,
-        input=config.input,
-        learning_rate=config.learning_rate,
-        depth=config.depth,
-        perturbation=config.perturbation,
-        input_scale=config.input_scale,
+    settings = build.settings(
+        config.task, config.network, iterations=config.iterations, precision=precision, **given(config)
     )
     levels = [degradation(config.noise, sigma) for sigma in config.sigma]
     noises = dict.fromkeys((component_noise(c, config.noise), level(c)) for c in levels)
@@ -51,22 +44,12 @@ def units(config: Config) -> Iterator[UnitSpec]:
                     image=image,
                     pixels=pixels,
                     crop=config.crop,
-                    task=own.task,
                     noise=noise,
                     sigma=sigma,
-                    network=own.network,
                     seed=seed,
-                    iterations=config.iterations,
-                    input_scale=own.input_scale,
-                    learning_rate=own.learning_rate,
-                    perturbation=own.perturbation,
-                    depth=own.depth,
-                    precision=precision,
                     device=device,
                     engine=ENGINE,
-                    loss=own.loss,
-                    input=own.input,
-                    regulariser=own.regulariser,
+                    **vars(settings),
                 )
 
 

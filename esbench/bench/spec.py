@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from esbench import params
+from esbench.engine.settings import Settings
 from esbench.params import plain
 
 #: Fields that were added later: left out of the id if they have these values, so that older units keep their ids.
@@ -17,8 +18,8 @@ LATER = {"loss": "mse", "input": "noise", "regulariser": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitSpec:
-    """One optimisation as plain values: all that its trajectory depends on, and nothing else.
+class UnitSpec(Settings):
+    """One optimisation as plain values: its settings, and all else that its trajectory depends on.
 
     `pixels` is the SHA-256 of the clean pixels after cropping, `device` the kind of device, `engine` a number that
     increases when the loop's numbers change.
@@ -28,22 +29,11 @@ class UnitSpec:
     image: str
     pixels: str
     crop: int | None
-    task: str
     noise: str
     sigma: float | None
-    network: str
     seed: int
-    iterations: int
-    input_scale: float
-    learning_rate: float
-    perturbation: float
-    depth: int
-    precision: str
     device: str
     engine: int
-    loss: str = LATER["loss"]
-    input: str = LATER["input"]
-    regulariser: str = LATER["regulariser"]
 
 
 def unit_id(spec: UnitSpec) -> str:

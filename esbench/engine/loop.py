@@ -78,7 +78,7 @@ class Trajectory:
         self.fit, self.f, self.z, self.settings = fit, network.train(), z, settings
         self.generator = generator
         self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate)
-        self.average = Average(settings.decay) if average is None else average
+        self.average = Average() if average is None else average
         self.t = 0
         self.restored: list[int] = []  # the steps at which it went back to a good state
         self.memory: dict[str, Any] = {}  # of the loss

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,6 @@ class Settings:
         depth: channels of z, if the input does not determine them.
         input_scale: z is uniform in [0, input_scale]; 0.1 in the DIP code, 1 in the text of the CIFS paper.
         perturbation: standard deviation of the fresh Gaussian noise added to z at each step.
-        decay: of the exponential average of the outputs.
         precision: float32, or bfloat16 for the network's products.
         task: the inverse problem.
         loss: the loss to minimise.
@@ -29,10 +29,22 @@ class Settings:
     depth: int = 32
     input_scale: float = 0.1
     perturbation: float = 1 / 30
-    decay: float = 0.99
     precision: str = "float32"
     task: str = "denoise"
     loss: str = "mse"
     network: str = "skip"
     input: str = "noise"
     regulariser: str = ""
+
+
+#: The settings that a configuration and the options of a restoration have under the same name, where None stands for
+#: what the loss, the task or the network say.
+GIVEN = tuple(f.name for f in fields(Settings) if f.name not in ("iterations", "precision", "task", "network"))
+
+#: The lowest value of the settings that are numbers.
+LOWEST = {"iterations": 1, "learning_rate": 0, "depth": 1, "input_scale": 0, "perturbation": 0}
+
+
+def given(options: object) -> dict[str, Any]:
+    """Return what a configuration or options say of the settings, by name."""
+    return {name: getattr(options, name) for name in GIVEN}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from esbench import device as devices
 from esbench.engine import build
-from esbench.engine.settings import Settings
+from esbench.engine.settings import LOWEST, Settings, given
 from esbench.errors import UsageError
 from esbench.recommendation import recommended
 from esbench.records import CriterionInfo, LossInfo, TaskInfo
@@ -89,8 +89,7 @@ class Options:
         devices.named(self.device)
         if self.quality not in RESTARTS:
             raise UsageError(f"quality must be {' or '.join(RESTARTS)}, got {self.quality!r}.")
-        lowest = {"sigma": 0, "iterations": 1, "patience": 0, "input_scale": 0}
-        for name, low in (lowest | {"learning_rate": 0, "depth": 1, "perturbation": 0}).items():
+        for name, low in ({"sigma": 0, "patience": 0} | LOWEST).items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 raise UsageError(f"{name} must be at least {low}, got {value}.")
@@ -137,18 +136,7 @@ class Options:
 
     def settings(self, pixels: int) -> Settings:
         """Return the settings of the optimisation for a picture of `pixels` pixels."""
-        return build.settings(
-            self.task,
-            self.made_by,
-            loss=self.loss,
-            regulariser=self.regulariser,
-            input=self.input,
-            input_scale=self.input_scale,
-            learning_rate=self.learning_rate,
-            depth=self.depth,
-            perturbation=self.perturbation,
-            iterations=self.steps(pixels),
-        )
+        return build.settings(self.task, self.made_by, iterations=self.steps(pixels), **given(self))
 
     def _task(self) -> TaskInfo:
         info = registry().get("task", self.task).info

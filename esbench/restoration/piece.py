@@ -80,7 +80,7 @@ class Piece:
             devices.named(options.device),
             network_seed=seeds.derive(seed, "network"),
             input_seed=seeds.derive(seed, "input"),
-            average=Average(self._settings.decay, unbiased=True),
+            average=Average(unbiased=True),
         )
         problem = build.problem(self._settings.task, task, self._observation)
         self.column = Column(options.stops_by, problem, Running(options.patience), keeps="average")

@@ -68,7 +68,7 @@ def test_the_settings_of_the_notebooks_fit_their_pictures(preset):
     assert units
     scene = build.scene(units[0], config.dataset)
     scene.fits()
-    assert build.settings(units[0]).iterations == config.iterations
+    assert units[0].iterations == config.iterations
 
 
 def test_the_defaults_and_the_preset_are_those_of_the_paper():
