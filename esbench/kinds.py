@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+#: Adds the noise of a unit to a picture (H, W, C) of any size.
+AddNoise: TypeAlias = Callable[[Floats], Floats]
+
+#: Further arrays that a dataset has for a picture, by name.
+Companions: TypeAlias = Mapping[str, Floats]
+
 
 class Task:
     """How a picture is observed. The base class is denoising: the observation is the picture plus noise.
@@ -39,20 +45,14 @@ class Task:
     def __init__(self, *, holdout: Annotated[float, Range(0, 0.5)] = 0.0) -> None:
         self.holdout = holdout
 
-    def degrade(
-        self,
-        clean: Floats,
-        rng: np.random.Generator,
-        noise: Callable[[Floats], Floats],
-        companions: Mapping[str, Floats] | None = None,
-    ) -> Observation:
+    def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
         """Return an observation of a clean picture (H, W, C) in [0, 1]; only the benchmark calls this.
 
         Args:
             clean: the picture.
             rng: the generator for random parts of the task.
             noise: adds the noise of the unit to a picture of any size.
-            companions: further arrays that the dataset has for the picture, such as `mask` or `guide`; None without
+            companions: further arrays that the dataset has for the picture, such as `mask` or `guide`; empty without
                 any.
 
         Raises:

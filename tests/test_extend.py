@@ -26,7 +26,7 @@ from esbench.observation import Observation
 
 
 class Halved(Task):
-    def degrade(self, clean, rng, noise):
+    def degrade(self, clean, rng, noise, companions):
         small = clean.reshape(clean.shape[0] // 2, 2, clean.shape[1] // 2, 2, -1).mean((1, 3))
         return Observation(noise(small))
 

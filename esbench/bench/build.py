@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from esbench.bench import grid
 from esbench.bench.spec import UnitSpec
 from esbench.engine import build
 from esbench.errors import PluginError, UsageError
-from esbench.kinds import Task
+from esbench.kinds import Companions, Task
 from esbench.observation import NoiseModel, Observation, Problem
 from esbench.params import plain
 from esbench.pictures import Floats, Pictures
@@ -109,7 +109,7 @@ def scene(spec: UnitSpec, dataset: str) -> Scene:
     return observed(spec, clean, grid.companions(opened, spec.image, spec.crop))
 
 
-def observed(spec: UnitSpec, clean: Floats, companions: Mapping[str, Floats] | None = None) -> Scene:
+def observed(spec: UnitSpec, clean: Floats, companions: Companions) -> Scene:
     """Return what a unit is about with a clean picture (H, W, C) in [0, 1], and what belongs to it."""
     task, component = build.task(spec.task), grid.degradation(spec.noise, spec.sigma)
     assert isinstance(component.info, DegradationInfo)
@@ -118,8 +118,7 @@ def observed(spec: UnitSpec, clean: Floats, companions: Mapping[str, Floats] | N
     rng = np.random.default_rng(seeds.derive(spec.seed, "noise", *names, spec.noise, level))
     own = np.random.default_rng(seeds.derive(spec.seed, "task", *names, spec.task))
     noise = functools.partial(_noisy, component, rng)
-    brought = {"companions": companions} if companions else {}  # most tasks and datasets know of none
-    observation = task.degrade(clean, own, noise, **brought)
+    observation = task.degrade(clean, own, noise, companions)
     observation = dataclasses.replace(observation, noise=_told(component, spec.sigma))
     return Scene(spec, clean, task, observation.holding_out(task.holdout))
 

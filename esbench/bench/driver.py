@@ -291,25 +291,27 @@ def estimate(left: tuple[Job, ...]) -> float:
     left = tuple(job for job in left if job.criteria)
     if not left:
         return 0.0
-    spec, device = dataclasses.replace(left[0].spec, iterations=100), left[0].device
-    side, sample = _sample(spec, device)
+    size, sample = _sample(left[0])
     blocks = iter(sample)
     next(blocks)  # the first one is slow
     started, steps = time.perf_counter(), 0
     while steps < 2:
         steps += len(next(blocks))
-    per_pixel = (time.perf_counter() - started) / (steps * side * side)
+    per_pixel = (time.perf_counter() - started) / (steps * size)
     pixels = {image: _pixels(job.spec, job.dataset) for image, job in _one_each(left).items()}
     return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left)
 
 
-def _sample(spec: UnitSpec, device: str) -> tuple[int, Fast]:
-    """Return the optimisation of the smallest picture that the network can produce, and the picture's side."""
+def _sample(job: Job) -> tuple[int, Fast]:
+    """Return the optimisation of the smallest part of a unit's picture that the network can produce, and its pixels."""
+    spec = dataclasses.replace(job.spec, iterations=100)
     for side in (96, 160, 288, 544):
-        with contextlib.suppress(UsageError):
-            return side, build.observed(spec, np.full((side, side, 3), 0.5, np.float32)).trajectory(device)
-    side = 1056
-    return side, build.observed(spec, np.full((side, side, 3), 0.5, np.float32)).trajectory(device)
+        if side < (spec.crop or math.inf):
+            scene = build.scene(dataclasses.replace(spec, crop=side), job.dataset)
+            with contextlib.suppress(UsageError):
+                return math.prod(scene.clean.shape[:2]), scene.trajectory(job.device)
+    scene = build.scene(spec, job.dataset)  # the plan has checked that it fits
+    return math.prod(scene.clean.shape[:2]), scene.trajectory(job.device)
 
 
 def _pixels(spec: UnitSpec, dataset: str) -> int:

@@ -92,10 +92,10 @@ def picture(dataset: Dataset, image: str, crop: int | None) -> Bytes:
     return whole if crop is None else images.centre_crop(whole, crop)
 
 
-def companions(dataset: Dataset, image: str, crop: int | None) -> dict[str, Floats] | None:
-    """Return the companions of a picture, cropped like it; None if the dataset has only pictures."""
+def companions(dataset: Dataset, image: str, crop: int | None) -> dict[str, Floats]:
+    """Return the companions of a picture, cropped like it; none if the dataset has only pictures."""
     if not isinstance(dataset, Accompanied):
-        return None
+        return {}
     whole = dataset.companions(image)
     return {name: images.unit(a if crop is None else images.centre_crop(a, crop)) for name, a in whole.items()}
 

@@ -557,6 +557,24 @@ def test_every_plan_has_an_estimate(config, tmp_path, pictures, change, size):
     assert driver.long_work(planned.left) == ""
 
 
+def test_so_has_one_whose_task_needs_what_the_data_set_has_beside_the_pictures(config, tmp_path, plugin):
+    plugin(
+        "import esbench, numpy as np\n"
+        "@esbench.hookimpl\n"
+        "def esbench_datasets():\n"
+        "    return [esbench.DatasetInfo(name='torn', summary='a picture and its mask', target=Torn)]\n"
+        "class Torn:\n"
+        "    def ids(self):\n"
+        "        return ['a']\n"
+        "    def load(self, id):\n"
+        "        return np.full((24, 28, 3), 99, np.uint8)\n"
+        "    def companions(self, id):\n"
+        "        return {'mask': 255 * np.eye(24, 28, dtype=np.uint8)[..., None]}\n"
+    )
+    config = dataclasses.replace(config, dataset="torn", image=(), task="inpaint[mask=dataset]")
+    assert 0 < driver.estimate(driver.plan(config, tmp_path / "r").left) < 3600
+
+
 def test_long_work_is_announced_with_what_makes_it_smaller(config, tmp_path):
     events: list[Event] = []
     planned = driver.plan(dataclasses.replace(config, iterations=10**9), tmp_path / "r")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from esbench import images
 from esbench.errors import UsageError
-from esbench.kinds import Task
+from esbench.kinds import AddNoise, Companions, Task
 from esbench.observation import Observation
 from esbench.pictures import Floats
 from esbench.records import Range
@@ -32,17 +31,11 @@ class Flash(Task):
         super().__init__(holdout=holdout)
         self.origin = guide
 
-    def degrade(
-        self,
-        clean: Floats,
-        rng: np.random.Generator,
-        noise: Callable[[Floats], Floats],
-        companions: Mapping[str, Floats] | None = None,
-    ) -> Observation:
+    def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
         """Return the picture with noise, and its guide without."""
         if self.origin == "relit":
             return Observation(noise(clean), extra={"guide": relit(clean, rng)})
-        if companions is None or "guide" not in companions:
+        if "guide" not in companions:
             raise UsageError(
                 "flash[guide=dataset] needs a dataset with pairs, such as dip-flash; guide=relit makes them."
             )

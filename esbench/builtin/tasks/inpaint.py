@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from esbench import images
 from esbench.errors import UsageError
-from esbench.kinds import Task
+from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
 from esbench.observation import Observation
 from esbench.pictures import Bools, Floats
@@ -39,18 +38,12 @@ class Inpaint(Task):
         super().__init__(holdout=holdout)
         self.missing, self.per, self.mask, self.keep = missing, per, mask, keep
 
-    def degrade(
-        self,
-        clean: Floats,
-        rng: np.random.Generator,
-        noise: Callable[[Floats], Floats],
-        companions: Mapping[str, Floats] | None = None,
-    ) -> Observation:
+    def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
         """Return the picture with noise, and 0 where it is missing."""
         if self.mask == "random":
             shape = clean.shape if self.per == "channel" else clean.shape[:2]
             return without(noise(clean), rng.random(shape) < self.missing)
-        if companions is None or "mask" not in companions:
+        if "mask" not in companions:
             raise UsageError(
                 "inpaint[mask=dataset] needs a dataset with masks, as set11 or dip-inpaint; mask=random draws one."
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from esbench import images
 from esbench.builtin.tasks.jpeg_file import Coefficients, Plane, read
 from esbench.errors import UsageError
-from esbench.kinds import Task
+from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
@@ -69,13 +68,7 @@ class Jpeg(Task):
         self.quality, self.subsampling, self.fit = quality, subsampling, fit
         self._intervals: dict[Any, tuple[Any, list[Interval]]] = {}
 
-    def degrade(
-        self,
-        clean: Floats,
-        rng: np.random.Generator,
-        noise: Callable[[Floats], Floats],
-        companions: Mapping[str, Floats] | None = None,
-    ) -> Observation:
+    def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
         """Return the picture with noise after 8 bits and compression, and its coefficients."""
         from PIL import Image
 

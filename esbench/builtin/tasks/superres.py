@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from esbench.kinds import Task
+from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
@@ -41,13 +40,7 @@ class Superres(Task):
         self.factor, self.lobes = factor, int(kernel[-1])
         self._reductions: dict[Any, torch.Tensor] = {}
 
-    def degrade(
-        self,
-        clean: Floats,
-        rng: np.random.Generator,
-        noise: Callable[[Floats], Floats],
-        companions: Mapping[str, Floats] | None = None,
-    ) -> Observation:
+    def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
         """Return the 8-bit picture after Pillow's Lanczos reduction, with noise on top."""
         from PIL import Image
 

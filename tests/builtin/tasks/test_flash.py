@@ -20,14 +20,14 @@ def picture(h: int = 40, w: int = 36, c: int = 3) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_pair_is_the_noisy_picture_and_the_clean_one_in_other_light(channels):
     clean = picture(c=channels)
-    seen = Flash().degrade(clean, np.random.default_rng(0), lambda a: a + np.float32(0.1))
+    seen = Flash().degrade(clean, np.random.default_rng(0), lambda a: a + np.float32(0.1), {})
     assert np.allclose(seen.y, clean + 0.1)
     guide = Flash().guide(seen)
     assert guide.shape == clean.shape
     assert guide.dtype == np.float32
     assert 0 <= guide.min() <= guide.max() <= 1
     assert np.mean((guide - clean) ** 2) > 1e-3
-    again = Flash().degrade(clean, np.random.default_rng(0), lambda a: a)
+    again = Flash().degrade(clean, np.random.default_rng(0), lambda a: a, {})
     assert (again.extra["guide"] == guide).all()
     assert Flash().distance(Pictures(clean[None]).tensor, again) < 1e-12
 
@@ -45,7 +45,7 @@ def test_a_guide_of_the_dataset_is_taken_or_asked_for():
     seen = Flash(guide="dataset").degrade(clean, np.random.default_rng(0), lambda a: a, {"guide": guide})
     assert (Flash().guide(seen) == guide).all()
     with pytest.raises(UsageError, match="needs a dataset with pairs, such as dip-flash"):
-        Flash(guide="dataset").degrade(clean, np.random.default_rng(0), lambda a: a)
+        Flash(guide="dataset").degrade(clean, np.random.default_rng(0), lambda a: a, {})
 
 
 def test_the_network_is_given_the_guide_at_the_rate_of_the_notebook():

@@ -23,7 +23,7 @@ def picture(h: int = 40, w: int = 36, c: int = 3) -> np.ndarray:
 
 
 def degraded(task: Inpaint, clean: np.ndarray, seed: int = 0, **companions):
-    return task.degrade(clean, np.random.default_rng(seed), lambda a: a, companions or None)
+    return task.degrade(clean, np.random.default_rng(seed), lambda a: a, companions)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

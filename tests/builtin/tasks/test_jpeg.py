@@ -30,7 +30,7 @@ def picture(h: int = 48, w: int = 64, c: int = 3) -> np.ndarray:
 
 
 def degraded(task: Jpeg, clean: np.ndarray):
-    return task.degrade(clean, np.random.default_rng(0), lambda a: a)
+    return task.degrade(clean, np.random.default_rng(0), lambda a: a, {})
 
 
 def tensor(picture: np.ndarray) -> torch.Tensor:

@@ -26,7 +26,7 @@ def picture(h: int, w: int, c: int = 3) -> np.ndarray:
 
 
 def observed(task: Superres, clean: np.ndarray) -> Observation:
-    return task.degrade(clean, np.random.default_rng(0), lambda a: a)
+    return task.degrade(clean, np.random.default_rng(0), lambda a: a, {})
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -107,7 +107,7 @@ def test_the_baseline_is_bicubic_and_of_the_pictures_size():
 
 
 def test_noise_comes_on_top_of_the_reduced_picture():
-    seen = Superres().degrade(picture(32, 32), np.random.default_rng(0), lambda a: a + np.float32(0.25))
+    seen = Superres().degrade(picture(32, 32), np.random.default_rng(0), lambda a: a + np.float32(0.25), {})
     assert np.allclose(seen.y - observed(Superres(), picture(32, 32)).y, 0.25)
 
 
