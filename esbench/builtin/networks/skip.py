@@ -55,8 +55,7 @@ def skip(
         ParamError: the lists differ in length, or do not have `scales` values.
     """
     lists = per_scale(scales, channels=channels, skips=skips, upsample=upsample)
-    down = up = lists["channels"]
-    network = Skip(inputs, outputs, down, up, lists["skips"], lists["upsample"], downsample, kernel, pointwise)
+    network = Skip(inputs, outputs, **lists, downsample=downsample, kernel=kernel, pointwise=pointwise)
     if bn_init == "uniform":
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -90,8 +89,7 @@ class Skip(nn.Sequential):
     Args:
         inputs: channels of z.
         outputs: channels of the picture.
-        down: width of the down path at each scale, finest first.
-        up: width of the up path, likewise.
+        channels: width of the down and up paths at each scale, finest first.
         skips: width of the skip connection, likewise; 0 for none.
         upsample: mode of the up-sampling, likewise.
         downsample: "stride" or "average".
@@ -103,22 +101,21 @@ class Skip(nn.Sequential):
         self,
         inputs: int,
         outputs: int,
-        down: Sequence[int],
-        up: Sequence[int],
+        channels: Sequence[int],
         skips: Sequence[int],
         upsample: Sequence[str],
         downsample: str = "stride",
         kernel: int = 3,
         pointwise: bool = True,
     ) -> None:
-        widths_in = [inputs, *down[:-1]]
+        widths_in = [inputs, *channels[:-1]]
         inner: nn.Module = nn.Identity()
-        inner_width = down[-1]
-        for c, d, u, s, mode in reversed(list(zip(widths_in, down, up, skips, upsample, strict=True))):
-            inner = Scale(c, d, u, s, inner, inner_width, mode, downsample, kernel, pointwise)
-            inner_width = u
+        inner_width = channels[-1]
+        for c, d, s, mode in reversed(list(zip(widths_in, channels, skips, upsample, strict=True))):
+            inner = Scale(c, d, s, inner, inner_width, mode, downsample, kernel, pointwise)
+            inner_width = d
         super().__init__(inner, nn.Conv2d(inner_width, outputs, 1), nn.Sigmoid())
-        self.scales: int = len(down)
+        self.scales: int = len(channels)
         self.kernel = kernel
 
     def input_size(self, h: int, w: int) -> tuple[int, int]:
@@ -135,8 +132,7 @@ class Scale(nn.Module):
 
     Args:
         c: channels in.
-        d: width of the down path.
-        u: width of the up path, and channels out.
+        d: width of the down and up paths, and channels out.
         s: channels of the skip connection, or 0.
         inner: the deeper scales.
         k: their channels out.
@@ -150,7 +146,6 @@ class Scale(nn.Module):
         self,
         c: int,
         d: int,
-        u: int,
         s: int,
         inner: nn.Module,
         k: int,
@@ -165,7 +160,7 @@ class Scale(nn.Module):
         self.inner = inner
         self.upsample = Double(upsample)
         self.norm = nn.BatchNorm2d(s + k)
-        self.up = nn.Sequential(conv(s + k, u, 3), *([conv(u, u, 1)] if pointwise else []))
+        self.up = nn.Sequential(conv(s + k, d, 3), *([conv(d, d, 1)] if pointwise else []))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features of this scale, of the size of x."""

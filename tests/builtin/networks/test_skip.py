@@ -89,7 +89,7 @@ def by_hand(f: Skip, x: torch.Tensor, upsample: Sequence[str], downsample: str =
 
 
 def test_each_scale_is_made_as_in_the_paper():
-    f = Skip(7, 3, down=(5, 6), up=(8, 9), skips=(2, 4), upsample=("bilinear", "nearest"))
+    f = Skip(7, 3, channels=(5, 6), skips=(2, 4), upsample=("bilinear", "nearest"))
     outer = f[0]
     inner = outer.inner
     pad, act = ("reflect", (1, 1, 1, 1)), ("leaky", 0.2)
@@ -100,20 +100,20 @@ def test_each_scale_is_made_as_in_the_paper():
         *(pad, ("conv", 5, 5, 3, 1), ("norm", 5), act),
     ]
     assert described(outer.upsample) == [("double", 2.0, "bilinear", None)]
-    assert described(outer.norm) == [("norm", 2 + 9)]
+    assert described(outer.norm) == [("norm", 2 + 6)]
     assert described(outer.up) == [
-        *(pad, ("conv", 2 + 9, 8, 3, 1), ("norm", 8), act),
-        *(("conv", 8, 8, 1, 1), ("norm", 8), act),
+        *(pad, ("conv", 2 + 6, 5, 3, 1), ("norm", 5), act),
+        *(("conv", 5, 5, 1, 1), ("norm", 5), act),
     ]
 
     assert described(inner.upsample) == [("double", 2.0, "nearest", None)]
     assert described(inner.skip) == [("conv", 5, 4, 1, 1), ("norm", 4), act]
     assert described(inner.down)[1] == ("conv", 5, 6, 3, 2)
     assert described(inner.norm) == [("norm", 4 + 6)]  # the deepest scale takes up its own down path
-    assert described(inner.up)[1] == ("conv", 4 + 6, 9, 3, 1)
+    assert described(inner.up)[1] == ("conv", 4 + 6, 6, 3, 1)
     assert described(inner.inner) == []
 
-    assert described(nn.Sequential(f[1], f[2])) == [("conv", 8, 3, 1, 1), ("sigmoid",)]
+    assert described(nn.Sequential(f[1], f[2])) == [("conv", 5, 3, 1, 1), ("sigmoid",)]
 
 
 @pytest.mark.parametrize("upsample", [("bilinear",) * 2, ("nearest",) * 2, ("nearest", "bilinear")])
@@ -121,7 +121,7 @@ def test_each_scale_is_made_as_in_the_paper():
 @pytest.mark.parametrize("size", [(8, 12), (9, 14), (11, 5)])
 def test_the_output_and_its_gradients_are_those_of_the_description(upsample, skips, size):
     torch.manual_seed(0)
-    f = Skip(3, 2, down=(5, 6), up=(4, 7), skips=skips, upsample=upsample).double()
+    f = Skip(3, 2, channels=(5, 6), skips=skips, upsample=upsample).double()
     compare(f, torch.rand(1, 3, *size, dtype=torch.float64), upsample)
 
 
@@ -131,7 +131,7 @@ def test_the_output_and_its_gradients_are_those_of_the_description(upsample, ski
 def test_so_are_those_of_its_variants(downsample, kernel, pointwise, size):
     torch.manual_seed(0)
     upsample = ("bilinear", "nearest")
-    f = Skip(3, 2, (5, 6), (4, 7), (0, 3), upsample, downsample, kernel, pointwise).double()
+    f = Skip(3, 2, (5, 6), (0, 3), upsample, downsample, kernel, pointwise).double()
     compare(f, torch.rand(1, 3, *size, dtype=torch.float64), upsample, downsample)
 
 
