@@ -170,7 +170,8 @@ def _annotation(p: inspect.Parameter, scope: dict[str, Any]) -> Any:
     annotation = p.annotation
     if isinstance(annotation, str):
         try:
-            annotation = eval(annotation, scope)  # noqa: S307 - the author's own annotation, as typing.get_type_hints does
+            alone = types.SimpleNamespace(__annotations__={p.name: annotation})  # so that one cannot spoil the others
+            annotation = typing.get_type_hints(alone, scope, include_extras=True)[p.name]
         except Exception:
             annotation = REQUIRED  # a name that exists only for the type checker
     if annotation in (REQUIRED, Any):
