@@ -5,9 +5,11 @@ A file may be truncated, empty, of another program, or malicious. A fault is rep
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,41 @@ FORMAT = 1
 #: The name of a unit and of its folder: never a path.
 NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,255}")
 
+#: The key of the checksum in a file.
+CHECKSUM = "sha256"
+
 
 class Damaged(DataError):
     """A file of a run exists but cannot be read; it can be made again."""
 
 
+def json_bytes(value: Mapping[str, Any], checked: bool = True) -> bytes:
+    """Return an object as the content of a JSON file, with the checksum of its values as the last key."""
+    plain = json.loads(json.dumps(value, allow_nan=False))
+    if checked:
+        plain[CHECKSUM] = _checksum(plain)
+    return (json.dumps(plain, indent=1) + "\n").encode()
+
+
+def _checksum(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def toml_bytes(text: str) -> bytes:
+    """Return TOML as the content of a file, with its checksum as a comment in the last line."""
+    return f"{text}# {CHECKSUM} {hashlib.sha256(text.encode()).hexdigest()}\n".encode()
+
+
+def toml_fault(data: bytes) -> str:
+    """Return what is wrong with the checksum of a TOML file, or an empty string; older files have none."""
+    text, mark, said = data.rpartition(f"# {CHECKSUM} ".encode())
+    if mark and said.decode(errors="replace") != hashlib.sha256(text).hexdigest() + "\n":
+        return "its checksum does not match; if the change is yours, delete its last line"
+    return ""
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
+    """Return the object in a JSON file, without its checksum; older files have none.
 
     Raises:
         DataError: the file is damaged, or does not contain an object.
@@ -49,6 +79,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise Damaged(f"{str(path)!r} cannot be read: {error}.") from error
     if not isinstance(value, dict):
         raise Damaged(f"{str(path)!r} cannot be read: it must contain an object, not a {type(value).__name__}.")
+    if (said := value.pop(CHECKSUM, None)) is not None and said != _checksum(value):
+        raise Damaged(f"{str(path)!r} cannot be read: its checksum does not match.")
     return value
 
 

@@ -15,8 +15,9 @@
         lock                    held by the process that runs the unit
 
 Every file is written under a temporary name and renamed, so it is always complete. Every file of a unit contains the
-unit's id, and is rejected in another unit's folder; the id of a unit is the hash of its spec.json. Older files without
-an id are accepted. Reading a run never executes code from it: JSON, Parquet, PNG and `plain` are data.
+unit's id, and is rejected in another unit's folder; the id of a unit is the hash of its spec.json. Every other file has
+a checksum. Older files without an id or a checksum are accepted. Reading a run never executes code from it: JSON,
+Parquet, PNG and `plain` are data.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import json
 import os
 import re
 import time
@@ -37,7 +37,17 @@ from esbench import disk, plain
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.files import ID_IN_PICTURE, ID_IN_TABLE, folder, no_folder, read_table, signed, write_table
-from esbench.bench.shapes import FORMAT, Damaged, baseline_fault, read_json, record_fault, result_fault
+from esbench.bench.shapes import (
+    FORMAT,
+    Damaged,
+    baseline_fault,
+    json_bytes,
+    read_json,
+    record_fault,
+    result_fault,
+    toml_bytes,
+    toml_fault,
+)
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.errors import Busy, ConfigError, DataError, EsbenchError, Missing, Unavailable, UsageError
 from esbench.params import split
@@ -106,10 +116,10 @@ class Run:
                     record["plan"] = sorted(path.parent.name for path in self.path.glob("units/*/spec.json"))
             record["plan"] = list(dict.fromkeys([*record["plan"], *plan]))
             record["commands"].append(dict(entry))
-            disk.write(self.path / "run.json", _json(record))
+            disk.write(self.path / "run.json", json_bytes(record))
             if retry:
                 no_folder(self.path / "run.toml")
-            disk.write(self.path / "run.toml", config.to_toml().encode())
+            disk.write(self.path / "run.toml", toml_bytes(config.to_toml()))
 
     @contextlib.contextmanager
     def lock(self, shard: tuple[int, int] = (1, 1)) -> Iterator[None]:
@@ -145,6 +155,8 @@ class Run:
             raise Missing(f"{str(self.path)!r} is not a run of esbench (it has no run.toml).")
         disk.regular(path)
         try:
+            if fault := toml_fault(path.read_bytes()):
+                raise ConfigError(f"{str(path)!r} cannot be read: {fault}.")
             return configuration.read(path, whole=True)
         except ConfigError as error:
             raise Damaged(f"{error} 'esbench run' with its options and --retry-failed writes it again.") from error
@@ -382,7 +394,7 @@ class Unit:
             no_folder(path)
         folder(self.path / "criteria")
         folder(self.path / "images")
-        disk.write(self.path / "spec.json", _json(dataclasses.asdict(spec)))
+        disk.write(self.path / "spec.json", json_bytes(dataclasses.asdict(spec), checked=False))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -459,7 +471,7 @@ class Unit:
     def write_baseline(self, text: str, entry: Mapping[str, Any]) -> None:
         """Write the numbers of a baseline."""
         folder(self.path / "baselines")
-        disk.write(self.baseline_path(text), _json({"unit": self.id, "baseline": text, **entry}))
+        disk.write(self.baseline_path(text), json_bytes({"unit": self.id, "baseline": text, **entry}))
 
     def write_image(self, name: str, image: Any) -> None:
         """Write a picture, uint8 (H, W, C)."""
@@ -471,7 +483,7 @@ class Unit:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result: from then on the unit is done."""
-        disk.write(self.path / "result.json", _json({"unit": self.id, **result}))
+        disk.write(self.path / "result.json", json_bytes({"unit": self.id, **result}))
 
     def write_error(self, text: str) -> None:
         """Write why the unit failed."""
@@ -503,10 +515,6 @@ def slug(text: str) -> str:
     name, given = split(text)
     name = re.sub(r"[^a-z0-9-]", "_", name)
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}" if given else name
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
 
 
 @contextlib.contextmanager
