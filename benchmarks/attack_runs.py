@@ -244,7 +244,7 @@ def kills(arguments: argparse.Namespace) -> None:
             rows = [row for row in table(out) if row["criterion"] == "emv"]
             tables.append(rows)
             counts["the same table"] += rows == tables[0]
-        print(dict(counts))
+            print(f"{i} of {arguments.kills}: {dict(counts)}", flush=True)
 
 
 def main() -> None:

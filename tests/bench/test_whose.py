@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.results import Results
-from esbench.bench.shapes import Damaged
+from esbench.bench.shapes import Damaged, json_bytes
 from esbench.bench.store import Run, status
 from esbench.bench.unit import run_unit
 from esbench.cli import cli
@@ -74,12 +75,17 @@ def told(out: Path) -> list[str]:
 
 
 def without_ids(out: Path) -> None:
-    """Make of a run one from before files said whose they are."""
+    """Make of a run one from before files had ids and checksums."""
     import pyarrow.parquet as pq
+
+    record, asked = out / "run.json", out / "run.toml"
+    record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k != "sha256"}))
+    asked.write_text(asked.read_text().partition("# sha256")[0])
 
     for unit in Run(out).units():
         result = unit.path / "result.json"
-        result.write_text(json.dumps({k: v for k, v in json.loads(result.read_text()).items() if k != "unit"}))
+        kept = {k: v for k, v in json.loads(result.read_text()).items() if k not in ("unit", "sha256")}
+        result.write_text(json.dumps(kept))
         for path in unit.path.rglob("*.parquet"):
             table = pq.read_table(path)
             kept = {k: v for k, v in table.schema.metadata.items() if k == b"esbench"}
@@ -160,6 +166,41 @@ def test_a_run_from_before_files_said_whose_they_are_is_read_and_gone_on_with(co
     assert run(config, out, criterion=(*CRITERIA, "wmv[window=3]"), sigma=(15.0, 25.0))[0] == 0
     assert [unit.result() is not None for unit in Run(out).units()] == [True] * 4
     assert Run(out).units()[0].look(whole=True).damage == ""
+
+
+# -- a bit that flipped
+
+
+@pytest.mark.parametrize("file", ["result.json", "run.json", "run.toml", "trace.parquet"])
+def test_no_flipped_bit_changes_a_table_in_silence(copy, made, file):
+    """It is told, or it is where nothing is read: in the mark of a checksum, or in a statistic of a Parquet file."""
+    _, out = copy
+    path = out / file if file.startswith("run") else Run(out).units()[0].path / file
+    good, rng = path.read_bytes(), random.Random(file)
+    found, same = [], 0
+    for _ in range(60):
+        data = bytearray(good)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        try:
+            found = told(out) or [Results(out).table()] == [Results(made[1]).table()] or ["changed"]
+            same += found is True
+            assert found is True or "cannot be read" in found[0]
+        except DataError:
+            pass
+    assert same < 60 if file.endswith("parquet") else same <= 5
+
+
+@pytest.mark.parametrize(("file", "old", "new"), [("result.json", "1", "2"), ("run.toml", "= 3", "= 2")])
+def test_a_changed_digit_is_told_and_mended_on_demand(copy, made, file, old, new):
+    config, out = copy
+    path = out / file if file.startswith("run") else Run(out).units()[0].path / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(EsbenchError, match="its checksum does not match"):
+        Results(out).config
+        raise DataError(told(out)[0])
+    run(config, out, retry_failed=True)
+    assert rows(out) == rows(made[1])
 
 
 # -- what lies in a folder runs no code
@@ -253,6 +294,7 @@ def spoiled(draw, whole: dict) -> bytes:
         text = draw(TEXTS)
         return text if isinstance(text, bytes) else text.encode()
     value = json.loads(json.dumps(whole))
+    value.pop("sha256", None)  # older files have none; else it would tell before anything else does
     at = value
     while True:
         key = draw(st.sampled_from(list(at) if isinstance(at, dict) else range(len(at))))
@@ -319,7 +361,7 @@ def test_json_of_the_wrong_shape_is_mended_on_demand(copy, made, file, text):
 def test_an_id_that_is_a_path_is_not_followed(copy, name):
     _, out = copy
     record = json.loads((out / "run.json").read_text())
-    (out / "run.json").write_text(json.dumps(record | {"plan": [name]}))
+    (out / "run.json").write_bytes(json_bytes(record | {"plan": [name]}))
     with pytest.raises(DataError, match="its plan must be a list of names of units"):
         Run(out).units()
 
