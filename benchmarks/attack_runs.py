@@ -173,7 +173,7 @@ def plugins(arguments: argparse.Namespace) -> None:
             (info / "METADATA").write_text("Metadata-Version: 2.1\nName: esbench-bad\nVersion: 1.0\n")
             (info / "entry_points.txt").write_text("[esbench]\nbad = esbench_bad\n")
             (place / "esbench_bad.py").write_text(code + "\n")
-            environ = os.environ | {"PYTHONPATH": folder, "ESBENCH_CACHE": str(place / "cache")}
+            environ = os.environ | {"PYTHONPATH": os.pathsep.join([folder, *sys.path]), "ESBENCH_CACHE": str(place / "cache")}
             answers = []
             for _ in range(3):
                 line = [sys.executable, "-P", "-m", "esbench", "plugins", "--json"]
@@ -219,7 +219,7 @@ def kills(arguments: argparse.Namespace) -> None:
         same["executor"] = arguments.executor
         file.write_text(Config(**vars(asked) | same).to_toml())
         command = [sys.executable, "-P", "-m", "esbench", "run", "--config", str(file), "-q", "--out"]
-        environ = os.environ | {"PYTHONPATH": str(site)}
+        environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), *sys.path])}  # the same esbench as here
         counts: collections.Counter[str] = collections.Counter()
         tables = []
         for i in range(arguments.kills + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.results import Results
-from esbench.bench.shapes import Damaged, json_bytes
+from esbench.bench.shapes import Damaged, json_bytes, read_json
 from esbench.bench.store import Run, status
 from esbench.bench.unit import run_unit
 from esbench.cli import cli
@@ -171,36 +172,40 @@ def test_a_run_from_before_files_said_whose_they_are_is_read_and_gone_on_with(co
 # -- a bit that flipped
 
 
-@pytest.mark.parametrize("file", ["result.json", "run.json", "run.toml", "trace.parquet"])
-def test_no_flipped_bit_changes_a_table_in_silence(copy, made, file):
-    """It is told, or it is where nothing is read: in the mark of a checksum, or in a statistic of a Parquet file."""
+@pytest.mark.parametrize("file", ["result.json", "run.json", "run.toml", "spec.json", "trace.parquet"])
+def test_no_flipped_bit_changes_the_table_in_silence(copy, made, file):
     _, out = copy
     path = out / file if file.startswith("run") else Run(out).units()[0].path / file
     good, rng = path.read_bytes(), random.Random(file)
-    found, same = [], 0
     for _ in range(60):
         data = bytearray(good)
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         path.write_bytes(data)
-        try:
-            found = told(out) or [Results(out).table()] == [Results(made[1]).table()] or ["changed"]
-            same += found is True
-            assert found is True or "cannot be read" in found[0]
-        except DataError:
-            pass
-    assert same < 60 if file.endswith("parquet") else same <= 5
+        with contextlib.suppress(DataError):
+            assert told(out) or rows(out) == rows(made[1])
 
 
-@pytest.mark.parametrize(("file", "old", "new"), [("result.json", "1", "2"), ("run.toml", "= 3", "= 2")])
-def test_a_changed_digit_is_told_and_mended_on_demand(copy, made, file, old, new):
+@pytest.mark.parametrize(("file", "old", "new"), [("result.json", "peak_db", "last_db"), ("run.toml", "= 3", "= 2")])
+def test_a_value_that_was_changed_is_told_and_mended_on_demand(copy, made, file, old, new):
     config, out = copy
     path = out / file if file.startswith("run") else Run(out).units()[0].path / file
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(EsbenchError, match="its checksum does not match"):
-        Results(out).config
-        raise DataError(told(out)[0])
-    run(config, out, retry_failed=True)
+    with pytest.raises(DataError, match="its checksum does not match"):
+        if file == "run.toml":
+            Run(out).config()
+        raise DataError(*told(out))
+    assert run(config, out, retry_failed=True)[0] == 0
     assert rows(out) == rows(made[1])
+
+
+def test_a_configuration_that_its_owner_changed_is_read_without_its_checksum(copy):
+    _, out = copy
+    lines = (out / "run.toml").read_text().replace("patience = 3", "patience = 2").splitlines(keepends=True)
+    (out / "run.toml").write_text("".join(lines))
+    with pytest.raises(DataError, match="if the change is yours, delete its last line"):
+        Results(out)
+    (out / "run.toml").write_text("".join(lines[:-1]))
+    assert Results(out).config.patience == 2
 
 
 # -- what lies in a folder runs no code
@@ -360,7 +365,7 @@ def test_json_of_the_wrong_shape_is_mended_on_demand(copy, made, file, text):
 @pytest.mark.parametrize("name", ["../../other", "..", ".", "/etc", "a/b", "", "a\x00b", 5])
 def test_an_id_that_is_a_path_is_not_followed(copy, name):
     _, out = copy
-    record = json.loads((out / "run.json").read_text())
+    record = read_json(out / "run.json")
     (out / "run.json").write_bytes(json_bytes(record | {"plan": [name]}))
     with pytest.raises(DataError, match="its plan must be a list of names of units"):
         Run(out).units()
