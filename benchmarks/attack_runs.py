@@ -76,26 +76,26 @@ def config(place: Path) -> Config:
 
 
 def table(out: Path) -> list[dict]:
-    return [
-        {k: v for k, v in row.items() if k != "seconds" and not k.endswith("ms_per_step")}
-        for row in Results(out).table()
-    ]
+    """Return the rows of a run, as they were measured and as they are replayed, without times."""
+    rows = [*Results(out).table(), *Results(out).replay(patience=1)]
+    return [{k: v for k, v in row.items() if k != "seconds" and not k.endswith("ms_per_step")} for row in rows]
 
 
 def run(asked: Config, out: Path) -> None:
     driver.run(asked, out, driver.plan(asked, out), lambda event: None)
 
 
-def corruptions_of(whole: Path) -> Iterator[tuple[str, Path, Callable[[Path], object]]]:
+def corruptions_of(whole: Path, seed: int) -> Iterator[tuple[str, Path, Callable[[Path], object]]]:
     """Give kind, file and what spoils that file in a copy of a run, for every file of it."""
     units = sorted((whole / "units").iterdir())
     for file in sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file() and "lock" not in p.name):
         data = (whole / file).read_bytes()
         for share in (0.0, 0.1, 0.5, 0.9, 0.99):
             yield "cut", file, functools.partial(Path.write_bytes, data=data[: int(share * len(data))])
-        for seed in range(4):
+        rng = random.Random(f"{seed} {file}")
+        for _ in range(4):
             spoiled = bytearray(data)
-            spoiled[random.Random(seed).randrange(len(data))] ^= 1 << seed
+            spoiled[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
             yield "bit", file, functools.partial(Path.write_bytes, data=bytes(spoiled))
         yield "gone", file, Path.unlink
         yield "folder", file, _folder
@@ -122,7 +122,7 @@ def corruptions(arguments: argparse.Namespace) -> None:
         good = table(place / "whole")
         sys.stdout, screen = nowhere, sys.stdout
         sys.stderr = nowhere
-        cases = list(corruptions_of(place / "whole"))
+        cases = list(corruptions_of(place / "whole", arguments.seed))
         for i, (kind, file, spoil) in enumerate(cases[:: arguments.every]):
             out = place / f"r{i}"
             shutil.copytree(place / "whole", out)
@@ -173,7 +173,10 @@ def plugins(arguments: argparse.Namespace) -> None:
             (info / "METADATA").write_text("Metadata-Version: 2.1\nName: esbench-bad\nVersion: 1.0\n")
             (info / "entry_points.txt").write_text("[esbench]\nbad = esbench_bad\n")
             (place / "esbench_bad.py").write_text(code + "\n")
-            environ = os.environ | {"PYTHONPATH": os.pathsep.join([folder, *sys.path]), "ESBENCH_CACHE": str(place / "cache")}
+            environ = os.environ | {
+                "PYTHONPATH": os.pathsep.join([folder, *sys.path]),
+                "ESBENCH_CACHE": str(place / "cache"),
+            }
             answers = []
             for _ in range(3):
                 line = [sys.executable, "-P", "-m", "esbench", "plugins", "--json"]

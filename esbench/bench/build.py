@@ -97,14 +97,15 @@ class Scene:
         return self.task.score(x, self.clean, self.observation)
 
 
-def scene(spec: UnitSpec, dataset: str) -> Scene:
+def scene(spec: UnitSpec, dataset: str, max_pixels: int = images.MAX_PIXELS) -> Scene:
     """Return what a unit is about.
 
     Args:
         spec: the unit.
         dataset: how the dataset is opened: a name, or an absolute path.
+        max_pixels: a larger picture of a folder or file is refused.
     """
-    opened = grid.open_dataset(dataset)[1]
+    opened = grid.open_dataset(dataset, max_pixels)[1]
     clean = images.unit(grid.picture(opened, spec.image, spec.crop))
     return observed(spec, clean, grid.companions(opened, spec.image, spec.crop))
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from esbench.engine.settings import LOWEST, Settings
 from esbench.errors import ConfigError, did_you_mean
+from esbench.images import MAX_PIXELS
 from esbench.records import TaskInfo
 from esbench.registry import own_network, registry
 
@@ -27,7 +28,7 @@ PRESETS = (
 
 #: What may be extended (GROWS) or may differ (FREE) between commands on the same folder; the rest defines the run.
 GROWS = ("criterion", "baseline", "image", "images", "sigma", "seed")
-FREE = (*GROWS, "live", "executor", "time_limit", "checkpoint_every", "budget", "shard", "retry_failed")
+FREE = (*GROWS, "max_pixels", "live", "executor", "time_limit", "checkpoint_every", "budget", "shard", "retry_failed")
 
 #: Settings of one command, not stored in the folder.
 ONCE = ("budget", "shard", "retry_failed")
@@ -55,6 +56,7 @@ class Config:
         dataset: a name, or a folder or file.
         images: how many pictures, the first by name; None for all.
         image: or these, by name; empty for all.
+        max_pixels: of a folder or file, a picture of more is refused.
         crop: side of the centre crop; None for the whole picture.
         noise: the degradation.
         sigma: its levels on the 0-255 scale, if it has one.
@@ -87,6 +89,7 @@ class Config:
     dataset: str = "samples"
     images: int | None = None
     image: tuple[str, ...] = ()
+    max_pixels: int = MAX_PIXELS
     crop: int | None = None
     noise: str = "gaussian"
     sigma: tuple[float, ...] = (25.0,)
@@ -113,7 +116,7 @@ class Config:
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
-        own = {"images": 1, "crop": 1, "patience": 0, "time_limit": 0.1, "checkpoint_every": 0}
+        own = {"images": 1, "crop": 1, "patience": 0, "max_pixels": 1, "time_limit": 0.1, "checkpoint_every": 0}
         for name, low in (own | LOWEST).items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:

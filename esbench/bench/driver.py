@@ -110,6 +110,7 @@ def _jobs(config: Config, folder: Path, criteria: tuple[str, ...], baselines: tu
             config.live,
             config.time_limit,
             config.checkpoint_every,
+            max_pixels=config.max_pixels,
             retry=config.retry_failed,
             baselines=baselines,
         )
@@ -298,7 +299,7 @@ def estimate(left: tuple[Job, ...]) -> float:
     while steps < 2:
         steps += len(next(blocks))
     per_pixel = (time.perf_counter() - started) / (steps * size)
-    pixels = {image: _pixels(job.spec, job.dataset) for image, job in _one_each(left).items()}
+    pixels = {image: _pixels(job) for image, job in _one_each(left).items()}
     return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left)
 
 
@@ -307,21 +308,22 @@ def _sample(job: Job) -> tuple[int, Fast]:
     spec = dataclasses.replace(job.spec, iterations=100)
     for side in (96, 160, 288, 544):
         if side < (spec.crop or math.inf):
-            scene = build.scene(dataclasses.replace(spec, crop=side), job.dataset)
+            scene = build.scene(dataclasses.replace(spec, crop=side), job.dataset, job.max_pixels)
             with contextlib.suppress(UsageError):
                 return math.prod(scene.clean.shape[:2]), scene.trajectory(job.device)
-    scene = build.scene(spec, job.dataset)  # the plan has checked that it fits
+    scene = build.scene(spec, job.dataset, job.max_pixels)  # the plan has checked that it fits
     return math.prod(scene.clean.shape[:2]), scene.trajectory(job.device)
 
 
-def _pixels(spec: UnitSpec, dataset: str) -> int:
-    image = grid.picture(grid.open_dataset(dataset)[1], spec.image, spec.crop)
+def _pixels(job: Job) -> int:
+    dataset = grid.open_dataset(job.dataset, job.max_pixels)[1]
+    image = grid.picture(dataset, job.spec.image, job.spec.crop)
     return int(image.shape[0] * image.shape[1])
 
 
 def _check(job: Job) -> None:
     """Raise before the first step what would make a unit fail: a small picture, a parameter that cannot be resolved."""
-    scene = build.scene(job.spec, job.dataset)
+    scene = build.scene(job.spec, job.dataset, job.max_pixels)
     scene.fits()
     given = scene.problem
     for text in job.baselines:

@@ -28,7 +28,7 @@ def units(config: Config) -> Iterator[UnitSpec]:
     Raises:
         EsbenchError: something named in it does not exist or is not available.
     """
-    name, dataset = open_dataset(config.dataset)
+    name, dataset = open_dataset(config.dataset, config.max_pixels)
     device, precision = device_kind(config.device), "float32" if config.precision == "auto" else config.precision
     settings = build.settings(
         config.task, config.network, iterations=config.iterations, precision=precision, **given(config)
@@ -53,8 +53,12 @@ def units(config: Config) -> Iterator[UnitSpec]:
                 )
 
 
-def open_dataset(text: str) -> tuple[str, Dataset]:
+def open_dataset(text: str, max_pixels: int = images.MAX_PIXELS) -> tuple[str, Dataset]:
     """Return the name and the pictures of a dataset: an installed one, or any folder or file.
+
+    Args:
+        text: a name, or a path.
+        max_pixels: a larger picture of a folder or file is refused.
 
     Raises:
         NameUnknown: it is neither.
@@ -73,7 +77,7 @@ def open_dataset(text: str) -> tuple[str, Dataset]:
             ) from unknown
         from esbench.builtin.datasets.named import Folder
 
-        return path.resolve().stem if path.is_file() else path.resolve().name, Folder(path)
+        return path.resolve().stem if path.is_file() else path.resolve().name, Folder(path, max_pixels)
     return component.info.name, component.target(**component.values)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Unit
 from esbench.errors import DataError, EsbenchError, UsageError
+from esbench.images import MAX_PIXELS
 from esbench.registry import made_by, maker, registry
 
 
@@ -28,6 +29,7 @@ class Job:
         time_limit: seconds that a call of a third-party criterion may take.
         checkpoint_every: seconds between two checkpoints.
         disabled: the criteria that were disabled because they hang or end their process, and why.
+        max_pixels: a larger picture of a folder or file is refused.
         retry: measure again what failed before.
         baselines: canonical texts.
     """
@@ -42,6 +44,7 @@ class Job:
     time_limit: float = 120.0
     checkpoint_every: float = 60.0
     disabled: Mapping[str, str] = field(default_factory=dict)
+    max_pixels: int = MAX_PIXELS
     retry: bool = False
     baselines: tuple[str, ...] = ()
 

@@ -70,7 +70,7 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
     if not texts and not others:  # another process has finished it since it was planned
         return None
     complete = before is not None and before["complete"]  # and stays so
-    scene = build.scene(job.spec, job.dataset)
+    scene = build.scene(job.spec, job.dataset, job.max_pixels)
     unit.begin(job.spec)
     for text in others:
         baselines.write(job, unit, scene, text, emit)

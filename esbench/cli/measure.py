@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
 from esbench.cli.options import max_pixels_option
-from esbench.cli.output import json_option, print_json, print_table
+from esbench.cli.output import json_option, print_json, print_table, say
+from esbench.errors import DataError, EsbenchError, PluginError
 
 
 @click.command("measure")
@@ -15,27 +18,54 @@ from esbench.cli.output import json_option, print_json, print_table
 @click.argument("images", nargs=-1, required=True)
 @max_pixels_option
 @json_option
-def measure_command(criteria: tuple[str, ...], images: tuple[str, ...], max_pixels: int, as_json: bool) -> None:
+@click.pass_context
+def measure_command(
+    ctx: click.Context, /, criteria: tuple[str, ...], images: tuple[str, ...], max_pixels: int, as_json: bool
+) -> None:
     """Print the values of criteria on picture files; lower is better.
 
     A criterion that needs a loss, or the outputs of many steps, has no value of one picture; the reason is printed.
+    A picture that cannot be read, or a plugin that fails, costs its own values only.
     """
     from esbench import images as files
     from esbench.measuring import measured
     from esbench.registry import registry
 
     components = [registry().get("criterion", text) for text in criteria]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    measurements = 0
+    failures: list[EsbenchError] = []
+
+    def failed(error: EsbenchError) -> dict[str, Any]:
+        failures.append(error)
+        say(str(error), err=True)
+        return {"value": None, "ms": 0.0, "reason": str(error)}
+
     for path in images:
-        image = files.read(path, max_pixels)
+        try:
+            image = files.read(path, max_pixels)
+        except DataError as error:
+            what = failed(error)
+            rows += [{"image": path, "criterion": component.text} | what for component in components]
+            continue
         for component in components:
-            value, ms = measured(component, image)
-            row = {"image": path, "criterion": component.text, "value": value.value, "ms": round(ms, 3)}
-            row |= {name: _plain(part) for name, part in value.parts.items()}
-            rows.append(row | ({"reason": value.reason} if value.value is None else {}))
+            try:
+                value, ms = measured(component, image)
+                measurements += 1
+                row: dict[str, Any] = {"value": value.value, "ms": round(ms, 3)}
+                row |= {name: _plain(part) for name, part in value.parts.items()}
+                row |= {"reason": value.reason} if value.value is None else {}
+            except PluginError as error:
+                row = failed(error)
+            rows.append({"image": path, "criterion": component.text} | row)
     if as_json:
         print_json(rows)
-        return
+    elif measurements:
+        _show(rows)
+    ctx.exit(0 if not failures else 1 if measurements else failures[0].exit_code)
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     cells = [
         (r["image"], r["criterion"], r["value"] if r["value"] is not None else f"none: {r['reason']}", f"{r['ms']:.1f}")
         for r in rows

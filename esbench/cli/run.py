@@ -14,6 +14,7 @@ from esbench.bench.driver import duration
 from esbench.bench.spec import unit_id
 from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, paragraphs, print_json, say
 from esbench.cli.progress import display
+from esbench.images import MAX_PIXELS
 
 if TYPE_CHECKING:
     from esbench.bench.driver import Plan
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("-d", "--dataset", help="A dataset by name, or any folder or picture file. [samples]")
 @click.option("--images", type=int, metavar="N", help="Only the first N pictures by name.")
 @click.option("--image", multiple=True, metavar="NAME", help="Only this picture; repeatable.")
+@click.option("--max-pixels", type=int, metavar="N", help=f"Refuse a larger picture of a folder. [{MAX_PIXELS}]")
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N.")
 @click.option("--noise", help="The degradation. [gaussian]")
 @click.option("--sigma", type=float, multiple=True, help="Noise level on the 0-255 scale; repeatable. [25]")

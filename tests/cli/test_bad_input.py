@@ -107,6 +107,7 @@ CASES = {
     "half an iteration": ((*GOOD, "--iterations", "0.5"), 2, "'0.5' is not a valid integer"),
     "negative patience": ((*GOOD, "--patience", "-1"), 2, "patience must be at least 0, got -1."),
     "no images": ((*GOOD, "--images", "0"), 2, "images must be at least 1, got 0."),
+    "a picture of more pixels": ((*GOOD, "--max-pixels", "9"), 3, "claims "),
     "images and image": ((*GOOD, "--images", "1", "--image", "a"), 2, "Give either images (how many) or image (which)"),
     "input scale nan": ((*GOOD, "--input-scale", "nan"), 2, "input-scale must be at least 0, got nan."),
     "no such preset": ((*GOOD, "--preset", "fast"), 2, "'fast' is not one of 'paper', 'quick', 'dip-denoise'"),

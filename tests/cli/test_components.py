@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,6 +201,34 @@ def test_measure_for_people_says_why_there_is_no_value(esbench, picture):
     assert "none: needs the outputs of many steps" in lines[0]
     assert "none: needs the averaged outputs of many steps" in lines[1]
     assert "none" not in lines[2]
+
+
+def test_what_cannot_be_measured_costs_its_own_values_only(esbench, picture, plugin):
+    plugin(
+        "import esbench\n"
+        "@esbench.hookimpl\n"
+        "def esbench_criteria():\n"
+        "    return [esbench.CriterionInfo(name='odd', summary='raises', target=odd)]\n"
+        "def odd(frame):\n"
+        "    raise ValueError('odd')\n"
+    )
+    Path("bad.png").write_bytes(b"no picture")
+    answer = esbench("measure", "-c", "odd", "-c", "cifs-png[lam=0]", "bad.png", "none.png", "a b.png", "--json")
+    rows = json.loads(answer.out)
+    assert answer.code == 1
+    assert [(row["image"], row["value"] is None) for row in rows] == [
+        *[("bad.png", True)] * 2,
+        *[("none.png", True)] * 2,
+        ("a b.png", True),
+        ("a b.png", False),
+    ]
+    assert rows[0]["reason"].startswith("'bad.png' is not a picture")
+    assert rows[2]["reason"] == "There is no file 'none.png'."
+    assert rows[4]["reason"] == "Criterion 'odd' of esbench-local 1.0 raised ValueError: odd at step 0."
+    assert answer.err.splitlines() == [rows[0]["reason"], rows[2]["reason"], rows[4]["reason"]]
+    shown = esbench("measure", "-c", "odd", "-c", "cifs-png[lam=0]", "bad.png", "a b.png")
+    assert (shown.code, len(shown.out.splitlines())) == (1, 6)
+    assert esbench("measure", "-c", "cifs-png[lam=0]", "bad.png", "none.png", "--json").code == 3
 
 
 def test_parts_that_json_cannot_hold_are_null(esbench, picture, plugin):

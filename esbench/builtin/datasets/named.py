@@ -19,13 +19,14 @@ class Folder:
 
     Args:
         path: the folder or the file.
+        max_pixels: a larger picture is rejected before it is decoded.
 
     Raises:
         Missing: it does not exist or contains no picture.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], max_pixels: int = images.MAX_PIXELS) -> None:
+        self.path, self.max_pixels = Path(path), max_pixels
         if not self.path.exists():
             raise Missing(f"{str(path)!r} does not exist: give a folder or a picture.")
         found = images.files(self.path) if self.path.is_dir() else [self.path]
@@ -43,7 +44,7 @@ class Folder:
         """Return one picture."""
         if id not in self.files:
             raise NameUnknown("picture", id, self.files, f"{str(self.path)!r} has {len(self.files)}.")
-        return images.read(self.files[id])
+        return images.read(self.files[id], self.max_pixels)
 
 
 class Set11(Folder):
