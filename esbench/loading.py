@@ -1,7 +1,7 @@
 """Record which plugin was being loaded when a process died, so that the next process can skip it.
 
-A plugin that calls `os._exit`, crashes or never returns during import ends the command, which cannot report it any
-more. So before each call of a plugin, the process writes its distribution into a locked file, and removes the file
+A plugin that calls `os._exit`, crashes or never returns from C code ends the command, which cannot report it any more.
+So before each call of a plugin, the process writes its distribution into a locked file, and removes the file
 afterwards. The system releases the lock when a process dies: a file without a lock was left by a process that died, and
 names the suspect. Concurrent processes use separate files.
 
@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -31,6 +32,39 @@ from esbench.process import end, environ, python, told
 #: Seconds that a suspect may take to be loaded in a separate process, and after which a plugin that another process is
 #: loading becomes a suspect.
 LIMIT = 30.0
+
+#: Seconds after which a call of a plugin is broken off. More than LIMIT, so that a trial is ended from outside.
+ENDLESS = 60.0
+
+
+class Endless(BaseException):
+    """A call of a plugin took longer than ENDLESS."""
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """Break off a call of a plugin that does not return.
+
+    Only in the main thread, only Python code, and only if the alarm signal is not in use.
+
+    Raises:
+        Endless: it took longer than ENDLESS.
+    """
+    free = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    if not free or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGALRM, _endless)
+    signal.setitimer(signal.ITIMER_REAL, ENDLESS, 1.0)  # again, in case that the plugin catches it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _endless(*_: object) -> None:
+    raise Endless(f"it did not end within {ENDLESS:g} s")
 
 
 class Trail:
@@ -59,14 +93,16 @@ class Trail:
 
     @contextlib.contextmanager
     def at(self, owner: str) -> Iterator[None]:
-        """Note that a distribution's code runs next; a Ctrl-C there leaves the note, as a crash does."""
+        """Note that a distribution's code runs next; Ctrl-C and Endless leave the note, as a crash does."""
         if self.folder is None:
-            yield
+            with limited():
+                yield
             return
         self._note([*self._at_work, owner])
         try:
-            yield
-        except KeyboardInterrupt:
+            with limited():
+                yield
+        except (KeyboardInterrupt, Endless):
             if self._file is not None:
                 self._file.close()
             self._file = None  # the next note uses another file, and this one has no lock

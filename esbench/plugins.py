@@ -116,10 +116,11 @@ class PluginHost:
                     raise LoadError(f"{_full_name(plugin)} is broken: {plugin.reason} (ESBENCH_STRICT_PLUGINS is set).")
 
     def emit(self, event: Event) -> None:
-        """Send an event to every plugin that listens; one that raises is marked as broken and gets no more events."""
+        """Send an event to every plugin that listens; one that raises or hangs is marked as broken and gets no more."""
         for plugin in self.plugins:
             if plugin.manager is not None:
-                with _guard(plugin, "raised in esbench_event"):
+                what = "raised in esbench_event"
+                with _ended(plugin, what), loading.limited(), _guard(plugin, what):
                     plugin.manager.hook.esbench_event(event=event)
 
     def _died(self, distribution: str, version: str, again: bool) -> str:
@@ -206,7 +207,8 @@ class PluginHost:
     @contextlib.contextmanager
     def _guarded(self, plugin: Plugin, what: str) -> Iterator[None]:
         """Guard the loading of a plugin; the trail names it if it ends the process."""
-        with contextlib.nullcontext() if plugin.built_in else self.trail.at(plugin.owner), _guard(plugin, what):
+        trail = contextlib.nullcontext() if plugin.built_in else self.trail.at(plugin.owner)
+        with _ended(plugin, what), trail, _guard(plugin, what):
             yield
 
 
@@ -305,12 +307,25 @@ def _normal(name: str) -> str:
 
 
 @contextlib.contextmanager
+def _ended(plugin: Plugin, what: str) -> Iterator[None]:
+    """Record that a call of a plugin was broken off."""
+    try:
+        yield
+    except loading.Endless as error:
+        plugin.traceback = _traceback()
+        plugin.break_(f"{what}: {error}")
+
+
+@contextlib.contextmanager
 def _guard(plugin: Plugin, what: str) -> Iterator[None]:
     """Record any exception of a plugin, even sys.exit, in its status; what it prints goes to stderr."""
     try:
         with third_party():
             yield
+    except loading.Endless:
+        raise
     except Interrupted:
+        print(f"esbench: interrupted in {plugin.owner}", file=sys.stderr, flush=True)
         raise
     except LoadError as error:
         plugin.traceback = _traceback()

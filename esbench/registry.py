@@ -14,6 +14,7 @@ from typing import Any, Literal
 from esbench import __version__, params
 from esbench.builtin import baselines, executors, inputs, losses, networks, regularisers, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable, described, shown
+from esbench.loading import Endless
 from esbench.params import Param
 from esbench.plugins import HOOKS, Interrupted, PluginHost, third_party
 from esbench.records import CriterionInfo, Info, LossInfo, Range, TaskInfo
@@ -192,8 +193,11 @@ class Registry:
         """Judge a record; the trail names its distribution if its code ends the process."""
         if record.distribution == "esbench":
             return self._judge(record)
-        with self.host.trail.at(record.owner):
-            return self._judge(record)
+        try:
+            with self.host.trail.at(record.owner):
+                return self._judge(record)
+        except Endless as error:
+            return replace(record, status="broken", reason=f"{_full_name(record)} could not be loaded: {error}")
 
     def _judge(self, record: Record) -> Record:
         """Return the record with its status: in conflict, unavailable, broken or ok."""
@@ -339,7 +343,7 @@ def _guard(record: Record, what: str) -> Iterator[None]:
     try:
         with third_party():
             yield
-    except (Interrupted, EsbenchError):
+    except (Interrupted, Endless, EsbenchError):
         raise
     except BaseException as error:
         raise LoadError(f"{_full_name(record)} {what} {described(error)}") from error

@@ -15,6 +15,7 @@ import pytest
 
 from esbench import loading
 from esbench.plugins import PluginHost
+from esbench.registry import Registry
 
 GOOD = """
 import esbench
@@ -157,6 +158,37 @@ def test_a_loop_without_end_is_left_out_after_somebody_interrupted_it(place, tmp
     (found,) = (p for p in PluginHost({}).plugins if p.distribution == "esbench-local")
     assert found.reason.startswith("did not end within 3 s while it was loaded.")
     assert row(command("plugins", "--json"))["reason"] == found.reason
+
+
+@pytest.mark.parametrize("where", ["import", "hook", "unavailable", "catches everything"])
+def test_a_call_without_end_is_broken_off_and_its_plugin_is_left_out(place, tmp_path, monkeypatch, where):
+    monkeypatch.setattr(loading, "ENDLESS", 0.3)
+    monkeypatch.setattr(loading, "LIMIT", 3.0)
+    loop, catch = (
+        "while True: pass",
+        "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    time.sleep(60)\n",
+    )
+    place(
+        {
+            "import": loop,
+            "hook": GOOD.replace("    return [", f"    {loop}\n    return ["),
+            "unavailable": GOOD.replace("target=steps)", "target=steps, unavailable=no)")
+            + f"\ndef no():\n    {loop}\n",
+            "catches everything": catch + GOOD,
+        }[where]
+    )
+    host = PluginHost({})
+    (found,) = (p for p in host.plugins if p.distribution == "esbench-local")
+    if where == "unavailable":
+        (record,) = (r for r in Registry(host).records["criterion"] if r.info.name == "steps")
+        assert (record.status, record.reason.partition(": ")[2]) == ("broken", "it did not end within 0.3 s")
+    else:
+        assert found.status == "broken"
+        assert found.reason.endswith(": it did not end within 0.3 s")
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    (again,) = (p for p in PluginHost({}).plugins if p.distribution == "esbench-local")
+    assert again.reason.startswith("did not end within 3 s while it was loaded.")
 
 
 def test_a_command_that_is_killed_from_outside_does_not_make_its_plugin_guilty(place, tmp_path):

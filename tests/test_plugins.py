@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from esbench import loading
 from esbench.errors import LoadError
 from esbench.events import RunFinished
 from esbench.plugins import BUILT_IN, Plugin, PluginHost
@@ -267,6 +268,22 @@ def test_a_listener_hears_events_until_it_raises_and_is_then_left_alone(install,
     assert sys.modules["esbench_listener"].heard == [event, event]
     assert row(host, "esbench-good").status == "ok"
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "fault", ["raise SystemExit(3)", "raise KeyboardInterrupt", "raise GeneratorExit", "while True: pass"]
+)
+def test_a_listener_that_would_end_or_hold_the_run_is_left_alone(plugin, monkeypatch, fault):
+    monkeypatch.setattr(loading, "ENDLESS", 0.3)
+    code = f"    heard.append(event)\n    {fault}\n"
+    plugin("import esbench\nheard = []\n@esbench.hookimpl\ndef esbench_event(event):\n" + code)
+    host = PluginHost({})
+    for _ in range(3):
+        host.emit(RunFinished(folder="r", done=1, failed=0))
+    found = row(host, "esbench-local")
+    assert found.status == "broken"
+    assert found.reason.startswith("raised in esbench_event: ")
+    assert len(sys.modules["esbench_local"].heard) == 1
 
 
 def test_the_criteria_hook_is_given_every_codec_by_name(tmp_path, monkeypatch, install):

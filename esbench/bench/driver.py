@@ -29,6 +29,7 @@ from esbench.errors import DataError, ParamError, Unavailable, UsageError
 from esbench.events import Event, Notice, RunFinished, RunStarted
 from esbench.observation import Problem
 from esbench.pictures import Pictures
+from esbench.plugins import Interrupted
 from esbench.registry import Record, registry
 from esbench.stopping.column import is_third_party
 from esbench.stopping.criterion import Criterion
@@ -218,7 +219,7 @@ class Halt:
 
     def _interrupt(self, *_: object) -> None:
         if self.interrupted:
-            raise KeyboardInterrupt
+            raise Interrupted  # by the user, whichever plugin is at work
         self.interrupted = True
         self._emit(Notice(text="stopping after this step, at a checkpoint; press Ctrl-C again to stop immediately"))
 
