@@ -232,7 +232,7 @@ def test_every_configuration_key_is_explained_with_its_default():
         if isinstance(field.default, str):
             assert lines[field.name][2] == f"`{field.default}`"
         elif isinstance(field.default, int | float) and not isinstance(field.default, bool):
-            assert lines[field.name][2] == f"{field.default:g}"
+            assert lines[field.name][2] == f"{field.default:.9g}"
 
 
 @pytest.mark.parametrize("info", networks.INFOS, ids=lambda info: info.name)
