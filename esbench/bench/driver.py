@@ -22,7 +22,7 @@ from esbench.bench import baselines as others
 from esbench.bench import build, grid
 from esbench.bench.config import Config
 from esbench.bench.job import Job, is_left, lacking, todo
-from esbench.bench.spec import Outcome, UnitSpec, unit_id
+from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.stamp import command, commit, stamp
 from esbench.bench.store import Run
 from esbench.errors import DataError, ParamError, Unavailable, UsageError
