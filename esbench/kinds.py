@@ -106,6 +106,13 @@ class Task:
         """
         return observation.mean((self.forward(x, observation) - observation.tensor("y", x)) ** 2)
 
+    def outside(self, x: torch.Tensor, observation: Observation) -> float:
+        """Return the share of what is known as ranges that a picture (1, C, H, W) is outside of.
+
+        Only a task that knows such ranges has it, for the criterion `interval`.
+        """
+        raise NotImplementedError
+
     def guide(self, observation: Observation) -> Floats | None:
         """Return the picture (H, W, C) that is the network's input with `--input guide`, or None without one."""
         return None

@@ -165,6 +165,7 @@ class Problem:
         known: (H, W) or (H, W, C) of the observation, True where it is known; None if all of it is.
         observed: maps an output (C, H, W), or a batch of them, to its noise-free observation, to compare with `noisy`.
         size: height and width of the outputs; None without an optimisation.
+        outside: maps an output (C, H, W) to the share of the ranges that it is outside of; None if the task knows none.
     """
 
     noisy: Picture | None = None
@@ -174,6 +175,7 @@ class Problem:
     known: Bools | None = field(default=None, compare=False)
     observed: Callable[[torch.Tensor], torch.Tensor] = field(default=itself, compare=False)
     size: tuple[int, int] | None = None
+    outside: Callable[[torch.Tensor], float] | None = field(default=None, compare=False)
 
     @cached_property
     def noise(self) -> Noise | None:

@@ -68,6 +68,9 @@ def problem(text: str, what: Task, observation: Observation) -> Problem:
     def observed(x: torch.Tensor) -> torch.Tensor:
         return what.forward(x, observation) if x.ndim == 4 else what.forward(x[None], observation)[0]
 
+    def outside(x: torch.Tensor) -> float:
+        return what.outside(x[None], observation)
+
     return Problem(
         noisy=Pictures(observation.y[None])[0],
         sigma=observation.noise.sigma,
@@ -76,6 +79,7 @@ def problem(text: str, what: Task, observation: Observation) -> Problem:
         known=observation.known,
         observed=observed,
         size=what.shape(observation)[:2],
+        outside=None if type(what).outside is Task.outside else outside,
     )
 
 

@@ -66,6 +66,16 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             measures="average",
         ),
         CriterionInfo(
+            name="interval",
+            summary="share of the intervals of a JPEG's coefficients that the output is outside of",
+            target="esbench.builtin.criteria.interval:interval",
+            resolve="esbench.builtin.criteria.interval:resolve",
+            recompute="esbench.builtin.criteria.interval:recompute",
+            free=("c",),
+            needs=("noisy",),
+            measures="average",
+        ),
+        CriterionInfo(
             name="csr-like",
             summary="distance in detail to a second noisy copy, made from the other colour channels",
             target="esbench.builtin.criteria.self_reference:csr_like",

@@ -43,5 +43,6 @@ INFOS = [
         summary="a JPEG, whose colours and blocks are to be restored",
         target="esbench.builtin.tasks.jpeg:Jpeg",
         reference="ITU-T T.81; Barrack, A deep learning approach to JPEG colour restoration without ground truth",
+        criterion="interval",
     ),
 ]

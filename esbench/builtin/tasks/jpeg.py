@@ -133,6 +133,13 @@ class Jpeg(Task):
             total = total + interval.area * interval.outside(interval.analysed(plane)).square().sum()
         return total / (x.shape[1] * coefficients(observation).height * coefficients(observation).width) + ROUNDING
 
+    def outside(self, x: torch.Tensor, observation: Observation) -> float:
+        """Return the share of the coefficients of a picture that are outside of their intervals."""
+        to_ycc, intervals = self._fitted(x, observation)
+        planes = (to_ycc @ x[0].flatten(1)).reshape(x.shape[1:])
+        distances = [each.outside(each.analysed(plane)) for plane, each in zip(planes, intervals, strict=True)]
+        return sum(int((d > 0).sum()) for d in distances) / sum(d.numel() for d in distances)
+
     def score(self, x: Floats, clean: Floats, observation: Observation) -> float:
         """Return the mean PSNR of Cb and Cr; of a grey picture its PSNR."""
         if clean.shape[2] == 1:
