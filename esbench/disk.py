@@ -62,7 +62,7 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], suffix: str = "", sync: bool = True) -> Iterator[Path]:
     """Yield a temporary file that replaces `path` at the end, and is removed if an exception is raised.
 
     A link is replaced, not followed.
@@ -70,13 +70,15 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
     Args:
         path: the file to write.
         suffix: of the temporary file, for libraries that depend on it.
+        sync: wait until it is on the disk; without, a loss of power may leave it empty.
     """
     # not derived from the name, because a long one would become too long
     part = Path(path).with_name(f".esbench.{uuid.uuid4().hex[:8]}{suffix}")
     try:
         yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

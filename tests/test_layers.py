@@ -178,7 +178,7 @@ def test_nothing_below_the_command_line_knows_it(name):
 #: inside of functions count as well.
 FLOORS = (
     ("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable"),
-    ("disk", "templating", "tables"),
+    ("disk", "templating", "tables", "thinning"),
     ("records", "noise", "images", "device", "cache", "loading", "average"),
     ("observation", "params", "hookspecs", "models"),
     ("frames", "kinds", "divergence"),
@@ -189,7 +189,7 @@ FLOORS = (
     ("stopper", "measuring", "restoration"),
     ("bench",),
     ("executors", "report"),
-    ("paper",),
+    ("paper", "live"),
     ("testing", "templates"),
     ("cli",),
 )

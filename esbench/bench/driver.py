@@ -21,6 +21,7 @@ from esbench import __version__
 from esbench.bench import baselines as others
 from esbench.bench import build, grid
 from esbench.bench.config import Config
+from esbench.bench.control import Control
 from esbench.bench.job import Job, is_left, lacking, todo
 from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.stamp import command, commit, stamp
@@ -100,6 +101,7 @@ def _jobs(config: Config, folder: Path, criteria: tuple[str, ...], baselines: tu
     # another process may have another working directory
     dataset = str(path.resolve()) if path.exists() and config.dataset not in known else config.dataset
     device = specs[0].device if config.device == "auto" else config.device
+    since = time.time()
     return tuple(
         Job(
             spec,
@@ -114,6 +116,7 @@ def _jobs(config: Config, folder: Path, criteria: tuple[str, ...], baselines: tu
             max_pixels=config.max_pixels,
             retry=config.retry_failed,
             baselines=baselines,
+            since=since,
         )
         for spec in specs
     )
@@ -165,7 +168,8 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
         if left and (warning := long_work(left)):
             emit(Notice(text=warning))
         executor = registry().get("executor", config.executor)
-        with Halt(config.seconds, emit) as halt:
+        control = Control(folder, min((job.since for job in planned.jobs), default=0.0))
+        with Halt(config.seconds, emit, lambda: control() == "stop") as halt:
             for outcome in executor.target(left, emit, halt, **executor.values):
                 outcomes.append(outcome)
         failed = sum(outcome.status == "failed" for outcome in outcomes)
@@ -190,21 +194,24 @@ def _entry(config: Config) -> dict[str, Any]:
 
 
 class Halt:
-    """Decides when to pause a run: the budget is spent, or the user interrupts. A second interrupt stops immediately.
+    """Decides when to pause a run: the budget is spent, or the user interrupts or asks for it with `esbench ctl`.
+
+    A second interrupt stops immediately.
 
     Args:
         seconds: the budget, or None.
         emit: called with a notice of the interrupt.
+        asked: whether `esbench ctl` asks for it.
     """
 
-    def __init__(self, seconds: float | None, emit: Callable[[Event], None]) -> None:
+    def __init__(self, seconds: float | None, emit: Callable[[Event], None], asked: Callable[[], bool]) -> None:
         self._deadline = math.inf if seconds is None else time.monotonic() + seconds
-        self._emit = emit
+        self._emit, self._asked = emit, asked
         self.interrupted = False
 
     def __call__(self) -> bool:
         """Whether to pause now."""
-        return self.interrupted or time.monotonic() >= self._deadline
+        return self.interrupted or time.monotonic() >= self._deadline or self._asked()
 
     def __enter__(self) -> Halt:
         self._before: dict[int, Any] = {}

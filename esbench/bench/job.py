@@ -32,6 +32,7 @@ class Job:
         max_pixels: a larger picture of a folder or file is refused.
         retry: measure again what failed before.
         baselines: canonical texts.
+        since: when the command was started, in seconds since the epoch; what `esbench ctl` asked earlier is over.
     """
 
     spec: UnitSpec
@@ -47,6 +48,7 @@ class Job:
     max_pixels: int = MAX_PIXELS
     retry: bool = False
     baselines: tuple[str, ...] = ()
+    since: float = 0.0
 
 
 def todo(job: Job, unit: Unit) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
     RUN/
       run.toml                  the configuration; `esbench run --config RUN/run.toml` repeats it
       run.json                  format, versions, the plan, one entry per command
+      control.json              what `esbench ctl` asked last
       units/<id>/
         spec.json               everything that the optimisation depends on
         trace.parquet           step, loss, psnr_db, average_loss, average_psnr_db, seconds
@@ -11,6 +12,8 @@
         images/*.png            clean, noisy, peak, last, stop-<criterion> and baseline-<baseline>
         result.json             written last and renamed into place: the unit is done
         checkpoint.pt           only while it is not done: the state to resume from
+        live.jsonl              for `esbench watch`: curves and small pictures, as they came
+        live.json, live.jpg     only while it is not done: the step, the rules and the newest picture
         error.txt               the traceback of the last failure
         lock                    held by the process that runs the unit
 
@@ -49,11 +52,13 @@ from esbench.bench.shapes import (
     toml_fault,
 )
 from esbench.bench.spec import UnitSpec, unit_id
+from esbench.engine import live
 from esbench.errors import Busy, ConfigError, DataError, EsbenchError, Missing, Unavailable, UsageError
 from esbench.params import split
 
-#: How often, and how many seconds apart, to try to lock a unit that another process holds.
-LOCK_TRIES, LOCK_PAUSE = 20, 0.25
+#: How often to try to lock a run or a unit that another process holds, LOCK_PAUSE seconds apart: who checks whether it
+#: is held holds it for a moment, and a killed process may take a moment to exit.
+RUN_TRIES, LOCK_TRIES, LOCK_PAUSE = 3, 20, 0.25
 
 #: What to do if the folder of a run cannot be written.
 REMEDY = "Choose another --out."
@@ -134,9 +139,9 @@ class Run:
                 self.path.mkdir(parents=True, exist_ok=True)
             try:
                 with disk.writing(self.path, REMEDY):
-                    stack.enter_context(_held(self.path / "lock", shared=n > 1, wait=False))
+                    stack.enter_context(_held(self.path / "lock", shared=n > 1, tries=RUN_TRIES))
                     if n > 1:
-                        stack.enter_context(_held(self.path / f"lock-{i}-of-{n}", wait=False))
+                        stack.enter_context(_held(self.path / f"lock-{i}-of-{n}", tries=RUN_TRIES))
             except BlockingIOError:
                 raise Unavailable(
                     f"Another esbench is using {str(self.path)!r}: wait for it, or choose another --out."
@@ -179,6 +184,11 @@ class Run:
         if fault := record_fault(record):
             raise Damaged(f"{str(path)!r} cannot be read: {fault}.")
         return record
+
+    def busy(self) -> bool:
+        """Whether a driver holds the folder."""
+        # drivers of shards share it
+        return _is_held(self.path / "lock", shared=False)
 
     def unit(self, id: str) -> Unit:
         """Return a unit, whether it exists or not."""
@@ -406,25 +416,24 @@ class Unit:
         folder(self.path)
         no_folder(self.path / "lock")
         with contextlib.ExitStack() as stack:
-            for attempt in range(LOCK_TRIES):  # a killed process may take a moment to exit
-                try:
-                    stack.enter_context(_held(self.path / "lock", wait=False))
-                    break
-                except BlockingIOError:
-                    if attempt == LOCK_TRIES - 1:
-                        raise Busy("Another process is running this unit.") from None
-                    time.sleep(LOCK_PAUSE)
+            try:
+                stack.enter_context(_held(self.path / "lock", tries=LOCK_TRIES))
+            except BlockingIOError:
+                raise Busy("Another process is running this unit.") from None
             yield
 
     def busy(self) -> bool:
         """Whether a process is running the unit."""
+        return _is_held(self.path / "lock")
+
+    def state(self) -> dict[str, Any]:
+        """Return the state that a running unit writes to be watched; empty if there is none that can be read."""
         try:
-            with _held(self.path / "lock", shared=True, wait=False, mode="r"):
-                return False
-        except BlockingIOError:
-            return True
-        except OSError:  # no lock file: it was never started
-            return False
+            state = read_json(self.path / live.STATE)
+            counts = isinstance(state["step"], int) and isinstance(state["iterations"], int)
+            return state if counts and state["unit"] == self.id else {}
+        except (OSError, KeyError, DataError):
+            return {}
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the state to resume from.
@@ -458,7 +467,8 @@ class Unit:
 
     def drop_checkpoint(self) -> None:
         """Remove what only an unfinished unit needs."""
-        (self.path / "checkpoint.pt").unlink(missing_ok=True)
+        for name in ("checkpoint.pt", live.STATE, live.PICTURE):
+            (self.path / name).unlink(missing_ok=True)
 
     def write_trace(self, columns: Mapping[str, Any]) -> None:
         """Write the trace."""
@@ -503,11 +513,19 @@ def status(unit: Unit) -> dict[str, Any]:
         return found | {"status": "done", "criteria": criteria}
     if not unit.path.exists():
         return found
+    state = unit.state()
+    at = f"at step {state['step']} of {state['iterations']}" if state else ""
     if unit.busy():
-        return found | {"status": "running"}
+        paused = state.get("paused")
+        return found | {
+            "status": "paused" if paused else "running",
+            "reason": f"at {at}, by esbench ctl" if paused else at,
+        }
     if error := unit.error():
         return found | {"status": "failed", "reason": error.strip().splitlines()[-1]}
-    return found | {"status": "paused" if (unit.path / "spec.json").exists() else "missing"}
+    if not (unit.path / "spec.json").exists():
+        return found
+    return found | {"status": "paused", "reason": at}
 
 
 def slug(text: str) -> str:
@@ -518,15 +536,42 @@ def slug(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _held(path: Path, *, shared: bool = False, wait: bool = True, mode: str = "a") -> Iterator[None]:
+def _held(path: Path, *, shared: bool = False, tries: int | None = None, mode: str = "a") -> Iterator[None]:
     """Hold a lock file; it is released even if the process is killed.
 
+    Args:
+        path: the file.
+        shared: others may hold it at the same time, if they share it.
+        tries: how often to try; None to wait for it.
+        mode: of opening it.
+
     Raises:
-        BlockingIOError: another process holds it, and `wait` is False.
+        BlockingIOError: another process holds it, and does not release it meanwhile.
         DataError: its path is not a regular file.
     """
     if path.exists():
         disk.regular(path)
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if tries is None else fcntl.LOCK_NB)
     with open(path, mode) as file:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        while True:
+            try:
+                fcntl.flock(file, how)
+                break
+            except BlockingIOError:
+                assert tries is not None
+                tries -= 1
+                if not tries:
+                    raise
+                time.sleep(LOCK_PAUSE)
         yield
+
+
+def _is_held(path: Path, shared: bool = True) -> bool:
+    """Whether a process holds a lock file."""
+    try:
+        with _held(path, shared=shared, tries=1, mode="r"):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file: it was never held
+        return False

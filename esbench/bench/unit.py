@@ -11,9 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from esbench.bench import baselines, build, checkpoint, finish
+from esbench.bench.control import LOOK_EVERY, Control
 from esbench.bench.job import Job, lacking, result_of, todo
 from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run, Unit
+from esbench.engine.live import Live
 from esbench.engine.session import Session
 from esbench.errors import Busy, DataError, EsbenchError
 from esbench.events import Event, Notice, UnitFailed, UnitFinished, UnitPaused
@@ -87,16 +89,25 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
         checkpoint.load(unit, session)
     except DataError as error:
         emit(Notice(unit=unit.id, text=f"restarts: {error}"))
-    saved = time.monotonic()
-    for _ in session:
-        if session.ended:
-            continue
-        halts = halt()
-        if halts or time.monotonic() - saved >= job.checkpoint_every:
-            saved = time.monotonic()
-            _save(unit, session, emit)
-        if halts:
-            return session.step
+    saved, control = time.monotonic(), Control(unit.path.parents[1], job.since, unit.id)
+    with Live(unit.path, session, scene.observation.y) as live:
+        for _ in session:
+            if session.ended:
+                continue
+            halts = halt() or control() == "stop"
+            pauses = control() == "pause"
+            if halts or pauses or time.monotonic() - saved >= job.checkpoint_every:
+                saved = time.monotonic()
+                _save(unit, session, emit)
+            if pauses and not halts:
+                emit(Notice(unit=unit.id, text=f"paused at step {session.step}, until 'esbench ctl RUN resume'"))
+                with live.paused():
+                    while not halts and control() == "pause":
+                        time.sleep(LOOK_EVERY / 2)
+                        halts = halt()
+                halts = halts or control() == "stop"
+            if halts:
+                return session.step
     joined = before if complete and session.complete else None
     if joined is not None:
         finish.agree(session.trace, unit)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,12 +20,16 @@ from esbench.bench.driver import LONG, duration
 from esbench.cli.options import max_pixels_option, part_options
 from esbench.cli.output import json_option, print_json, say
 from esbench.cli.progress import Listen, display
+from esbench.cli.watch import port_option, watch_option, watched
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
 from esbench.events import Event, Notice, Progress
+from esbench.registry import registry
+from esbench.report import denoise_page
 from esbench.restoration.options import ITERATIONS, PATIENCE, RESTARTS, Options
 from esbench.restoration.restore import Restoration, Restored, most
 
 if TYPE_CHECKING:
+    from esbench.live.restored import WatchedRestoration
     from esbench.report.denoise_page import Section
 
 #: The first steps of an optimisation are slow and are not used to estimate its speed.
@@ -60,6 +65,8 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="FILE.html",
             help="Write an HTML page on the stop.",
         ),
+        watch_option,
+        port_option,
         click.option("--force", is_flag=True, help="Overwrite existing files."),
         max_pixels_option,
         json_option,
@@ -85,6 +92,8 @@ def denoise_command(
     pictures: tuple[str, ...],
     output: str,
     report: Path | None,
+    watch: bool,
+    port: int,
     force: bool,
     max_pixels: int,
     as_json: bool,
@@ -99,13 +108,30 @@ def denoise_command(
     """
     options = Options(**{key: value for key, value in flags.items() if value is not None})
     jobs = [Order(name, file, max_pixels) for name, file in zip(pictures, targets(pictures, output), strict=True)]
-    ctx.exit(carry_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
+    at = port if watch else None
+    ctx.exit(carry_out(jobs, options, report, at, force=force, as_json=as_json, quiet=quiet))
 
 
 def carry_out(
-    jobs: Sequence[Order], options: Options, report: Path | None, *, force: bool, as_json: bool, quiet: bool
+    jobs: Sequence[Order],
+    options: Options,
+    report: Path | None,
+    port: int | None,
+    *,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Restore the pictures of a command, print the results and return the exit code.
+
+    Args:
+        jobs: the pictures.
+        options: of the restoration.
+        report: where the report is written; None for none.
+        port: of the page to watch it; None for no page.
+        force: overwrite what is there.
+        as_json: print JSON.
+        quiet: print no progress.
 
     Raises:
         UsageError: the request is invalid; raised before any optimisation.
@@ -114,15 +140,19 @@ def carry_out(
     with _writable([job.file for job in jobs] + ([] if report is None else [report]), force):
         for job in jobs:
             job.look(options)
-        with display(quiet) as listen:
-            interrupted = _work([job for job in jobs if job.pixel_steps], options, listen, report is not None)
-        reported = report is None or _write_report(report, jobs)
-    if as_json:
-        print_json([job.row(options) for job in jobs if job.reason])
-    else:
-        for job in jobs:
-            if job.restored is not None:
-                say(f"{job.file}: {job.summary()}")
+        able = [job for job in jobs if job.pixel_steps]
+        with _page(able, options, port) as page:
+            with display(quiet) as listen:
+                interrupted = _work(able, options, listen, page, report is not None)
+            reported = report is None or _write_report(report, jobs)
+            if as_json:
+                print_json([job.row(options) for job in jobs if job.reason])
+            else:
+                for job in jobs:
+                    if job.restored is not None:
+                        say(f"{job.file}: {job.summary()}")
+            if page is not None and (sections := _sections(jobs)):
+                page.deliver(denoise_page.page(sections))
     return 130 if interrupted else 0 if reported and all(job.restored is not None for job in jobs) else 1
 
 
@@ -174,9 +204,9 @@ class Order:
         self.reason = reason
         say(f"esbench: {reason}", err=True)
 
-    def begin(self, photo: images.Photo, options: Options, emit: Listen) -> Restoration:
-        """Return the restoration of the picture, ready to iterate."""
-        return Restoration(photo.pixels, options, name=self.name, emit=emit)
+    def begin(self, photo: images.Photo, options: Options, emit: Listen, folder: Path | None) -> Restoration:
+        """Return the restoration of the picture, ready to iterate; it writes its live files into the folder."""
+        return Restoration(photo.pixels, options, name=self.name, emit=emit, folder=folder)
 
     def delivered(self, photo: images.Photo, image: Any) -> images.Photo:
         """Return the picture to write."""
@@ -188,8 +218,6 @@ class Order:
 
     def finish(self, photo: images.Photo, at_work: Restoration, interrupted: bool, report: bool) -> None:
         """Write the best result so far and prepare its part of the report."""
-        from esbench.report import denoise_page
-
         done = at_work.result(interrupted)
         try:
             images.write_photo(self.file, self.delivered(photo, done.image))
@@ -302,25 +330,52 @@ def _check_new(file: Path, force: bool) -> None:
         raise UsageError(f"{str(file)!r} exists already: choose another name, or pass --force to overwrite it.")
 
 
-def _work(jobs: Sequence[Order], options: Options, listen: Listen, report: bool) -> bool:
+@contextmanager
+def _page(jobs: Sequence[Order], options: Options, port: int | None) -> Iterator[WatchedRestoration | None]:
+    """Serve a page of the pictures; None if there is no port."""
+    if port is None or not jobs:
+        yield None
+        return
+    from esbench.live.restored import WatchedRestoration
+
+    criterion = registry().get("criterion", options.stops_by).text
+    with TemporaryDirectory(prefix="esbench-watch-") as folder:
+        page = WatchedRestoration([job.name for job in jobs], criterion, options.patience, Path(folder))
+        with watched(page, port):
+            yield page
+
+
+def _work(
+    jobs: Sequence[Order], options: Options, listen: Listen, page: WatchedRestoration | None, report: bool
+) -> bool:
     """Restore the pictures one after another and return whether Ctrl-C interrupted the work."""
-    interrupted, warned = False, Warned(listen)
+
+    def told(event: Event) -> None:
+        listen(event)
+        if page is not None:
+            page.told(event)
+
+    interrupted, warned = False, Warned(told)
     for i, job in enumerate(jobs):
         photo = job.photo()
         if photo is None:
             continue
         warned.later = sum(each.pixel_steps for each in jobs[i + 1 :]) / job.pixel_steps
-        at_work = job.begin(photo, options, warned)
+        at_work = job.begin(photo, options, warned, None if page is None else page.begin(i))
         _introduce(job, photo, at_work, listen)
         try:
             for _ in at_work:
-                pass
+                if page is not None and page.stopping:
+                    break
         except KeyboardInterrupt:
             interrupted = True
         except UnitError as error:
             job.fail(f"{job.name}: {error}")
-            continue
-        job.finish(photo, at_work, interrupted, report)
+        if not job.reason:
+            stopped = page is not None and page.stopping
+            job.finish(photo, at_work, interrupted or stopped, report or page is not None)
+        if page is not None:
+            page.end(i, "" if job.restored else job.reason)
         if interrupted:
             others = f"; {len(jobs) - i - 1} not started" if len(jobs) > i + 1 else ""
             say(f"esbench: interrupted: {job.file} is the best so far{others}", err=True)
@@ -381,12 +436,13 @@ class Warned:
                 self._listen(Notice(text=text))
 
 
+def _sections(jobs: Sequence[Order]) -> list[Section]:
+    return [job.section for job in jobs if job.section is not None]
+
+
 def _write_report(report: Path, jobs: Sequence[Order]) -> bool:
     """Write the report, unless it has no sections, and return whether that succeeded."""
-    from esbench.report import denoise_page
-
-    sections = [job.section for job in jobs if job.section is not None]
-    if sections:
+    if sections := _sections(jobs):
         try:
             disk.write(report, denoise_page.page(sections).encode("utf-8", "replace"))
         except OSError as error:

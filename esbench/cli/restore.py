@@ -62,6 +62,8 @@ def restore_command(
     denoise_known: bool,
     guide: Path | None,
     report: Path | None,
+    watch: bool,
+    port: int,
     force: bool,
     max_pixels: int,
     as_json: bool,
@@ -80,7 +82,8 @@ def restore_command(
     beside = Beside(mask, mask_marks == "known", guide, max_pixels)
     files = targets(names, output)
     jobs = [Picture(name, file, max_pixels, beside=beside) for name, file in zip(names, files, strict=True)]
-    ctx.exit(carry_out(jobs, options, report, force=force, as_json=as_json, quiet=quiet))
+    at = port if watch else None
+    ctx.exit(carry_out(jobs, options, report, at, force=force, as_json=as_json, quiet=quiet))
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,9 @@ class Picture(Order):
             raise UsageError(f"{problem}.")
         self.pixel_steps = most(options, h, w, factor, task.grid)
 
-    def begin(self, photo: images.Photo, options: Options, emit: Listen) -> Restoration:
-        """Return the restoration of the picture, ready to iterate."""
-        return Restoration(photo.pixels, options, **self.given(photo), name=self.name, emit=emit)
+    def begin(self, photo: images.Photo, options: Options, emit: Listen, folder: Path | None) -> Restoration:
+        """Return the restoration of the picture, ready to iterate; it writes its live files into the folder."""
+        return Restoration(photo.pixels, options, **self.given(photo), name=self.name, emit=emit, folder=folder)
 
     def given(self, photo: images.Photo) -> dict[str, Any]:
         """Return the mask, the guide and the bytes of the file."""

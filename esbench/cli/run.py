@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,8 @@ from esbench.bench.driver import duration
 from esbench.bench.spec import unit_id
 from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, paragraphs, print_json, say
 from esbench.cli.progress import display
+from esbench.cli.watch import port_option, watch_option, watched
+from esbench.events import Event, RunStarted
 from esbench.images import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -58,6 +63,8 @@ if TYPE_CHECKING:
     type=click.Choice(configuration.PRESETS),
     help="paper: as published; quick: a first look; dip-*: as in its notebooks.",
 )
+@watch_option
+@port_option
 @click.option("--dry-run", is_flag=True, help="Show the plan and the estimated time, and exit.")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -69,6 +76,8 @@ def run_command(
     out: Path | None,
     file: Path | None,
     preset: str | None,
+    watch: bool,
+    port: int,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -103,19 +112,104 @@ def run_command(
     if dry_run:
         _show_plan(planned, config, as_json)
         return
-    failed = run_left(config, folder, planned, quiet, verbose)
-    failed += _show(folder, planned, as_json, tell)
-    ctx.exit(1 if failed else 0)
+    ctx.exit(_work(planned, config, folder, port if watch else None, as_json=as_json, quiet=quiet, verbose=verbose))
 
 
-def run_left(config: Config, folder: Path, planned: Plan, quiet: bool, verbose: bool = False) -> int:
-    """Run what is left of a plan, if anything is, with its progress on stderr, and return how many units failed."""
+@click.command("resume")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--executor", help="Where units run. [as before]")
+@click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
+@click.option("--retry-failed", is_flag=True, default=None, help="Retry what failed before.")
+@watch_option
+@port_option
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show what auto resolved to.")
+@click.pass_context
+def resume_command(
+    ctx: click.Context,
+    /,
+    run: Path,
+    watch: bool,
+    port: int,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **flags: Any,
+) -> None:
+    """Go on with a run as it was configured, with all that was added to it.
+
+    The same as esbench run with all its options again: finished work is not repeated.
+    """
+    from esbench.bench import driver
+    from esbench.bench.store import Run
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    config = dataclasses.replace(Run(run).config(), **given)
+    planned = driver.plan(config, run)
+    ctx.exit(_work(planned, config, run, port if watch else None, as_json=as_json, quiet=quiet, verbose=verbose))
+
+
+def _work(
+    planned: Plan, config: Config, folder: Path, port: int | None, *, as_json: bool, quiet: bool, verbose: bool
+) -> int:
+    """Run what is left of a plan, print the results, and return the exit code.
+
+    Args:
+        planned: the plan.
+        config: the configuration.
+        folder: of the run.
+        port: of the page to watch it; None for no page.
+        as_json: print the rows as JSON.
+        quiet: print no progress.
+        verbose: print details.
+    """
+
+    def tell(*lines: str) -> None:
+        if not quiet:
+            say(*lines, err=True)
+
+    with contextlib.ExitStack() as page:
+
+        def begun() -> None:
+            if port is not None:
+                page.enter_context(watched(folder, port))
+
+        failed = run_left(config, folder, planned, quiet, verbose, begun)
+        failed += _show(folder, planned, as_json, tell)
+    return 1 if failed else 0
+
+
+def run_left(
+    config: Config,
+    folder: Path,
+    planned: Plan,
+    quiet: bool,
+    verbose: bool = False,
+    begun: Callable[[], object] = bool,
+) -> int:
+    """Run what is left of a plan, if anything is, with its progress on stderr, and return how many units failed.
+
+    Args:
+        config: the configuration.
+        folder: of the run.
+        planned: the plan.
+        quiet: print no progress.
+        verbose: print details.
+        begun: called once the folder holds the run.
+    """
     from esbench.bench import driver
 
     if not planned.left:
         return 0
     with display(quiet, verbose) as listen:
-        return driver.run(config, folder, planned, listen)
+
+        def told(event: Event) -> None:
+            if isinstance(event, RunStarted):
+                begun()
+            listen(event)
+
+        return driver.run(config, folder, planned, told)
 
 
 def default_name(config: Config) -> str:

@@ -48,6 +48,11 @@ class Trace:
     _last: Any = None
 
     @property
+    def newest(self) -> Any:
+        """The newest output, a `Picture` or (H, W, C) in [0, 1]; not a copy."""
+        return self._last
+
+    @property
     def last(self) -> Any:
         """The newest output, (H, W, C) in [0, 1]."""
         return self._last.copy() if isinstance(self._last, Picture) else self._last

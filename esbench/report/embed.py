@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from esbench import disk, images
+from esbench import disk, images, thinning
 from esbench.bench.levels import level, levels
 from esbench.bench.store import Run, Unit
 from esbench.report.figures import psnr_range, value_range
@@ -107,20 +107,10 @@ def in_turn(rows: Rows) -> list[str]:
 
 
 def thinned(values: npt.ArrayLike, stretches: int = STRETCHES) -> tuple[int, list[float | None]]:
-    """Return a curve as at most two numbers per stretch, and the number of steps per stretch.
-
-    A stretch of one step is its value. A longer one is its lowest and its highest value, in order: drawn at its ends,
-    they preserve a smooth curve, and all extremes of a rough one.
-    """
+    """Return a curve as at most two numbers per stretch, and the number of steps per stretch."""
     curve = np.asarray(values, float)
     steps = -(-len(curve) // stretches) if len(curve) > 2 * stretches else 1
-    if steps == 1:
-        return 1, [_number(value) for value in curve]
-    padded = np.append(curve, np.full(-len(curve) % steps, np.nan)).reshape(-1, steps)
-    known = np.isfinite(padded)
-    low, high = np.where(known, padded, np.inf).argmin(1), np.where(known, padded, -np.inf).argmax(1)
-    ends = np.sort(np.stack([low, high], 1), 1)
-    return steps, [_number(value) for value in np.take_along_axis(padded, ends, 1).ravel()]
+    return steps, thinning.thinned(curve, steps)
 
 
 def curves(unit: Unit, rows: Rows, stretches: int = STRETCHES) -> dict[str, Any]:
@@ -233,10 +223,6 @@ def _reduced(path: Path, side: int) -> bytes:
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.save(buffer, format="WEBP", quality=QUALITY)
     return buffer.getvalue()
-
-
-def _number(value: float) -> float | None:
-    return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
 def _db(value: float | None) -> str:

@@ -35,13 +35,14 @@ Failed = Sequence[tuple[str, str, str]]
 LINES = 2000
 
 
-def page(results: Results, rows: Rows, folder: Path) -> str:
+def page(results: Results, rows: Rows, folder: Path, query: str = "") -> str:
     """Return the page of a run.
 
     Args:
         results: the run.
         rows: its results table.
         folder: of the page, from which it links to the pictures of the run.
+        query: what a server wants at the end of these links.
     """
     failed, done, record = results.failures(), results.done(), results.run.record()
     others = [one for one in failed if one[1] and one[1] not in done[one[0]]["criteria"]]
@@ -51,7 +52,7 @@ def page(results: Results, rows: Rows, folder: Path) -> str:
     held = embed.embedded(results.run, everything, failed)
     return whole(
         "page.html",
-        ("zoom.js", "page.js"),
+        ("zoom.js", "curves.js", "page.js"),
         title=results.run.path.resolve().name,
         alarm=alarm(failed, done, len(record["plan"])),
         headline=headline(rows),
@@ -67,6 +68,7 @@ def page(results: Results, rows: Rows, folder: Path) -> str:
         data=embed.script(
             {
                 "units": f"./{os.path.relpath(results.run.path / 'units', folder)}/",
+                "query": query,
                 "looks": {name: [look(name).colour, PATHS[look(name).mark]] for name, _ in units["names"]},
             }
         ),

@@ -14,6 +14,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from esbench.engine import build
 from esbench.events import Event, Notice, Progress, UnitFinished
 from esbench.noise import Noise, estimate
 from esbench.observation import NoiseModel, Observation
-from esbench.pictures import Floats
+from esbench.pictures import Bytes, Floats, Pictures
 from esbench.registry import registry
 from esbench.restoration.options import PATIENCE, Options
 from esbench.restoration.piece import Optimised, Piece
@@ -246,6 +247,7 @@ class Restoration:
         file: the bytes of the file that the observation was read from; None if it is an array.
         name: the name of the picture in messages and events.
         emit: called with every event.
+        folder: an existing one, into which it writes what can be watched; None for nothing.
 
     Attributes:
         observation: the observation, with the noise level that the optimisations are given.
@@ -265,9 +267,10 @@ class Restoration:
         file: bytes | None = None,
         name: str = "observation",
         emit: Callable[[Event], None] = warn,
+        folder: Path | None = None,
     ) -> None:
         y, self._back = images.unpacked(observation, name)
-        self.options, self.name, self._emit = options, name, emit
+        self.options, self.name, self._emit, self._folder = options, name, emit, folder
         self.task = build.task(options.task)
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
@@ -303,9 +306,10 @@ class Restoration:
                     seeds.derive(self.options.seed, "denoise", t, restart),
                     self._told,
                 )
-                for _ in self.piece:
-                    self._seconds = before + time.perf_counter() - started
-                    yield
+                with self._watched(self.piece):
+                    for _ in self.piece:
+                        self._seconds = before + time.perf_counter() - started
+                        yield
                 self._seconds = before + time.perf_counter() - started
                 self._optimised.append(self.piece.optimised(*self._corner()))
                 self._outputs.append(self.piece.picture())
@@ -328,7 +332,7 @@ class Restoration:
             picture = picture.copy()
             self._lay(picture, outputs)
         return Restored(
-            image=self._back(self.task.upright(picture, self.observation).clip(0, 1)),
+            image=self._back(self._upright(picture)),
             task=registry().get("task", self.options.task).text,
             criterion=registry().get("criterion", self.options.stops_by).text,
             stop_step=statistics.median_low(each.stop_step for each in optimised) if optimised else None,
@@ -339,6 +343,33 @@ class Restoration:
             values=optimised[0].values if optimised else [],
             optimised=tuple(optimised),
         )
+
+    def _watched(self, piece: Piece) -> AbstractContextManager[Any]:
+        """Write what can be watched of a piece, in a `with` block."""
+        if self._folder is None:
+            return nullcontext()
+        # imported with PyTorch
+        from esbench.engine.live import SIDE as SHOWN
+        from esbench.engine.live import Live
+
+        # of a large picture only some of the pixels are shown, so only these are computed
+        every = max(1, max(self._picture.shape[:2]) // SHOWN)
+        background, outputs = self._picture[::every, ::every].copy(), list(self._outputs)
+        tile = self._tile.times(self._factor)
+        top, left = -tile.rows.start % every, -tile.columns.start % every
+        place = np.s_[-(-tile.rows.start // every) :, -(-tile.columns.start // every) :]
+
+        def shown() -> Bytes:
+            now = np.mean([*outputs, piece.picture()], axis=0)[top::every, left::every]
+            background[place][: now.shape[0], : now.shape[1]] = now
+            eight: Bytes = Pictures(self._upright(background)[None]).uint8[0]
+            return eight
+
+        return Live(self._folder, piece.session, self._upright(self.observation.y), shown)
+
+    def _upright(self, picture: Floats) -> Floats:
+        """Return a picture turned as it was handed in."""
+        return self.task.upright(picture, self.observation).clip(0, 1)
 
     def _part(self, tile: Tile) -> Observation:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)

@@ -1,0 +1,118 @@
+"""What a page shows: pictures that this process restores."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from esbench.events import Event, Progress
+
+
+class WatchedRestoration:
+    """Pictures that are restored one after another.
+
+    Args:
+        names: of the pictures.
+        criterion: that stops them.
+        patience: of the rule.
+        folder: a temporary one, for what is written to be watched.
+    """
+
+    def __init__(self, names: Sequence[str], criterion: str, patience: int, folder: Path) -> None:
+        self._criterion, self._patience, self._folder = criterion, patience, folder
+        self._units = [_unit(i, name) for i, name in enumerate(names)]
+        self._at = -1
+        self._later, self._began, self._speed = 0, 0.0, 0.0
+        self._page: str | None = None
+        self._stopping = threading.Event()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the picture at work is to be delivered as it is."""
+        return self._stopping.is_set()
+
+    def begin(self, i: int) -> Path:
+        """Begin with a picture, and return the folder for what is written of it."""
+        self._stopping.clear()
+        self._units[i]["status"], self._at = "running", i
+        folder = self._folder / str(i)
+        folder.mkdir()
+        return folder
+
+    def told(self, event: Event) -> None:
+        """Take an event of the picture at work."""
+        if isinstance(event, Progress):
+            unit, now = self._units[self._at], time.monotonic()
+            if event.step <= unit["step"] or not self._began:
+                self._began = now
+            elif now > self._began:
+                unit["steps_per_second"] = event.step / (now - self._began)
+            unit |= {"step": event.step, "iterations": event.iterations}
+            self._later = event.later
+
+    def end(self, i: int, failed: str = "") -> None:
+        """End with a picture."""
+        self._units[i] |= {"status": "failed" if failed else "done", "reason": failed, "steps_per_second": None}
+
+    def deliver(self, page: str) -> None:
+        """Give the final page, once all pictures are done."""
+        self._page = page
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of all pictures."""
+        counts = {name: sum(u["status"] == name for u in self._units) for name in ("done", "failed", "running")}
+        at = self._units[max(self._at, 0)]
+        speed, steps = at["steps_per_second"], at["iterations"] - at["step"] + self._later
+        return {
+            "kind": "restoration",
+            "name": at["picture"] if len(self._units) == 1 else f"{len(self._units)} pictures",
+            "status": "running" if self._page is None else "done",
+            "units": [dict(unit) for unit in self._units],
+            **counts,
+            "paused": 0,
+            "left": len(self._units) - counts["done"] - counts["failed"],
+            "iterations": at["iterations"],
+            "patience": self._patience,
+            "criteria": [self._criterion],
+            "gap_scale_db": 1.0,
+            "steps_per_second": speed,
+            "seconds_left": steps / speed if speed else None,
+            "stoppable": True,
+        }
+
+    def folder(self, unit: str) -> Path | None:
+        """Return the folder of a picture."""
+        return self._folder / unit if any(unit == each["unit"] for each in self._units) else None
+
+    def ended(self, unit: str) -> dict[str, Any] | None:
+        """Return nothing: what is left of a picture that is done is its last state."""
+        return None
+
+    def page(self) -> str | None:
+        """Return the report on the pictures, once all are done."""
+        return self._page
+
+    def stop(self) -> bool:
+        """End the picture at work with what there is."""
+        self._stopping.set()
+        return True
+
+
+def _unit(i: int, name: str) -> dict[str, Any]:
+    return {
+        "unit": str(i),
+        "picture": Path(name).name,
+        "noise": "",
+        "seed": "",
+        "status": "missing",
+        "reason": "",
+        "step": 0,
+        "iterations": 0,
+        "steps_per_second": None,
+        "gaps": {},
+        "criteria": [],
+        "failures": {},
+    }

@@ -1,0 +1,147 @@
+"""What a page shows: a run on the disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from esbench.bench.results import Results
+from esbench.bench.store import Unit, status
+from esbench.report import embed, html
+
+
+class Source(Protocol):
+    """What is watched."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of everything, as `/api/state` shows it."""
+        ...
+
+    def folder(self, unit: str) -> Path | None:
+        """Return the folder of a unit, in which it writes what can be watched; None if there is no such unit."""
+        ...
+
+    def ended(self, unit: str) -> dict[str, Any] | None:
+        """Return the curves of a unit that is done, None while it is not."""
+        ...
+
+    def page(self) -> str | None:
+        """Return the final page, None while there is none."""
+        ...
+
+    def stop(self) -> bool:
+        """End the work with what there is, and return whether that is possible."""
+        ...
+
+
+class WatchedRun:
+    """A run on the disk; another process may be at work on it, or none.
+
+    Args:
+        folder: of the run.
+        query: appended to the links of the final page to the pictures of the run.
+    """
+
+    def __init__(self, folder: Path, query: str = "") -> None:
+        self._results, self._query = Results(folder), query
+        self._known: dict[str, tuple[object, dict[str, Any]]] = {}
+        self._page: tuple[object, str] | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of the run and of its units."""
+        run = self._results.run
+        units = [self._unit(unit) for unit in run.units()]
+        at_work = run.busy() or any(u["status"] == "running" for u in units)
+        counts = {name: sum(u["status"] == name for u in units) for name in ("done", "failed", "paused", "running")}
+        left = [u for u in units if u["status"] not in ("done", "failed")]
+        steps = sum(u["iterations"] - u["step"] for u in left)
+        speed = sum(u["steps_per_second"] or 0.0 for u in left if u["status"] == "running")
+        gaps = [gap for u in units for gap in u["gaps"].values() if gap is not None]
+        config = self._results.config
+        return {
+            "kind": "run",
+            "name": run.path.resolve().name,
+            "status": "done" if units and not left and not at_work else "running" if at_work else "idle",
+            "units": units,
+            **counts,
+            "left": len(left),
+            "iterations": config.iterations,
+            "patience": config.patience,
+            "criteria": list(dict.fromkeys(text for u in units for text in (*u["gaps"], *u["criteria"]))),
+            "gap_scale_db": max(float(np.quantile(gaps, 0.95)), 0.1) if gaps else 1.0,
+            "steps_per_second": speed or None,
+            "seconds_left": steps / speed if speed else None,
+            "stoppable": False,
+        }
+
+    def folder(self, unit: str) -> Path | None:
+        """Return the folder of a unit of the plan."""
+        run = self._results.run
+        return run.unit(unit).path if unit in run.record()["plan"] else None
+
+    def ended(self, unit: str) -> dict[str, Any] | None:
+        """Return the curves of a unit that is done."""
+        rows = self._results.table(units=[unit])
+        return embed.curves(self._results.run.unit(unit), rows) if rows else None
+
+    def page(self) -> str | None:
+        """Return the report, once all units are done or have failed."""
+        run = self._results.run
+        if self.state()["status"] != "done":
+            return None
+        edition = [unit.edition() for unit in run.units()]
+        if self._page is None or self._page[0] != edition:
+            # links of the page are relative to the root of the server
+            self._page = edition, html.page(self._results, self._results.table(), run.path, self._query)
+        return self._page[1]
+
+    def stop(self) -> bool:
+        """Do nothing: a run is ended by `esbench ctl`."""
+        return False
+
+    def _unit(self, unit: Unit) -> dict[str, Any]:
+        """Return the state of a unit; what is done is read once."""
+        edition = unit.edition()
+        before, known = self._known.get(unit.id, (None, {}))
+        if edition is None or edition != before:
+            known = self._read(unit)
+            if known["status"] == "done":
+                self._known[unit.id] = edition, known
+        return known
+
+    def _read(self, unit: Unit) -> dict[str, Any]:
+        found, config = status(unit), self._results.config
+        picture, noise, seed = _named(unit.id)
+        record: dict[str, Any] = {
+            "unit": unit.id,
+            "picture": picture,
+            "noise": noise,
+            "seed": seed,
+            "status": found["status"],
+            "reason": found["reason"] if found["status"] == "failed" else "",
+            "step": 0,
+            "iterations": config.iterations,
+            "steps_per_second": None,
+            "gaps": {},
+            "criteria": [],
+            "failures": {text: why for text, why in found["criteria"].items() if why},
+        }
+        if found["status"] == "done":
+            rows = self._results.table(units=[unit.id])
+            record |= {"gaps": {row["criterion"]: row["gap_db"] for row in rows}, "step": config.iterations}
+        elif state := unit.state():
+            record |= {"step": state["step"], "iterations": state["iterations"]}
+            record |= {"steps_per_second": state.get("steps_per_second"), "criteria": [*state.get("rules", {})]}
+        return record
+
+
+def _named(id: str) -> tuple[str, str, str]:
+    """Return the picture, the noise and the seed in the id of a unit, which is known before the unit is started."""
+    parts = id.split("-")
+    if len(parts) != 7:
+        return id, "", ""
+    _, picture, _, noise, _, seed, _ = parts
+    return picture, re.sub(r"(?<=[a-z])(?=[\d.]+$)", " ", noise), seed.removeprefix("s")

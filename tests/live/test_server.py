@@ -1,0 +1,169 @@
+"""The server of the page: who gets an answer, and which."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from esbench.cli import cli
+from esbench.errors import Unavailable
+from esbench.live.server import Server
+from esbench.live.source import WatchedRun
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two units, one of them done."""
+    folder = tmp_path_factory.mktemp("live") / "RUN"
+    small = "--crop 16 --network skip[channels=2,scales=1] --iterations 8 --patience 2 --device cpu"
+    given = ["run", *small.split(), "-c", "loss", "-c", "wmv[window=3]", "--out", str(folder), "-q", "--json"]
+    assert cli.main(given, standalone_mode=False) in (0, None)
+    record = json.loads((folder / "run.json").read_text())
+    record["plan"].append("samples-hopper-denoise-gaussian50-skip-s0-01234567")
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture
+def served(run: Path) -> Iterator[Server]:
+    with Server(lambda query: WatchedRun(run, query)) as server:
+        yield server
+
+
+@pytest.fixture
+def ask(served: Server) -> Callable[..., http.client.HTTPResponse]:
+    """Give ask(path, method, host, token), which sends a request as it is, and returns the answer."""
+
+    def ask(path: str, method: str = "GET", host: str = "", token: str | None = None) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+        given = served.token if token is None else token
+        address = f"{path}{'&' if '?' in path else '?'}token={given}" if given else path
+        connection.putrequest(method, address, skip_host=True)
+        if host != "none":
+            connection.putheader("Host", host or f"127.0.0.1:{served.port}")
+        connection.putheader("Content-Length", "0")
+        connection.endheaders()
+        return connection.getresponse()
+
+    return ask
+
+
+PATHS = ["/", "/api/state", "/api/events", "/api/picture?unit=x", "/units/x/images/clean.png", "/other"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("token", ["", "wrong", "%C3%A9%00"])
+def test_nobody_gets_anything_without_the_token(ask, path, token):
+    answer = ask(path, token=token)
+    assert answer.status == 403
+    assert b"token" in answer.read()
+    assert ask("/api/stop", "POST", token=token).status == 403
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "none", "[::1]:80"])
+def test_a_name_that_is_not_this_machines_gets_nothing_even_with_the_token(ask, host):
+    assert ask("/api/state", host=host).status == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost:9999"])
+def test_a_port_that_was_forwarded_is_answered(ask, host):
+    assert ask("/api/state", host=host).status == 200
+
+
+def test_it_listens_on_this_machine_only(served):
+    assert served._http.server_address[0] == "127.0.0.1"
+    assert urlsplit(served.url).query == f"token={served.token}"
+    with pytest.raises(Unavailable, match="Choose another --port"), Server(lambda query: None, served.port):
+        pass
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/units/{id}/images/../result.png",
+        "/units/{id}/images/..%2F..%2F..%2F..%2Frun.toml",
+        "/units/{id}/images/%2Fetc%2Fpasswd",
+        "/units/..%2F{id}/images/clean.png",
+        "/units/../units/{id}/images/clean.png",
+        "/units/{id}/result.json",
+        "/units/{id}/images/absent.png",
+        "/units/absent/images/clean.png",
+        "/api/picture?unit=..",
+        "/api/events?unit=..",
+        "/run.toml",
+    ],
+)
+def test_no_path_leads_anywhere_else(ask, run, path):
+    id = next(p.name for p in (run / "units").iterdir())
+    assert ask(path.format(id=id)).status == 404
+
+
+def test_the_pictures_of_a_unit_are_served_but_no_pipe_of_that_name(ask, run):
+    import os
+
+    folder = next((run / "units").iterdir())
+    answer = ask(f"/units/{quote(folder.name)}/images/clean.png")
+    assert answer.status == 200
+    assert answer.read() == (folder / "images/clean.png").read_bytes()
+    pipe = folder / "images/pipe.png"
+    os.mkfifo(pipe)
+    assert ask(f"/units/{quote(folder.name)}/images/pipe.png").status == 404
+    pipe.unlink()
+
+
+def test_a_run_cannot_be_stopped_from_the_page(ask):
+    assert ask("/api/stop", "POST").status == 404
+    assert ask("/api/stop").status == 404
+
+
+def test_the_state_is_that_of_the_run(ask):
+    state = json.load(ask("/api/state"))
+    assert (state["kind"], state["name"], state["status"]) == ("run", "RUN", "idle")
+    assert (state["done"], state["failed"], state["left"]) == (1, 0, 1)
+    assert (state["criteria"], state["iterations"], state["patience"]) == (["loss", "wmv[window=3]"], 8, 2)
+    done, missing = state["units"]
+    assert (done["picture"], done["noise"], done["status"], done["step"]) == ("hopper", "gaussian 25", "done", 8)
+    assert set(done["gaps"]) == {"loss", "wmv[window=3]"}
+    assert all(gap >= 0 for gap in done["gaps"].values())
+    assert (missing["picture"], missing["noise"], missing["status"]) == ("hopper", "gaussian 50", "missing")
+    assert state["seconds_left"] is None
+
+
+def test_the_page_allows_nothing_from_elsewhere(ask):
+    answer = ask("/")
+    text = answer.read().decode()
+    assert "default-src 'none'" in text
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert "https://" not in text
+    assert "esbench watch" in text
+
+
+def test_the_events_begin_with_all_there_is(ask, run):
+    id = next(p.name for p in (run / "units").iterdir())
+    lines = iter(ask(f"/api/events?unit={quote(id)}").readline, b"")
+    found: dict[str, object] = {}
+    while not {"looks", "ended", "state"} <= {*found}:
+        name = next(lines).decode().strip().removeprefix("event: ")
+        if name:
+            found[name] = json.loads(next(lines).decode().removeprefix("data: "))
+    assert set(found["looks"]) == {"loss", "wmv[window=3]"}
+    assert [panel["name"] for panel in found["ended"]["panels"]] == ["PSNR (dB)", "loss", "wmv[window=3]"]
+    assert found["state"]["done"] == 1
+
+
+def test_a_run_that_is_done_is_its_report(run, tmp_path, monkeypatch):
+    record = json.loads((run / "run.json").read_text())
+    before = (run / "run.json").read_text()
+    (run / "run.json").write_text(json.dumps(record | {"plan": record["plan"][:1]}))
+    try:
+        page = WatchedRun(run, "?token=x").page()
+    finally:
+        (run / "run.json").write_text(before)
+    assert "esbench report" in page
+    assert '"query":"?token=x"' in page
