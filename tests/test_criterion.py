@@ -301,6 +301,15 @@ def test_parameters_are_decided_by_the_problem_before_the_first_step():
     assert make(target, problem, {"scale": 3.0}, resolve=resolve).resolved == {"scale": 3.0}
 
 
+@pytest.mark.parametrize(
+    "value", [object(), math.nan, math.inf, np.float32(1), 10**5000, "\udc80"], ids=lambda value: type(value).__name__
+)
+def test_parameters_that_a_result_cannot_hold_are_refused(value):
+    wanted = "'foo' of esbench-foo 1.0 must return finite numbers and text as its parameters from resolve, got "
+    with pytest.raises(PluginError, match=wanted):
+        make(lambda frame, *, a=1.0: 1.0, resolve=lambda problem: {"a": value})
+
+
 def test_resolve_must_return_the_parameters():
     with pytest.raises(PluginError) as error:
         make(lambda frame: 1.0, resolve=lambda problem: None)

@@ -237,7 +237,8 @@ def _put_back(out: IO[str], folder: str, environment: dict[str, str]) -> None:
         os.fstat(sys.stdin.fileno())
     except OSError:
         os._exit(1)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
     os.chdir(folder)
     if os.environ != environment:
         os.environ.clear()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from esbench import plain, torch_state
-from esbench.errors import EsbenchError, PluginError, described
+from esbench.errors import EsbenchError, PluginError, described, shown
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
 from esbench.records import CriterionInfo, Need
@@ -17,6 +18,9 @@ from esbench.registry import Component, load
 
 #: The start of the reason if a number was NaN or infinite.
 NOT_FINITE = "it gave"
+
+#: Columns of the table of a criterion, which no part of a value may replace.
+TAKEN = ("step", "value", "ms")
 
 
 class Criterion:
@@ -43,6 +47,9 @@ class Criterion:
             if not isinstance(values, dict):
                 got = type(values).__name__
                 raise PluginError(f"{self._name()} must return its parameters as a dict from resolve, got a {got}.")
+            if not _is_json(values):  # they are written into the result
+                wanted = "must return finite numbers and text as its parameters from resolve"
+                raise PluginError(f"{self._name()} {wanted}, got {shown(_text(values))}.")
         self.resolved: dict[str, Any] = values
         self._object: Any = None
         self._batch: Callable[..., Any] | None = None
@@ -168,17 +175,17 @@ class Criterion:
             raise self._wrong(f"parts as numbers by name, got a {type(value.parts).__name__}", frame)
         parts = {}
         for name, part in value.parts.items():
-            if not isinstance(name, str) or not _is_number(part):
-                raise self._wrong(f"parts as numbers by name, got a {type(part).__name__} as {name!r}", frame)
+            if not isinstance(name, str) or name in TAKEN or not _is_json(name) or not _is_number(part):
+                raise self._wrong(f"parts as numbers by name, got a {type(part).__name__} as {name!a}", frame)
             parts[name] = self._float(part, frame)
         if value.value is None:
-            return Value(None, parts, value.reason)
+            return Value(None, parts, shown(value.reason))
         if not _is_number(value.value):
             raise self._wrong(f"a float or None, got a {type(value.value).__name__}", frame)
         number = self._float(value.value, frame)
         if not math.isfinite(number):
-            return Value(None, parts, value.reason or f"{NOT_FINITE} {number}")
-        return Value(number, parts, value.reason)
+            return Value(None, parts, shown(value.reason) or f"{NOT_FINITE} {number}")
+        return Value(number, parts, shown(value.reason))
 
     def _float(self, number: Any, frame: Frame) -> float:
         try:
@@ -214,6 +221,22 @@ def lacking(needs: Sequence[Need], frame: Frame) -> str:
         "holdout": frame.problem.holdout is not None,
     }
     return next((need for need in needs if not has.get(need, True)), "")
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value can be written as JSON and read again."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _text(values: Any) -> str:
+    try:
+        return repr(values)
+    except BaseException:  # of third-party objects, and of an int with thousands of digits
+        return "something that cannot be shown"
 
 
 def _is_number(value: Any) -> bool:

@@ -65,6 +65,14 @@ FAULTS = {
     "proud": ("return Proud(1.0)", "raised RuntimeError: no float at step 37."),
     "text": ("return esbench.Value(1.0, parts={'x': 'str'})", "must return parts as numbers by name, got a str as 'x'"),
     "list": ("return esbench.Value(1.0, parts=[1, 2])", "must return parts as numbers by name, got a list at step 37."),
+    "name": (
+        "return esbench.Value(1.0, parts={'\\udc80': 1.0})",
+        "must return parts as numbers by name, got a float as",
+    ),
+    "taken": (
+        "return esbench.Value(1.0, parts={'value': 1.0})",
+        "must return parts as numbers by name, got a float as",
+    ),
     "why": ("return esbench.Value(None, reason=object())", "must return text as reason, got a object at step 37."),
     "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt at step 37."),
     "generator": ("raise GeneratorExit", "raised GeneratorExit: at step 37."),
@@ -87,6 +95,7 @@ MISSING = {
     "nan": ("return math.nan", "it gave nan"),
     "none": ("return None", ""),
     "reason": ("return esbench.Value(None, reason='too dark')", "too dark"),
+    "half": ("return esbench.Value(None, reason='\\udc80')", "\\udc80"),
 }
 
 #: what of PyTorch, and of the process, a criterion changes for everybody, at every step
@@ -99,6 +108,7 @@ CHANGES = {
     "infer": "torch.inference_mode().__enter__()",
     "seed": "torch.manual_seed(5); np.random.seed(5)",
     "alarm": "signal.setitimer(signal.ITIMER_REAL, 0.5)",
+    "profile": "signal.setitimer(signal.ITIMER_PROF, 0.05)",
     "folder": "os.chdir('/')",
     "environment": "os.environ.clear()",
 }
