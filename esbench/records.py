@@ -1,4 +1,4 @@
-"""The records that hooks return: what a component says of itself. Cheap to make; nothing is imported for one."""
+"""The records that hooks return to describe components. Cheap to make: nothing is imported for them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Need: TypeAlias = Literal["loss", "noisy", "sigma", "network", "holdout", "obser
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """What every component tells of itself; cheap to make, nothing is imported for it.
+    """The fields that describe every component.
 
     Attributes:
-        name: what the user types: a-z, 0-9 and '-'.
+        name: the name that the user types: a-z, 0-9 and '-'.
         summary: one line for the lists.
-        target: the component itself, or "package.module:thing", imported when it is first used.
+        target: the component itself, or "package.module:thing", imported on first use.
         version: raised when the component's numbers change; recorded with every value.
         reference: the paper, equation or address that it follows.
-        requires: importable names; where one is absent the component is listed as unavailable, with the reason.
-        install: what pip is to be given for them; empty for the name that is absent.
+        requires: importable names; if one is missing, the component is listed as unavailable, with the reason.
+        install: the argument for pip that installs them; empty for the missing name itself.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Info:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            raise ValueError(f"a name is made of a-z, 0-9 and '-', and begins with a letter, got {self.name!r}")
+            raise ValueError(f"a name consists of a-z, 0-9 and '-' and starts with a letter, got {self.name!r}")
         if not isinstance(self.summary, str) or not self.summary or "\n" in self.summary:
             raise ValueError(f"the summary of {self.name!r} must be one line of text, got {self.summary!r}")
         if not callable(self.target) and not (isinstance(self.target, str) and self.target.count(":") == 1):
@@ -68,21 +68,21 @@ class CriterionInfo(Info):
     `load_state_dict(state)`.
 
     Attributes:
-        needs: what it cannot do without: of loss, noisy, sigma, network, holdout, observation; the last is a network
-            that is given the observation itself.
-        every: the default of the parameter `every` that each criterion has: measured on steps 0, every, 2 every, ...
-        measures: the default of the parameter `on` that each criterion has: the output itself or its running average.
-        batch: for a function, optionally the same over a whole block: `(frames, *, param=default) -> one result a
+        needs: its requirements, of loss, noisy, sigma, network, holdout, observation; the last is a network whose input
+            is the observation itself.
+        every: the default of the parameter `every` of each criterion: it is measured on steps 0, every, 2 every, ...
+        measures: the default of the parameter `on` of each criterion: the output itself or its running average.
+        batch: optional, for a function: the same for a block of frames, `(frames, *, param=default) -> one result per
             frame`.
-        resolve: optionally `(problem, **params) -> params`, called once before the first step, for parameters that are
-            decided by the problem (`lam=auto`); what it returns is recorded beside the parameters as given.
-        probe: optionally `(step) -> numbers by name`, what it needs of the network itself: computed before the update
-            of each step that it is measured at, and handed to it as `frame.probes`.
-        recompute: optionally `(columns, *, param=default) -> values`, its values at all steps from what was recorded:
-            the parts of its values, `loss` and `pixels` by name. The parameters in `free` may then be changed later.
-        free: the parameters that `recompute` takes other values of.
-        unavailable: optionally a function that returns why it cannot be used on this machine, or an empty string.
-        codec: the codec that it is made of, if any.
+        resolve: optional `(problem, **params) -> params`, called once before the first step, for parameters that depend
+            on the problem (`lam=auto`); the result is recorded next to the parameters as given.
+        probe: optional `(step) -> numbers by name`, measured on the network itself before the update of each step that
+            the criterion is measured at, and passed to it as `frame.probes`.
+        recompute: optional `(columns, *, param=default) -> values`, its values at all steps from the recorded columns:
+            the parts of its values, `loss` and `pixels`, by name. The parameters in `free` can then be changed later.
+        free: the parameters that `recompute` accepts other values of.
+        unavailable: optional function that returns why it cannot be used on this machine, or an empty string.
+        codec: the codec that it uses, if any.
     """
 
     needs: tuple[Need, ...] = ()
@@ -111,17 +111,17 @@ class CriterionInfo(Info):
 class CodecInfo(Info):
     """A codec: `(image, *, param=default) -> bytes`, the image uint8 (H, W, 3) RGB or (H, W, 1) grey.
 
-    Where only the size is known the target may return it as an int. Each codec gives a criterion `cifs-<name>`.
+    If only the size is known, the target may return it as an int. Each codec gives a criterion `cifs-<name>`.
 
     Attributes:
-        lossless: True when decoding gives the image back.
+        lossless: whether decoding gives exactly the image.
     """
 
     lossless: bool = False
 
 
 class Dataset(Protocol):
-    """What the target of a DatasetInfo gives: pictures by name."""
+    """Pictures by name: the return type of the target of a `DatasetInfo`."""
 
     def ids(self) -> Sequence[str]:
         """Return the names of the pictures, in the order in which they are used."""
@@ -132,23 +132,23 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Accompanied(Protocol):
-    """A dataset that has more than the pictures: the masks of those that are to be inpainted, flash pictures."""
+    """A dataset with further arrays per picture, such as masks for inpainting or pictures with flash."""
 
     def companions(self, id: str) -> Mapping[str, Bytes]:
-        """Return what belongs to one picture, each of its size.
+        """Return the arrays of one picture, each of its size.
 
-        `mask`: (H, W, 1), above half where pixels are missing; `guide`: the picture that guides.
+        `mask`: (H, W, 1), above half where pixels are missing; `guide`: the guide picture.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo(Info):
-    """A dataset; the target takes nothing and gives a `Dataset`.
+    """A dataset; the target takes no argument and returns a `Dataset`.
 
     Attributes:
-        images: how many pictures it has, if known.
-        megabytes: what it takes on the disk.
-        licence: under what terms it may be used.
+        images: the number of pictures, if known.
+        megabytes: its size on disk.
+        licence: its terms of use.
     """
 
     images: int | None = None
@@ -161,8 +161,8 @@ class DegradationInfo(Info):
     """A degradation: `(clean, rng, *, param=default) -> degraded`, both float32 (H, W, C) in [0, 1].
 
     Attributes:
-        parameter: the parameter that a benchmark sweeps, e.g. "sigma"; empty where there is none.
-        blind: True when no noise level is told to the criteria.
+        parameter: the parameter that a benchmark sweeps, e.g. "sigma"; empty without one.
+        blind: whether the noise level is withheld from the criteria.
     """
 
     parameter: str = ""
@@ -175,12 +175,12 @@ class TaskInfo(Info):
 
     Attributes:
         noise: the degradation that the benchmark adds by default.
-        criterion: what a restoration stops by while nothing was measured of the task.
-        network: the network by default; None for the default of the command.
-        loss: what is minimised by default.
-        input: what the network is given by default; None for the network's own.
-        learning_rate: by default; None for the network's own.
-        perturbation: by default; None for the network's own.
+        criterion: the criterion of a restoration until one is measured for the task.
+        network: the default network; None for that of the command.
+        loss: the default loss.
+        input: the default input; None for the network's.
+        learning_rate: the default learning rate; None for the network's.
+        perturbation: the default perturbation; None for the network's.
     """
 
     noise: str = "none"
@@ -196,17 +196,18 @@ class TaskInfo(Info):
 class LossInfo(Info):
     """A loss: the target is `(step, *, param=default) -> Terms`, a `kinds.Loss`.
 
-    The settings are what it is meant for: they go before those of the task and the network, and after the user's.
+    Its defaults override those of the task and the network; the user's settings override all of them.
 
     Attributes:
-        needs: what it cannot do without: "observation", a network that is given the observation itself, which is the
-            picture and noise alone; "sigma", the level of Gaussian noise, or "gain", that of shot noise, both estimated
-            if they are not told.
-        captured: whether its step may be captured as a graph on a GPU: it draws nothing and needs no second order.
-        network: the network by default; None for the task's own.
-        input: what the network is given by default; None for the task's or network's own.
-        learning_rate: by default; None for the task's or network's own.
-        perturbation: by default; None for the task's or network's own.
+        needs: its requirements: "observation", a network whose input is the observation itself, which must be the
+            picture plus noise; "sigma", the level of Gaussian noise, or "gain", that of shot noise, both estimated if
+            not given.
+        captured: whether its step can be captured as a CUDA graph: it draws no random numbers and needs no second
+            derivatives.
+        network: the default network; None for the task's.
+        input: the default input; None for the task's or network's.
+        learning_rate: the default learning rate; None for the task's or network's.
+        perturbation: the default perturbation; None for the task's or network's.
     """
 
     needs: tuple[Literal["observation", "sigma", "gain"], ...] = ()
@@ -230,15 +231,15 @@ class RegulariserInfo(Info):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInfo(Info):
-    """A network: `(inputs, outputs, *, param=default) -> Network`, channels of z and of the picture.
+    """A network: `(inputs, outputs, *, param=default) -> Network`, given the channels of z and of the picture.
 
-    The settings are those of its authors, used unless the user says otherwise.
+    Its defaults are those of its authors.
 
     Attributes:
-        learning_rate: of Adam.
+        learning_rate: the learning rate of Adam.
         perturbation: standard deviation of the fresh Gaussian noise that is added to z at each step.
-        input: what z is: "noise", "meshgrid", "observation" or "guide".
-        depth: channels of a z of noise; a text names the network's parameter that says it, e.g. "channels".
+        input: the input: "noise", "meshgrid", "observation" or "guide".
+        depth: channels of a noise z; a string names the parameter of the network that sets it, e.g. "channels".
     """
 
     learning_rate: float = 0.01
@@ -272,8 +273,8 @@ class Range:
 
 
 def _importable(name: str) -> bool:
-    """Whether a module is there, without importing it; the packages that it is in are imported."""
+    """Return whether a module is available, without importing it; its parent packages are imported."""
     try:
         return name in sys.modules or importlib.util.find_spec(name) is not None
-    except Exception:  # no such package, or one that fails, or a text that is no module's name
+    except Exception:  # no such package, a package that fails, or an invalid module name
         return False

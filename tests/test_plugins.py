@@ -63,7 +63,7 @@ FAULTS = {
     "wrong_record": "esbench_criteria must return a list of CriterionInfo, got a dict in it",
     "forgets_return": "esbench_criteria must return a list of CriterionInfo, got None",
     "exits": "could not be loaded: SystemExit: no licence found",
-    "bad_name": "raised in esbench_criteria: ValueError: a name is made of a-z, 0-9 and '-', and begins with a letter, "
+    "bad_name": "raised in esbench_criteria: ValueError: a name consists of a-z, 0-9 and '-' and starts with a letter, "
     "got 'Bad Name'",
 }
 

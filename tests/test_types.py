@@ -31,7 +31,7 @@ def test_a_name_is_made_of_small_letters_digits_and_single_dashes(name):
     "name", ["", "Foo", "1foo", "foo_bar", "foo bar", "foo-", "-foo", "foo--bar", "foo\n", "fóo", 3, None]
 )
 def test_another_name_is_refused(name):
-    with pytest.raises(ValueError, match="a name is made of a-z, 0-9 and '-', and begins with a letter, got"):
+    with pytest.raises(ValueError, match="a name consists of a-z, 0-9 and '-' and starts with a letter, got"):
         info(name=name)
 
 
@@ -72,7 +72,7 @@ def test_a_criterion_record_with_a_mistake_says_which(changes, sentence):
 
 def test_every_kind_of_record_checks_what_all_have():
     for kind in (CriterionInfo, CodecInfo, DegradationInfo):
-        with pytest.raises(ValueError, match="a name is made of"):
+        with pytest.raises(ValueError, match="a name consists of"):
             kind(name="Foo", summary="one line", target=len)
 
 

@@ -130,7 +130,7 @@ def test_denoising_is_the_same_as_by_its_short_form(esbench, place):
     [
         (("inpaint", "a.png", "--mask", "guide20.png"), "mask must have the size of the picture, 24 x 20, got 10 x 9"),
         (("flash", "a.png", "--guide", "guide20.png"), "guide must have the size of the picture, 24 x 20, got 10 x 9"),
-        (("jpeg", "a.png"), "restores JPEG files, and this is a file of another format"),
+        (("jpeg", "a.png"), "needs a JPEG file, got a file of another format"),
         (("inpaint", "a.png", "--mask", "black.png"), "and it marks no pixel"),
         (("inpaint", "a.png", "--mask", "black.png", "--mask-marks", "known"), "and it marks every pixel"),
         (("inpaint", "a.png"), "needs a mask"),

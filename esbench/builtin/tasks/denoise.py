@@ -1,4 +1,4 @@
-"""Denoising: the observation is the picture and noise."""
+"""Denoising: the observation is the picture plus noise."""
 
 from __future__ import annotations
 

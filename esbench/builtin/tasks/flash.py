@@ -1,4 +1,4 @@
-"""Flash and no flash: a noisy picture, and another one of the same scene in other light that guides its restoration."""
+"""Flash and no flash: restore a noisy picture with a guide, a picture of the same scene in other light."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Flash(Task):
     """min over theta of the mean of (f_theta(guide) - y)^2.
 
     Args:
-        guide: `relit`, the clean picture in other light, or `dataset` for the pictures that come with a dataset.
-        holdout: share of the pixels that the loss does not see, so that criteria may.
+        guide: `relit`, the clean picture in other light, or `dataset` for the guides of a dataset.
+        holdout: the share of pixels excluded from the loss, for criteria to use.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Flash(Task):
         self.origin = guide
 
     def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
-        """Return the picture with noise, and its guide without."""
+        """Return the picture with noise and its guide without noise."""
         if self.origin == "relit":
             return Observation(noise(clean), extra={"guide": relit(clean, rng)})
         if "guide" not in companions:
@@ -45,7 +45,7 @@ class Flash(Task):
         """Return a picture and its guide.
 
         Raises:
-            UsageError: there is no guide, or it has another size.
+            UsageError: the guide is missing or has another size.
         """
         self.takes_no(mask=mask)
         if guide is None:

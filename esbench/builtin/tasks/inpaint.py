@@ -1,4 +1,4 @@
-"""Inpainting: the observation is the picture, and some of its pixels are missing."""
+"""Inpainting: the observation is the picture with some of its pixels missing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Inpaint(Task):
     """min over theta of the mean of (x - y)^2 over the known pixels.
 
     Args:
-        missing: the share of the pixels that the benchmark leaves out at random.
-        per: whether a pixel is missing in all its channels, or each channel has its own missing pixels.
-        mask: `random`, or `dataset` for the masks that come with a dataset.
-        keep: whether the known pixels of a user's picture come out as they went in.
-        holdout: share of the known pixels that the loss does not see, so that criteria may.
+        missing: the share of pixels that the benchmark removes at random.
+        per: `pixel` to remove all channels of a pixel, `channel` to draw the missing pixels per channel.
+        mask: `random`, or `dataset` for the masks of a dataset.
+        keep: whether the known pixels of a user's picture are kept unchanged.
+        holdout: the share of the known pixels excluded from the loss, for criteria to use.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Inpaint(Task):
         self.missing, self.per, self.mask, self.keep = missing, per, mask, keep
 
     def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
-        """Return the picture with noise, and 0 where it is missing."""
+        """Return the picture with noise and its missing pixels set to 0."""
         if self.mask == "random":
             shape = clean.shape if self.per == "channel" else clean.shape[:2]
             return without(noise(clean), rng.random(shape) < self.missing)
@@ -50,10 +50,10 @@ class Inpaint(Task):
         return without(noise(clean), companions["mask"][..., 0] > 0.5)
 
     def observe(self, y: Floats, *, mask: Any = None, guide: Any = None, file: bytes | None = None) -> Observation:
-        """Return a picture and where it is known.
+        """Return a picture and the positions of its known pixels.
 
         Raises:
-            UsageError: there is no mask, it has another size, or marks nothing or everything as missing.
+            UsageError: the mask is missing, has another size, or marks no pixel or every pixel as missing.
         """
         self.takes_no(guide=guide)
         if mask is None:
@@ -73,7 +73,7 @@ class Inpaint(Task):
         return psnr(x[missing], clean[missing])
 
     def baseline(self, observation: Observation) -> Floats:
-        """Return the picture with each missing pixel as the nearest known one."""
+        """Return the picture with each missing pixel set to the nearest known one."""
         known = _known(observation)
         if known.ndim == 2:
             filled: Floats = observation.y[nearest(known)]
@@ -82,7 +82,7 @@ class Inpaint(Task):
         return np.stack(list(planes), -1)
 
     def idle(self, observation: Observation) -> bool:
-        """Whether nothing is known, or nothing is missing."""
+        """Return whether no pixel is known, or none is missing."""
         known = _known(observation)
         return not known.any() or (self.keep and bool(known.all()))
 
@@ -95,13 +95,13 @@ class Inpaint(Task):
 
 
 def without(y: Floats, missing: Bools) -> Observation:
-    """Return a picture as it is observed with pixels missing, which are 0."""
+    """Return the observation of a picture with missing pixels, which are set to 0."""
     gone = missing if missing.ndim == 3 else missing[..., None]
     return Observation(np.where(gone, np.float32(0), y), known=~missing)
 
 
 def marked(mask: Any) -> Bools:
-    """Return where somebody's mask is above half, (H, W); of several channels their mean."""
+    """Return where a user's mask is above half, (H, W); several channels are averaged."""
     array = mask.cpu().numpy() if hasattr(mask, "detach") else np.asarray(mask)
     array = array.astype(np.float32) if array.dtype == bool else array
     above: Bools = images.unpacked(array, "mask")[0].mean(2) > 0.5

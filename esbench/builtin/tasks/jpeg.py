@@ -1,4 +1,4 @@
-"""JPEG: the observation is a compressed picture, of which the quantisation intervals of all coefficients are known."""
+"""JPEG: the observation is a compressed picture; the quantisation intervals of its coefficients are known."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ YCC: Matrix = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5
 DCT: Matrix = np.cos(np.pi * np.outer(np.arange(8), 2 * np.arange(8) + 1) / 16) / 2
 DCT[0] /= np.sqrt(2)
 
-#: The EXIF orientations that are not undone by themselves.
+#: The EXIF orientations that are not their own inverse.
 TURNED_BACK = {6: 8, 8: 6}
 
-#: Variance of what rounding to 8 bits adds, on the scale [0, 1]: a distance knows nothing below it.
+#: Variance of rounding to 8 bits on the scale [0, 1]: the lower bound of a distance.
 ROUNDING = 1 / 12 / 255**2
 
-#: A projected coefficient lies inside its interval by so many grey levels, or by a quarter of the interval, so that
-#: rounding the pixels to 8 bits (a standard deviation of 0.29) does not take it out again.
+#: Margin in grey levels (at most a quarter of the interval) by which projected coefficients lie inside their intervals,
+#: so that rounding the pixels to 8 bits (standard deviation 0.29) does not move them out again.
 INSIDE = 1.0
 
 #: Projections into the intervals, each followed by clipping to [0, 1].
@@ -46,11 +46,11 @@ PROJECTIONS = 10
 
 
 class Jpeg(Task):
-    """min over theta of the mean of (x - y)^2, or of the distance of x to the pictures that become the same file.
+    """min over theta of the mean of (x - y)^2, or of the distance of x to the pictures that compress to the same file.
 
     Args:
-        quality: of the benchmark's JPEG.
-        subsampling: of its colours.
+        quality: the quality of the benchmark's JPEG.
+        subsampling: its chroma subsampling.
         fit: `pixels`, the mean squared error to the decoded JPEG, or `interval`, the distance of x to all pictures that
             are compressed to the same coefficients.
     """
@@ -69,7 +69,7 @@ class Jpeg(Task):
         self._intervals: dict[Any, tuple[Any, list[Interval]]] = {}
 
     def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
-        """Return the picture with noise after 8 bits and compression, and its coefficients."""
+        """Return the picture with noise after rounding to 8 bits and compression, and its coefficients."""
         from PIL import Image
 
         eight = Pictures(noise(clean)[None]).uint8[0]
@@ -91,21 +91,19 @@ class Jpeg(Task):
             file: the file.
 
         Raises:
-            UsageError: there is no file, or it is no JPEG of these pixels.
+            UsageError: the file is missing or is no JPEG of these pixels.
             DataError: its coefficients cannot be read.
         """
         self.takes_no(mask=mask, guide=guide)
         if file is None:
-            raise UsageError(
-                "The task 'jpeg' needs the JPEG file itself, which says how it was quantised: give its path."
-            )
+            raise UsageError("The task 'jpeg' needs the JPEG file itself, for its quantisation tables: give its path.")
         if file[:2] != b"\xff\xd8":
-            raise UsageError("The task 'jpeg' restores JPEG files, and this is a file of another format.")
+            raise UsageError("The task 'jpeg' needs a JPEG file, got a file of another format.")
         held, orientation = read(file), _orientation(file)
         stored = images.UPRIGHT.get(TURNED_BACK.get(orientation, orientation), np.asarray)(y)
         if stored.shape != (held.height, held.width, len(held.planes)):
             raise UsageError(
-                f"The JPEG file is of {held.width} x {held.height}, and the pixels are not: give its path."
+                f"The pixels must have the size of the JPEG file, {held.width} x {held.height}: give its path."
             )
         return Observation(np.ascontiguousarray(stored), extra={"jpeg": held, "orientation": orientation})
 
@@ -125,7 +123,9 @@ class Jpeg(Task):
         if self.fit == "pixels":
             return super().distance(x, observation)
         if observation.holdout is not None:
-            raise UsageError("jpeg[fit=interval] cannot hold out pixels: its coefficients see all. Take fit=pixels.")
+            raise UsageError(
+                "jpeg[fit=interval] cannot hold out pixels, as its coefficients depend on all of them: use fit=pixels."
+            )
         to_ycc, intervals = self._fitted(x, observation)
         total = x.new_zeros(())
         planes = (to_ycc @ x[0].flatten(1)).reshape(x.shape[1:])
