@@ -1,8 +1,11 @@
-"""The device of an optimisation."""
+"""The device of an optimisation, and the threads of a CPU."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from esbench.errors import Unavailable, UsageError
 
@@ -28,3 +31,26 @@ def named(device: str) -> str:
             f"Device {device!r} is not available: PyTorch finds {count} CUDA device(s). --device cpu works."
         )
     return device
+
+
+@contextmanager
+def threads(n: int | None) -> Iterator[None]:
+    """Compute with so many threads, or with as many as PyTorch has; put back afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if n is None else n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def let_threads_sleep() -> None:
+    """Let threads that wait for others sleep, in this process and its children; before PyTorch is imported.
+
+    By default they spin for milliseconds, several times a step. On a machine with other work they then keep from the
+    processor the very threads that they wait for, which makes a step several times as long as on one thread.
+    """
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")

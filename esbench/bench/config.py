@@ -28,7 +28,10 @@ PRESETS = (
 
 #: What may be extended (GROWS) or may differ (FREE) between commands on the same folder; the rest defines the run.
 GROWS = ("criterion", "baseline", "image", "images", "sigma", "seed")
-FREE = (*GROWS, "max_pixels", "live", "executor", "time_limit", "checkpoint_every", "budget", "shard", "retry_failed")
+FREE = (
+    *(*GROWS, "max_pixels", "live", "executor", "threads", "time_limit", "checkpoint_every", "budget", "shard"),
+    "retry_failed",
+)
 
 #: Settings of one command, not stored in the folder.
 ONCE = ("budget", "shard", "retry_failed")
@@ -74,6 +77,7 @@ class Config:
         patience: S, steps without a lower value after which a stop is certain.
         seed: one optimisation per seed.
         device: auto, cpu, cuda or cuda:N.
+        threads: of each unit on a CPU; None for one per core, or a worker's share of the cores.
         precision: auto, float32 or bfloat16.
         executor: where units run.
         live: end a unit as soon as all its criteria have stopped.
@@ -106,6 +110,7 @@ class Config:
     patience: int = 1000
     seed: tuple[int, ...] = (0,)
     device: str = "auto"
+    threads: int | None = None
     precision: str = "auto"
     executor: str = "serial"
     live: bool = False
@@ -116,7 +121,8 @@ class Config:
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
-        own = {"images": 1, "crop": 1, "patience": 0, "max_pixels": 1, "time_limit": 0.1, "checkpoint_every": 0}
+        own = {"images": 1, "crop": 1, "threads": 1, "patience": 0, "max_pixels": 1, "time_limit": 0.1}
+        own |= {"checkpoint_every": 0}
         for name, low in (own | LOWEST).items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:

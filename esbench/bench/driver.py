@@ -26,6 +26,7 @@ from esbench.bench.job import Job, is_left, lacking, todo
 from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.stamp import command, commit, stamp
 from esbench.bench.store import Run
+from esbench.device import threads
 from esbench.errors import DataError, ParamError, Unavailable, UsageError
 from esbench.events import Event, Notice, RunFinished, RunStarted
 from esbench.observation import Problem
@@ -117,6 +118,7 @@ def _jobs(config: Config, folder: Path, criteria: tuple[str, ...], baselines: tu
             retry=config.retry_failed,
             baselines=baselines,
             since=since,
+            threads=config.threads,
         )
         for spec in specs
     )
@@ -302,10 +304,11 @@ def estimate(left: tuple[Job, ...]) -> float:
         return 0.0
     size, sample = _sample(left[0])
     blocks = iter(sample)
-    next(blocks)  # the first one is slow
-    started, steps = time.perf_counter(), 0
-    while steps < 2:
-        steps += len(next(blocks))
+    with threads(left[0].threads):
+        next(blocks)  # the first one is slow
+        started, steps = time.perf_counter(), 0
+        while steps < 2:
+            steps += len(next(blocks))
     per_pixel = (time.perf_counter() - started) / (steps * size)
     pixels = {image: _pixels(job) for image, job in _one_each(left).items()}
     return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left)

@@ -33,6 +33,7 @@ class Job:
         retry: measure again what failed before.
         baselines: canonical texts.
         since: when the command was started, in seconds since the epoch; what `esbench ctl` asked earlier is over.
+        threads: on a CPU; None for as many as PyTorch takes.
     """
 
     spec: UnitSpec
@@ -49,6 +50,7 @@ class Job:
     retry: bool = False
     baselines: tuple[str, ...] = ()
     since: float = 0.0
+    threads: int | None = None
 
 
 def todo(job: Job, unit: Unit) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from esbench.bench.control import LOOK_EVERY, Control
 from esbench.bench.job import Job, lacking, result_of, todo
 from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run, Unit
+from esbench.device import threads
 from esbench.engine.live import Live
 from esbench.engine.session import Session
 from esbench.errors import Busy, DataError, EsbenchError
@@ -42,7 +43,7 @@ def run_unit(
     unit = Run(job.run).unit(unit_id(job.spec))
     started = time.perf_counter()
     try:
-        with unit.lock():
+        with unit.lock(), threads(job.threads):
             paused = _run(job, unit, emit, halt, watched)
     except Exception as error:
         return failed(unit, error, time.perf_counter() - started, emit)

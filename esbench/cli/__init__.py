@@ -16,7 +16,7 @@ from typing import Any
 import click
 import click.utils
 
-from esbench import __version__, disk
+from esbench import __version__, device, disk
 from esbench.cli import output
 from esbench.errors import EsbenchError, Unavailable, did_you_mean
 
@@ -99,6 +99,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    device.let_threads_sleep()
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller: the next file must not get its descriptor
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115

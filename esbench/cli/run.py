@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--patience", type=int, metavar="S", help="Stop after this many steps without a lower value. [1000]")
 @click.option("--seed", type=int, multiple=True, help="One optimisation per seed; repeatable. [0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
+@click.option("--threads", type=int, metavar="N", help="Of each unit on a CPU. [one per core]")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Of the network. [auto]")
 @click.option("--executor", help="Where units run. [serial]")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the units, for job arrays.")

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
+
 from esbench.engine.fast import Fast
 from esbench.engine.probe import probed
 from esbench.engine.trace import Trace
@@ -85,8 +87,7 @@ class Session:
 
     def __iter__(self) -> Iterator[Block]:
         self._emit(UnitStarted(unit=self.name, iterations=self.trajectory.settings.iterations, step=self.step))
-        if not self.resumed:
-            self._tell_resolved()
+        self._tell_resolved()
         blocks, told = iter(self.trajectory), -math.inf
         try:
             while not (ended := self.ended):
@@ -161,8 +162,12 @@ class Session:
             self._emit(Notice(unit=self.name, text=text))
 
     def _tell_resolved(self) -> None:
-        """Emit what `auto` resolved to."""
-        for column in self.columns:
+        """Emit what `auto` resolved to, and how many threads compute."""
+        if self.trajectory.z.device.type == "cpu":
+            n = torch.get_num_threads()
+            text = f"on the CPU with {n} thread{'s' if n > 1 else ''}"
+            self._emit(Notice(unit=self.name, text=text, detail=True))
+        for column in () if self.resumed else self.columns:
             values = registry().get("criterion", column.text).values
             for key, value in column.resolved.items():
                 if value != values.get(key):
