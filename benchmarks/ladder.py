@@ -22,6 +22,7 @@ from benchmarks.agreement import pairs
 from esbench.average import Average
 from esbench.builtin.tasks.denoise import Denoise
 from esbench.engine import build
+from esbench.errors import UnitError
 from esbench.observation import NoiseModel, Observation
 
 DECAYS = (0.9, 0.97, 0.99)
@@ -68,13 +69,16 @@ def climb(
     blocks, left, spent = iter(trajectory), list(seconds), 0.0
     while left:
         started = time.process_time()
-        outputs = next(blocks).outputs.tensor
+        try:
+            outputs = next(blocks).outputs.tensor
+        except UnitError:  # it diverged, again and again: this is as far as it gets
+            spent = math.inf
         spent += time.process_time() - started
-        for decay, average in averages.items():
+        for decay, average in () if spent == math.inf else averages.items():
             value = average.update(outputs)[0].permute(1, 2, 0).numpy()
             if trajectory.t % 5 == 0:
                 best[decay] = max(best[decay], db(value, clean))
-        if spent >= left[0]:
+        while left and spent >= left[0]:
             left.pop(0)
             found["steps"].append(trajectory.t)
             for decay in DECAYS:

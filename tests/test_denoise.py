@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import re
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import esbench
-from esbench import seeds
+from esbench import plain, seeds
 from esbench.average import Average
 from esbench.builtin.inputs.noise import Noise
 from esbench.builtin.losses.mse import mse
@@ -18,10 +21,10 @@ from esbench.builtin.tasks.denoise import Denoise
 from esbench.engine import build
 from esbench.engine.loop import Fit, Trajectory
 from esbench.engine.settings import Settings
-from esbench.errors import UnitError, UsageError
+from esbench.errors import DataError, UnitError, UsageError
 from esbench.events import Event, Progress, UnitStarted
 from esbench.observation import NoiseModel, Observation
-from esbench.restoration.options import RESTARTS, Options
+from esbench.restoration.options import LIGHT, NETWORK, Options, in_time
 from esbench.restoration.piece import Piece
 from esbench.restoration.restore import Restoration, most
 
@@ -237,7 +240,7 @@ def test_at_a_seam_a_picture_is_no_rougher_than_elsewhere(small_tiles):
 def test_best_is_the_mean_of_restarts_from_other_seeds():
     _, noisy = scene()
     best = esbench.denoise(noisy, "fixed[step=2]", quality="best", **TINY | {"iterations": 6})
-    assert len(best.optimised) == RESTARTS["best"] == 4
+    assert len(best.optimised) == 4
     options = Options(criterion="fixed[step=2]", **TINY | {"iterations": 6})
     pictures = []
     for restart in range(4):
@@ -250,6 +253,88 @@ def test_best_is_the_mean_of_restarts_from_other_seeds():
     assert np.abs(best.image - np.mean(pictures, axis=0)).max() < 1e-6
     assert np.abs(pictures[0] - pictures[1]).max() > 0.01
     assert best.steps_run == 4 * 5
+
+
+def test_tiles_say_how_far_they_are_apart_where_they_overlap(small_tiles):
+    _, noisy = scene(30, 44)
+    assert esbench.denoise(noisy[:20, :20], **TINY).disagreement is None
+    apart = esbench.denoise(noisy, **TINY)
+    assert len(apart.optimised) == 6
+    assert 0.1 < apart.disagreement < 100
+    assert esbench.denoise(np.full((30, 44), 0.5), "fixed[step=0]", **TINY | {"patience": 0}).disagreement > 0
+
+
+class Clock:
+    """Stands for `time`: a second passes between two looks."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1
+        return self.now
+
+    perf_counter = monotonic
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr("esbench.restoration.restore.time", Clock())
+
+
+def test_when_its_minutes_are_over_there_is_a_picture(clock):
+    _, noisy = scene()
+    denoised = esbench.denoise(noisy, "fixed[step=900]", minutes=1, **TINY | {"iterations": 1000})
+    assert denoised.reason.startswith("time is up: not stopped in ")
+    assert 3 < denoised.steps_run < 60
+    assert np.abs(denoised.image - noisy).max() > 0
+
+
+def test_time_that_is_left_is_spent_on_restarts_which_count_if_they_get_far_enough(clock):
+    _, noisy = scene()
+    denoised = esbench.denoise(noisy, "fixed[step=5]", minutes=1, **TINY | {"iterations": 8, "patience": 8})
+    done = [each.steps_run for each in denoised.optimised]
+    assert len(done) >= 2
+    assert done[0] == 8
+    assert all(4 <= n <= 8 for n in done)
+
+
+def test_each_tile_gets_its_share_of_the_time(clock, small_tiles):
+    _, noisy = scene(30, 44)
+    denoised = esbench.denoise(noisy, "fixed[step=900]", minutes=2, **TINY | {"iterations": 1000})
+    assert len(denoised.optimised) == 6
+    done = [each.steps_run for each in denoised.optimised]
+    assert max(done) <= 3 * min(done)
+
+
+def test_a_time_decides_the_network():
+    asked = Options(minutes=5)
+
+    def chosen(seconds: float, **given: Any) -> Options:
+        return in_time(replace(asked, **given), [128 * 128], seconds, lambda options: 1e-3 / (128 * 128))
+
+    assert [(o.minutes, o.quality, o.made_by) for o in map(chosen, (0.05, 0.5, 5))] == [
+        (None, "draft", LIGHT),
+        (None, None, LIGHT),
+        (None, None, NETWORK),
+    ]
+    assert chosen(0.05, network="decoder").made_by == "decoder"
+
+
+def test_a_restoration_goes_on_from_its_state_to_the_bit(small_tiles):
+    _, noisy = scene(20, 36)
+    options = Options(**TINY | {"quality": "best"})
+    whole, first, second = (Restoration(noisy, options, emit=lambda event: None) for _ in range(3))
+    steps = sum(1 for _ in whole)
+    for _ in itertools.islice(first, steps // 2):
+        pass
+    second.load_state_dict(plain.loads(b"".join(plain.dumps(first.state_dict()))))
+    assert sum(1 for _ in second) == steps - steps // 2
+    assert np.array_equal(second.result().image, whole.result().image)
+    assert second.result().reason == whole.result().reason
+    other = Restoration(noisy + 0.01, options, emit=lambda event: None)
+    with pytest.raises(DataError, match="another picture"):
+        other.load_state_dict(first.state_dict())
 
 
 def test_the_work_there_is_at_most_is_known_before(small_tiles):
@@ -331,7 +416,10 @@ def test_a_gpu_that_is_too_small_is_said_with_what_helps(monkeypatch):
         ({"criterion": "discrepency"}, "No criterion 'discrepency'. Did you mean 'discrepancy'?"),
         ({"network": "skipp"}, "No network 'skipp'. Did you mean 'skip'?"),
         ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'."),
-        ({"quality": "better"}, "quality must be fast or best, got 'better'."),
+        ({"quality": "better"}, "quality must be draft or fast or best, got 'better'."),
+        ({"quality": "best", "minutes": 5}, "Give either quality or minutes, not both: the time decides the quality."),
+        ({"minutes": 0}, "minutes must be more than 0, got 0."),
+        ({"threads": 0}, "threads must be at least 1, got 0."),
         ({"sigma": -1}, "sigma must be at least 0, got -1."),
         ({"sigma": float("nan")}, "sigma must be at least 0, got nan."),
         ({"iterations": 0}, "iterations must be at least 1, got 0."),

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,39 +15,40 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from esbench import device as devices
 from esbench import disk, images
-from esbench.bench.driver import LONG, duration
+from esbench.bench.driver import duration
+from esbench.cli import promise
 from esbench.cli.options import max_pixels_option, part_options
 from esbench.cli.output import json_option, print_json, say
 from esbench.cli.progress import Listen, display
 from esbench.cli.watch import port_option, watch_option, watched
 from esbench.errors import DataError, Unavailable, UnitError, UsageError
-from esbench.events import Event, Notice, Progress
+from esbench.events import Event, Notice
 from esbench.registry import registry
 from esbench.report import denoise_page
-from esbench.restoration.options import ITERATIONS, PATIENCE, RESTARTS, Options
+from esbench.restoration.options import ITERATIONS, PATIENCE, QUALITIES, Options
 from esbench.restoration.restore import Restoration, Restored, most
 
 if TYPE_CHECKING:
     from esbench.live.restored import WatchedRestoration
     from esbench.report.denoise_page import Section
 
-#: The first steps of an optimisation are slow and are not used to estimate its speed.
-SLOW = 3
-
 output_option = click.option(
     "-o", "--output", required=True, metavar="OUT", help="The file to write, or a folder for several pictures."
 )
 quality_option = click.option(
     "--quality",
-    type=click.Choice(list(RESTARTS)),
-    help=f"best: average {RESTARTS['best']} optimisations, which takes {RESTARTS['best']} times as long. [fast]",
+    type=click.Choice(list(QUALITIES)),
+    help="draft: about a minute for 512 x 512 on two cores; best: average "
+    f"{QUALITIES['best'].restarts} optimisations, which takes {QUALITIES['best'].restarts} times as long. [fast]",
 )
 
 
 def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the remaining options, which come last in --help."""
     options = (
+        click.option("--minutes", type=float, metavar="N", help="Deliver the best result of N minutes per picture."),
         click.option(
             "--iterations",
             type=int,
@@ -59,6 +60,7 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--seed", type=int, help="Seed of the network's weights and input. [0]"),
         click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]"),
+        click.option("--threads", type=int, metavar="N", help="On a CPU. [one per core]"),
         click.option(
             "--report",
             type=click.Path(path_type=Path),
@@ -68,9 +70,13 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
         watch_option,
         port_option,
         click.option("--force", is_flag=True, help="Overwrite existing files."),
+        click.option("--keep-writing", is_flag=True, help="Write the best result so far every minute."),
+        click.option("--dry-run", is_flag=True, help="Show sizes, tiles, steps and time, and write nothing."),
+        click.option("--yes", is_flag=True, help="Start work of more than an hour without a question."),
         max_pixels_option,
         json_option,
         click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+        click.option("-v", "--verbose", is_flag=True, help="Also show threads and what auto resolved to."),
     )
     for option in reversed(options):  # as decorators are applied
         command = option(command)
@@ -91,13 +97,7 @@ def denoise_command(
     /,
     pictures: tuple[str, ...],
     output: str,
-    report: Path | None,
-    watch: bool,
-    port: int,
-    force: bool,
     max_pixels: int,
-    as_json: bool,
-    quiet: bool,
     **flags: Any,
 ) -> None:
     """Denoise pictures with a Deep Image Prior that stops automatically.
@@ -106,46 +106,61 @@ def denoise_command(
     picture. Transparency, colour profile and EXIF data are kept; EXIF orientation is applied. Ctrl-C writes the best
     result so far.
     """
+    manner = Manner.taken(flags)
     options = Options(**{key: value for key, value in flags.items() if value is not None})
     jobs = [Order(name, file, max_pixels) for name, file in zip(pictures, targets(pictures, output), strict=True)]
-    at = port if watch else None
-    ctx.exit(carry_out(jobs, options, report, at, force=force, as_json=as_json, quiet=quiet))
+    with devices.threads(options.threads):
+        ctx.exit(carry_out(jobs, options, manner))
 
 
-def carry_out(
-    jobs: Sequence[Order],
-    options: Options,
-    report: Path | None,
-    port: int | None,
-    *,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+@dataclass(frozen=True)
+class Manner:
+    """How a command works, whatever it restores: the flags that are no options of the restoration."""
+
+    report: Path | None
+    watch: bool
+    port: int
+    force: bool
+    keep_writing: bool
+    dry_run: bool
+    yes: bool
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    @classmethod
+    def taken(cls, flags: dict[str, Any]) -> Manner:
+        """Return it, taken out of the flags of a command."""
+        return cls(**{field.name: flags.pop(field.name) for field in fields(cls)})
+
+
+def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
     """Restore the pictures of a command, print the results and return the exit code.
 
     Args:
         jobs: the pictures.
         options: of the restoration.
-        report: where the report is written; None for none.
-        port: of the page to watch it; None for no page.
-        force: overwrite what is there.
-        as_json: print JSON.
-        quiet: print no progress.
+        manner: the other flags.
 
     Raises:
         UsageError: the request is invalid; raised before any optimisation.
     """
+    started, report = time.monotonic(), manner.report
     _keep_apart(jobs, report)
-    with _writable([job.file for job in jobs] + ([] if report is None else [report]), force):
+    with _writable([job.file for job in jobs] + ([] if report is None else [report]), manner.force):
         for job in jobs:
             job.look(options)
-        able = [job for job in jobs if job.pixel_steps]
-        with _page(able, options, port) as page:
-            with display(quiet) as listen:
-                interrupted = _work(able, options, listen, page, report is not None)
+        readable = [job for job in jobs if job.pixel_steps]
+        if manner.dry_run:
+            promise.show_plan(readable, options, manner.as_json)
+            return 0 if len(readable) == len(jobs) else 1
+        with _page(readable, options, manner.port if manner.watch else None) as page:
+            with display(manner.quiet, manner.verbose) as listen:
+                if readable and not promise.agreed(readable, options, manner.yes, listen):
+                    return 130
+                interrupted = _work(readable, options, manner, listen, page, started)
             reported = report is None or _write_report(report, jobs)
-            if as_json:
+            if manner.as_json:
                 print_json([job.row(options) for job in jobs if job.reason])
             else:
                 for job in jobs:
@@ -233,7 +248,10 @@ class Order:
         assert self.restored is not None
         done = self.restored
         noise = "" if done.sigma_estimate is None else f"noise of sigma {done.sigma_estimate:.1f}, "
-        return f"{done.reason}; {noise}{duration(done.seconds)}"
+        tiles = (
+            "" if done.disagreement is None else f"tiles differ by {done.disagreement:.1f} of 255 where they overlap, "
+        )
+        return f"{done.reason}; {noise}{tiles}{duration(done.seconds)}"
 
     def row(self, options: Options) -> dict[str, Any]:
         """Return the row for --json."""
@@ -340,46 +358,59 @@ def _page(jobs: Sequence[Order], options: Options, port: int | None) -> Iterator
 
     criterion = registry().get("criterion", options.stops_by).text
     with TemporaryDirectory(prefix="esbench-watch-") as folder:
-        page = WatchedRestoration([job.name for job in jobs], criterion, options.patience, Path(folder))
+        page = WatchedRestoration([job.name for job in jobs], criterion, options.window, Path(folder))
         with watched(page, port):
             yield page
 
 
 def _work(
-    jobs: Sequence[Order], options: Options, listen: Listen, page: WatchedRestoration | None, report: bool
+    jobs: Sequence[Order],
+    options: Options,
+    manner: Manner,
+    listen: Listen,
+    page: WatchedRestoration | None,
+    started: float,
 ) -> bool:
-    """Restore the pictures one after another and return whether Ctrl-C interrupted the work."""
+    """Restore the pictures one after another and return whether Ctrl-C or SIGTERM interrupted the work."""
 
     def told(event: Event) -> None:
         listen(event)
         if page is not None:
             page.told(event)
 
-    interrupted, warned = False, Warned(told)
+    interrupted = False
     for i, job in enumerate(jobs):
         photo = job.photo()
         if photo is None:
             continue
-        warned.later = sum(each.pixel_steps for each in jobs[i + 1 :]) / job.pixel_steps
-        at_work = job.begin(photo, options, warned, None if page is None else page.begin(i))
+        at_work = job.begin(photo, options, told, None if page is None else page.begin(i))
+        at_work.count_from(started)
+        kept = promise.Kept(job, photo, at_work, manner.keep_writing, listen)
+        kept.resume(manner.force)
         _introduce(job, photo, at_work, listen)
         try:
-            for _ in at_work:
-                if page is not None and page.stopping:
-                    break
+            with promise.terminable():
+                for _ in at_work:
+                    kept()
+                    if page is not None and page.stopping:
+                        break
         except KeyboardInterrupt:
             interrupted = True
         except UnitError as error:
             job.fail(f"{job.name}: {error}")
+            kept.remove()
         if not job.reason:
             stopped = page is not None and page.stopping
-            job.finish(photo, at_work, interrupted or stopped, report or page is not None)
+            job.finish(photo, at_work, interrupted or stopped, manner.report is not None or page is not None)
         if page is not None:
             page.end(i, "" if job.restored else job.reason)
+        if job.restored is not None:
+            kept.remove()
         if interrupted:
             others = f"; {len(jobs) - i - 1} not started" if len(jobs) > i + 1 else ""
             say(f"esbench: interrupted: {job.file} is the best so far{others}", err=True)
             break
+        started = time.monotonic()
     return interrupted
 
 
@@ -393,47 +424,12 @@ def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Li
     noise = at_work.noise
     if photo.pixels.dtype == np.uint16 and images.FORMATS[job.file.suffix.lower()] not in ("PNG", "TIFF"):
         tell(f"{job.file}: rounded to 8 bits, the most that this format holds")
-    tell(f"{job.name}: {w} x {h}" + ("" if noise is None else f", noise of sigma {noise.sigma:.1f}"))
+    tell(f"{job.name}: {w} x {h}" + ("" if noise is None else f", {promise.noise_of(noise.sigma, at_work.options)}"))
     if noise is not None and at_work.options.sigma is None and not noise.white:
         tell(
             f"{job.name}: the noise is not white, as is usual after JPEG, demosaicing or scaling, so the estimated "
             "level is rough; pass --sigma if you know it"
         )
-
-
-class Warned:
-    """Pass events on, and warn once if the work may take long.
-
-    Args:
-        listen: called with every event.
-
-    Attributes:
-        later: upper bound of the work after the current picture, as a multiple of the current picture's.
-    """
-
-    def __init__(self, listen: Listen) -> None:
-        self._listen, self.later = listen, 0.0
-        self._first: tuple[int, float] | None = None  # step and time from which speed is measured
-        self._warned = False
-
-    def __call__(self, event: Event) -> None:
-        """Pass an event on."""
-        self._listen(event)
-        if not isinstance(event, Progress) or self._warned or event.step < SLOW:
-            return
-        if self._first is None:
-            self._first = event.step, time.monotonic()
-        elif event.step > self._first[0]:
-            self._warned = True
-            rate = (event.step - self._first[0]) / max(time.monotonic() - self._first[1], 1e-6)
-            seconds = (event.iterations + event.later) * (1 + self.later) / rate
-            if seconds > LONG:
-                text = (
-                    f"This takes up to about {duration(seconds)}. To shorten it, use a smaller picture, --network "
-                    "'skip[channels=32]', --quality fast, fewer --iterations or a GPU. Ctrl-C writes the best result "
-                    "so far."
-                )
-                self._listen(Notice(text=text))
 
 
 def _sections(jobs: Sequence[Order]) -> list[Section]:

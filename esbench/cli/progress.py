@@ -106,7 +106,9 @@ class Bars:
                 seconds = time.monotonic() - self.started[event.unit]
                 rate = (event.step - self.first[event.unit]) / seconds
                 note = f"{_psnr(event)}{rate:.1f} steps/s{_where(event)}"
-                self.bars.update(self.units[event.unit], completed=event.step, note=printable(note))
+                self.bars.update(
+                    self.units[event.unit], completed=event.step, total=event.iterations, note=printable(note)
+                )
             case Notice() if self.verbose or not event.detail:
                 self._print(f"{event.unit}: {event.text}" if event.unit else event.text)
             case UnitFinished():

@@ -10,8 +10,9 @@ from typing import Any
 import click
 import numpy as np
 
+from esbench import device as devices
 from esbench import images, params
-from esbench.cli.denoise import Order, carry_out, output_option, quality_option, targets, work_options
+from esbench.cli.denoise import Manner, Order, carry_out, output_option, quality_option, targets, work_options
 from esbench.cli.options import part_options
 from esbench.cli.progress import Listen
 from esbench.engine import build
@@ -61,13 +62,7 @@ def restore_command(
     mask_marks: str,
     denoise_known: bool,
     guide: Path | None,
-    report: Path | None,
-    watch: bool,
-    port: int,
-    force: bool,
     max_pixels: int,
-    as_json: bool,
-    quiet: bool,
     **flags: Any,
 ) -> None:
     """Restore pictures with a Deep Image Prior that stops automatically.
@@ -77,13 +72,14 @@ def restore_command(
     orientation is applied. Ctrl-C writes the best result so far.
     """
     task = without_keeping(task) if denoise_known else task
+    manner = Manner.taken(flags)
     options = Options(task=task, **{key: value for key, value in flags.items() if value is not None})
     names = expanded(pictures)
     beside = Beside(mask, mask_marks == "known", guide, max_pixels)
     files = targets(names, output)
     jobs = [Picture(name, file, max_pixels, beside=beside) for name, file in zip(names, files, strict=True)]
-    at = port if watch else None
-    ctx.exit(carry_out(jobs, options, report, at, force=force, as_json=as_json, quiet=quiet))
+    with devices.threads(options.threads):
+        ctx.exit(carry_out(jobs, options, manner))
 
 
 @dataclass(frozen=True)

@@ -175,10 +175,10 @@ def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
         "stop step": "none" if denoised.stop_step is None else denoised.stop_step,
         "steps run": denoised.steps_run,
         "seconds": f"{denoised.seconds:.0f}",
-        "quality": options.quality,
+        "quality": options.quality or "fast",
         "network": options.made_by,
         "most steps": max((options.steps(o.tile[2] * o.tile[3]) for o in denoised.optimised), default="none"),
-        "patience": options.patience,
+        "patience": options.window,
         "seed": options.seed,
         "device": options.device,
     }

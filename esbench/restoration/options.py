@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from esbench import device as devices
 from esbench.engine import build
@@ -20,6 +21,12 @@ HOLDOUT = 0.02
 #: (docs/denoise.md).
 NETWORK = "skip[channels=64]"
 
+#: A quarter of the channels: half the time again.
+LIGHT = "skip[channels=32]"
+
+#: Noise of a lower level is hardly worth it: the picture as it is has 42 dB.
+NEARLY_CLEAN = 2.0
+
 #: Default T and S. The averaged output of 96 x 96 pixels is best after about 300 steps at sigma 50, 550 at 25 and 1,000
 #: at 15; that of 256 x 256 pixels at 25 after 1,700. So T is for pictures up to 128 x 128 and grows with the side of
 #: larger ones. The curve of the averages is smooth: on BSD400 a patience of 100 stopped at the same steps as 300. The
@@ -27,8 +34,45 @@ NETWORK = "skip[channels=64]"
 ITERATIONS = 1800
 PATIENCE = 100
 
-#: How many optimisations are averaged, by quality.
-RESTARTS = {"fast": 1, "best": 4}
+
+@dataclass(frozen=True)
+class Quality:
+    """Defaults of a quality.
+
+    Attributes:
+        network: the network, unless the loss or the task has its own.
+        input_scale: z is uniform in [0, input_scale].
+        decay: of the average that is delivered.
+        iterations: T of a picture up to `side` x `side`; it grows with the side of larger ones.
+        side: in pixels.
+        work: pixels times steps of an optimisation, at most; a large picture gets fewer steps.
+        patience: S.
+        restarts: how many optimisations are averaged per tile.
+    """
+
+    network: str = NETWORK
+    input_scale: float = Settings.input_scale
+    decay: float = 0.99
+    iterations: int = ITERATIONS
+    side: int = 128
+    work: float = math.inf
+    patience: int = PATIENCE
+    restarts: int = 1
+
+
+#: With a larger input the outputs are best three to five times as early, and then need a shorter average. On BSD400 a
+#: draft is better than LIGHT up to some 350 steps of 128 x 128. 110 steps of 512 x 512 are a minute on two cores
+#: (docs/denoise.md, benchmarks/ladder.py).
+QUALITIES = {
+    "draft": Quality(LIGHT, input_scale=1.0, decay=0.95, iterations=350, work=110 * 512 * 512, patience=20),
+    "fast": Quality(),
+    "best": Quality(restarts=4),
+}
+
+
+#: Networks for a time, each with the time of its step as a multiple of that of LIGHT, and the steps of a picture of
+#: 128 x 128 that there has to be time for: all that the default would do, or so many that it is better than a draft.
+ENOUGH = ((NETWORK, 2.0, ITERATIONS), (LIGHT, 1.0, QUALITIES["draft"].iterations))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +83,22 @@ class Options:
         task: the task that made the observation.
         criterion: the criterion to stop by: `name` or `name[key=value]`; None for the task's default.
         sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
-        quality: `fast`, one optimisation, or `best`, the average of four.
+        quality: `draft`, few steps of a small network; `fast`, one optimisation; or `best`, the average of four; None
+            for `fast`.
+        minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's or task's default, or `NETWORK`.
         loss: the loss to minimise; None for the task's default.
         regulariser: a term added to the loss; None for nothing.
         input: the input of the network; None for the loss's, task's or network's default.
-        input_scale: z is uniform in [0, input_scale].
+        input_scale: z is uniform in [0, input_scale]; None for the quality's.
         learning_rate: the learning rate of Adam; None for the loss's, task's or network's default.
         depth: channels of the network's input; None for the network's default.
         perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
         device: auto, cpu, cuda or cuda:N.
+        threads: on a CPU; None for as many as PyTorch takes.
         seed: the seed of the network's weights, its input and the perturbations.
-        iterations: T, the maximum number of steps; None for `ITERATIONS`, and more for a large picture.
-        patience: S, the number of steps without a lower value after which to stop.
+        iterations: T, the maximum number of steps; None for the quality's, and more for a large picture.
+        patience: S, the number of steps without a lower value after which to stop; None for the quality's.
 
     Raises:
         UsageError: a name or a number is invalid.
@@ -60,21 +107,25 @@ class Options:
     task: str = "denoise"
     criterion: str | None = None
     sigma: float | None = None
-    quality: str = "fast"
+    quality: str | None = None
+    minutes: float | None = None
     network: str | None = None
     loss: str | None = None
     regulariser: str | None = None
     input: str | None = None
-    input_scale: float = Settings.input_scale
+    input_scale: float | None = None
     learning_rate: float | None = None
     depth: int | None = None
     perturbation: float | None = None
     device: str = "auto"
+    threads: int | None = None
     seed: int = 0
     iterations: int | None = None
-    patience: int = PATIENCE
+    patience: int | None = None
 
     def __post_init__(self) -> None:
+        if self.quality is not None and self.quality not in QUALITIES:
+            raise UsageError(f"quality must be {' or '.join(QUALITIES)}, got {self.quality!r}.")
         info = registry().get("criterion", self.stops_by).info
         assert isinstance(info, CriterionInfo)
         for need in info.needs:
@@ -87,17 +138,24 @@ class Options:
             )
         build.settings(self.task, self.made_by)
         devices.named(self.device)
-        if self.quality not in RESTARTS:
-            raise UsageError(f"quality must be {' or '.join(RESTARTS)}, got {self.quality!r}.")
-        for name, low in ({"sigma": 0, "patience": 0} | LOWEST).items():
+        if self.quality is not None and self.minutes is not None:
+            raise UsageError("Give either quality or minutes, not both: the time decides the quality.")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UsageError(f"minutes must be more than 0, got {self.minutes}.")
+        for name, low in ({"sigma": 0, "patience": 0, "threads": 1} | LOWEST).items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 raise UsageError(f"{name} must be at least {low}, got {value}.")
 
     @property
-    def restarts(self) -> int:
-        """The number of optimisations that are averaged per tile."""
-        return RESTARTS[self.quality]
+    def own(self) -> Quality:
+        """The defaults of the quality."""
+        return QUALITIES[self.quality or "fast"]
+
+    @property
+    def window(self) -> int:
+        """S, the patience of the rule."""
+        return self.own.patience if self.patience is None else self.patience
 
     @property
     def stops_by(self) -> str:
@@ -110,7 +168,7 @@ class Options:
     @property
     def made_by(self) -> str:
         """The network as text."""
-        return self.network or own_network(self.task, self.loss) or NETWORK
+        return self.network or own_network(self.task, self.loss) or self.own.network
 
     @property
     def loss_needs(self) -> tuple[str, ...]:
@@ -132,13 +190,44 @@ class Options:
 
     def steps(self, pixels: int) -> int:
         """Return the maximum number of steps for a picture of `pixels` pixels."""
-        return self.iterations or round(ITERATIONS * max(1.0, math.sqrt(pixels) / 128))
+        own = self.own
+        return self.iterations or max(1, round(min(grown(own, own.iterations, pixels), own.work / pixels)))
 
     def settings(self, pixels: int) -> Settings:
         """Return the settings of the optimisation for a picture of `pixels` pixels."""
-        return build.settings(self.task, self.made_by, iterations=self.steps(pixels), **given(self))
+        scale = self.own.input_scale if self.input_scale is None else self.input_scale
+        return build.settings(
+            self.task, self.made_by, **given(self) | {"iterations": self.steps(pixels), "input_scale": scale}
+        )
 
     def _task(self) -> TaskInfo:
         info = registry().get("task", self.task).info
         assert isinstance(info, TaskInfo)
         return info
+
+
+def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[[Options], float]) -> Options:
+    """Return the options that give the best picture in a time, without that time.
+
+    Args:
+        options: as asked for.
+        areas: the pixels of each tile.
+        seconds: the time.
+        speed: times a few steps with options; returns the seconds per step and pixel.
+    """
+    options = replace(options, minutes=None)
+    if options.network or own_network(options.task, options.loss):
+        return options
+    light = speed(replace(options, network=LIGHT))
+    for network, cost, least in ENOUGH:
+        if cost * light * sum(n * grown(options.own, least, n) for n in areas) <= seconds:
+            return replace(options, network=network)
+    draft = QUALITIES["draft"]
+    return replace(
+        options, quality="draft", iterations=options.iterations or round(grown(draft, draft.iterations, max(areas)))
+    )
+
+
+def grown(quality: Quality, steps: int, pixels: int) -> float:
+    """Return the steps of a picture of `pixels` pixels for those of a small one: more, in proportion to its side."""
+    return steps * max(1.0, math.sqrt(pixels) / quality.side)

@@ -80,11 +80,12 @@ class Piece:
             devices.named(options.device),
             network_seed=seeds.derive(seed, "network"),
             input_seed=seeds.derive(seed, "input"),
-            average=Average(unbiased=True),
+            average=Average(options.own.decay, unbiased=True),
         )
         problem = build.problem(self._settings.task, task, self._observation)
-        self.column = Column(options.stops_by, problem, Running(options.patience), keeps="average")
+        self.column = Column(options.stops_by, problem, Running(options.window), keeps="average")
         self.session = Session(name, trajectory, [self.column], emit, live=True, seed=seeds.derive(seed, "probes"))
+        self.cut_off = False  # set by who ends it early because its time is up
         self._diverged = ""
 
     def __iter__(self) -> Iterator[None]:
@@ -170,7 +171,7 @@ class Piece:
         if self._diverged:
             return f"given up: {self._diverged.rstrip('.')}; {text}"
         if not self.session.complete:
-            return f"interrupted: {text}"
+            return f"{'time is up' if self.cut_off else 'interrupted'}: {text}"
         return f"{text}; more iterations may do better"
 
 

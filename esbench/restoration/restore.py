@@ -1,13 +1,16 @@
 """Restore a user's picture with a Deep Image Prior that stops automatically.
 
 A picture of ordinary size is one optimisation. A larger one is cut into overlapping tiles, optimised one after another,
-so that memory stays bounded. Quality `best` averages restarts with several seeds. The result is not the output of a
-step but the exponential average of the outputs, which is better, at the step where the criterion was lowest.
+so that memory stays bounded. Quality `best` averages restarts with several seeds, and so does a time that is longer
+than one optimisation. The result is not the output of a step but the exponential average of the outputs, which is
+better, at the step where the criterion was lowest.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import math
 import os
 import statistics
@@ -21,14 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from esbench import images, seeds
+from esbench import __version__, images, seeds
+from esbench import device as devices
 from esbench.engine import build
+from esbench.errors import DataError
 from esbench.events import Event, Notice, Progress, UnitFinished
 from esbench.noise import Noise, estimate
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Bytes, Floats, Pictures
 from esbench.registry import registry
-from esbench.restoration.options import PATIENCE, Options
+from esbench.restoration.options import Options, in_time
 from esbench.restoration.piece import Optimised, Piece
 from esbench.restoration.tiles import Tile, tiles
 
@@ -37,6 +42,15 @@ from esbench.restoration.tiles import Tile, tiles
 WHOLE = 640 * 640
 SIDE = 512
 OVERLAP = 48
+
+#: Steps of a trial that measures the speed: three blocks of a GPU.
+TRIAL = 60
+
+#: The share of the time that is left for what is not an optimisation: writing the picture.
+RESERVE = 0.03
+
+#: A restart that has not stopped counts if it has done this share of the steps of the tile's first optimisation.
+WORTH = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,8 @@ class Restored:
         sigma_estimate: the estimated noise level of the picture on the 0-255 scale; None for a task whose observation
             has no noise.
         values: the criterion at each step of the first optimisation; NaN where it has no value.
+        disagreement: how far tiles are from each other where they overlap: the standard deviation, on the 0-255 scale;
+            None if there is one tile, or one is not finished.
         optimised: the optimisations, by tile, then by restart.
     """
 
@@ -67,6 +83,7 @@ class Restored:
     sigma_estimate: float | None
     values: list[float]
     optimised: tuple[Optimised, ...]
+    disagreement: float | None = None
 
 
 def denoise(
@@ -74,19 +91,21 @@ def denoise(
     criterion: str | None = None,
     *,
     sigma: float | None = None,
-    quality: str = "fast",
+    quality: str | None = None,
+    minutes: float | None = None,
     network: str | None = None,
     loss: str | None = None,
     regulariser: str | None = None,
     input: str | None = None,
-    input_scale: float = Options.input_scale,
+    input_scale: float | None = None,
     learning_rate: float | None = None,
     depth: int | None = None,
     perturbation: float | None = None,
     device: str = "auto",
+    threads: int | None = None,
     seed: int = 0,
     iterations: int | None = None,
-    patience: int = PATIENCE,
+    patience: int | None = None,
 ) -> Restored:
     """Denoise a picture with a Deep Image Prior that stops automatically.
 
@@ -96,19 +115,22 @@ def denoise(
         criterion: the criterion to stop by: `name` or `name[key=value]` (see `esbench list-criteria`); None for
             `discrepancy`.
         sigma: the noise level on the 0-255 scale; None to estimate it from the picture.
-        quality: `fast`, one optimisation, or `best`, the average of four.
+        quality: `draft`, few steps of a small network; `fast`, one optimisation, which is the default; or `best`, the
+            average of four.
+        minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's default, or 'skip[channels=64]'.
         loss: the loss to minimise (see `esbench list losses`); None for the mean squared error.
         regulariser: a term added to the loss; None for nothing.
         input: the input of the network; None for the loss's or network's default.
-        input_scale: the noise input is uniform in [0, input_scale].
+        input_scale: the noise input is uniform in [0, input_scale]; None for the quality's, 0.1 or, of a draft, 1.
         learning_rate: the learning rate of Adam; None for the loss's or network's default.
         depth: channels of the network's input; None for the network's default.
         perturbation: noise added to the input at each step; None for the loss's or network's default.
         device: auto, cpu, cuda or cuda:N.
+        threads: on a CPU; None for as many as PyTorch takes.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for 1800, and more for over 128 x 128 pixels.
-        patience: S, the number of steps without a lower value after which to stop.
+        patience: S, the number of steps without a lower value after which to stop; None for 100.
 
     Returns:
         The picture as `image`, of the type of `noisy`, and why it stopped there.
@@ -131,6 +153,7 @@ def denoise(
         criterion=criterion,
         sigma=sigma,
         quality=quality,
+        minutes=minutes,
         network=network,
         loss=loss,
         regulariser=regulariser,
@@ -140,6 +163,7 @@ def denoise(
         depth=depth,
         perturbation=perturbation,
         device=device,
+        threads=threads,
         seed=seed,
         iterations=iterations,
         patience=patience,
@@ -155,19 +179,21 @@ def restore(
     guide: Any = None,
     criterion: str | None = None,
     sigma: float | None = None,
-    quality: str = "fast",
+    quality: str | None = None,
+    minutes: float | None = None,
     network: str | None = None,
     loss: str | None = None,
     regulariser: str | None = None,
     input: str | None = None,
-    input_scale: float = Options.input_scale,
+    input_scale: float | None = None,
     learning_rate: float | None = None,
     depth: int | None = None,
     perturbation: float | None = None,
     device: str = "auto",
+    threads: int | None = None,
     seed: int = 0,
     iterations: int | None = None,
-    patience: int = PATIENCE,
+    patience: int | None = None,
 ) -> Restored:
     """Restore a picture from an observation with a Deep Image Prior that stops automatically.
 
@@ -178,20 +204,23 @@ def restore(
         guide: for a task that takes one: the guide picture, an array as for `denoise`.
         criterion: the criterion to stop by; None for the task's default.
         sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
-        quality: `fast`, one optimisation, or `best`, the average of four.
+        quality: `draft`, few steps of a small network; `fast`, one optimisation, which is the default; or `best`, the
+            average of four.
+        minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's or task's default, or
             'skip[channels=64]'.
         loss: the loss to minimise; None for the task's default.
         regulariser: a term added to the loss; None for nothing.
         input: the input of the network; None for the loss's, task's or network's default.
-        input_scale: the noise input is uniform in [0, input_scale].
+        input_scale: the noise input is uniform in [0, input_scale]; None for the quality's, 0.1 or, of a draft, 1.
         learning_rate: the learning rate of Adam; None for the loss's, task's or network's default.
         depth: channels of the network's input; None for the network's default.
         perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
         device: auto, cpu, cuda or cuda:N.
+        threads: on a CPU; None for as many as PyTorch takes.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for 1800, and more for over 128 x 128 pixels.
-        patience: S, the number of steps without a lower value after which to stop.
+        patience: S, the number of steps without a lower value after which to stop; None for 100.
 
     Returns:
         The picture as `image`, of the type of `observation`, and why it stopped there.
@@ -208,6 +237,7 @@ def restore(
         criterion=criterion,
         sigma=sigma,
         quality=quality,
+        minutes=minutes,
         network=network,
         loss=loss,
         regulariser=regulariser,
@@ -217,6 +247,7 @@ def restore(
         depth=depth,
         perturbation=perturbation,
         device=device,
+        threads=threads,
         seed=seed,
         iterations=iterations,
         patience=patience,
@@ -225,8 +256,9 @@ def restore(
 
 
 def _to_the_end(at_work: Restoration) -> Restored:
-    for _ in at_work:
-        pass
+    with devices.threads(at_work.options.threads):
+        for _ in at_work:
+            pass
     return at_work.result()
 
 
@@ -269,8 +301,10 @@ class Restoration:
         emit: Callable[[Event], None] = warn,
         folder: Path | None = None,
     ) -> None:
-        y, self._back = images.unpacked(observation, name)
         self.options, self.name, self._emit, self._folder = options, name, emit, folder
+        self._end = math.inf  # when the last step has to be done
+        self.count_from(time.monotonic())
+        y, self._back = images.unpacked(observation, name)
         self.task = build.task(options.task)
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
@@ -279,44 +313,97 @@ class Restoration:
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
         )
         self._tiles = [tile for tile in self._tiles if not self.task.idle(self._part(tile))]
-        self.pieces = len(self._tiles) * options.restarts
+        self.pieces = len(self._tiles) * options.own.restarts
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
-        self._picture = self._baseline.copy()  # with the finished tiles restored
-        self._tile = self._tiles[0]  # the current one
-        self._outputs: list[Floats] = []  # those of its finished restarts
+        self._at = 0, 0  # restart and tile of the current optimisation
+        self._sums: list[Floats | None] = [None for _ in self._tiles]  # of the results of each tile
+        self._counts = [0 for _ in self._tiles]  # how many they are of
         self._optimised: list[Optimised] = []
         self._seconds = 0.0
+        self._resumed: dict[str, Any] | None = None  # the session that the current optimisation resumes
+        self._asked = options
 
     @property
     def number(self) -> int:
         """The number of optimisations done."""
         return len(self._optimised)
 
+    def count_from(self, started: float) -> None:
+        """Let the minutes count from a time of `time.monotonic`, before this was made."""
+        if self.options.minutes is not None:
+            self._end = started + 60 * self.options.minutes * (1 - RESERVE)
+
     def __iter__(self) -> Iterator[None]:
-        for t, tile in enumerate(self._tiles):
-            self._tile, self._outputs = tile, []
-            for restart in range(self.options.restarts):
-                before, started = self._seconds, time.perf_counter()
-                self.piece = Piece(
-                    self._unit(),
-                    self.task,
-                    self._part(tile),
-                    self.options,
-                    seeds.derive(self.options.seed, "denoise", t, restart),
-                    self._told,
-                )
-                with self._watched(self.piece):
-                    for _ in self.piece:
-                        self._seconds = before + time.perf_counter() - started
-                        yield
+        if self.options.minutes is not None:
+            self.options = in_time(self.options, self._areas(), self._end - time.monotonic(), self.speed)
+        first, start = self._at
+        for restart in itertools.count(first):
+            if restart >= self.options.own.restarts and self._end == math.inf:
+                return
+            for t in range(start if restart == first else 0, len(self._tiles)):
+                until = self._until(restart, t)
+                if until <= time.monotonic() and self._optimised:
+                    return
+                self._at, self.pieces = (restart, t), max(self.pieces, len(self._tiles) * (restart + 1))
+                yield from self._optimise(until)
+
+    def _optimise(self, until: float) -> Iterator[None]:
+        """Run the current optimisation until it stops, or the time is up."""
+        restart, t = self._at
+        before, started = self._seconds, time.perf_counter()
+        self.piece = Piece(
+            self._unit(),
+            self.task,
+            self._part(self._tiles[t]),
+            self.options,
+            seeds.derive(self.options.seed, "denoise", t, restart),
+            self._told,
+        )
+        if self._resumed is not None:
+            self.piece.session.load_state_dict(self._resumed)
+            self._resumed = None
+        with self._watched(self.piece):
+            for _ in self.piece:
                 self._seconds = before + time.perf_counter() - started
-                self._optimised.append(self.piece.optimised(*self._corner()))
-                self._outputs.append(self.piece.picture())
-                self._emit(UnitFinished(unit=self.piece.session.name, seconds=self._seconds - before))
-                self.piece = None
-            self._lay(self._picture, self._outputs)
-            self._outputs = []
+                yield
+                if time.monotonic() >= until:
+                    self.piece.cut_off = True
+                    break
+        self._seconds = before + time.perf_counter() - started
+        if self._counts_now():
+            self._sums[t], self._counts[t] = self._sum(t), self._counts[t] + 1
+            self._optimised.append(self._current())
+        self._emit(UnitFinished(unit=self.piece.session.name, seconds=self._seconds - before))
+        self.piece = None
+
+    def _until(self, restart: int, t: int) -> float:
+        """Return when the next optimisation has to end: at first each tile gets its share of the time.
+
+        A restart gets all of the rest, if that is worth it.
+        """
+        now = time.monotonic()
+        if restart:
+            steps = self._optimised[t].steps_run
+            needed = WORTH * steps * self._seconds / max(1, sum(each.steps_run for each in self._optimised))
+            return self._end if now + needed <= self._end else now
+        areas = self._areas()[t:]
+        return now + (self._end - now) * areas[0] / sum(areas)
+
+    def speed(self, options: Options | None = None) -> float:
+        """Return the seconds per step and pixel of the picture, from a few steps of which nothing is kept.
+
+        Args:
+            options: other options than its own.
+        """
+        options = dataclasses.replace(options or self.options, iterations=TRIAL)
+        piece = Piece(self.name, self.task, self._part(self._tiles[0]), options, 0, _ignore)
+        blocks = iter(piece.session.trajectory)
+        next(blocks)  # the first one is slow
+        first, started = piece.step, time.perf_counter()
+        while piece.step < first + 2:
+            next(blocks)
+        return (time.perf_counter() - started) / ((piece.step - first) * self._areas()[0])
 
     def result(self, interrupted: bool = False) -> Restored:
         """Return the result so far; tiles that were not started show the task's baseline.
@@ -324,13 +411,12 @@ class Restoration:
         Args:
             interrupted: whether the reason says that the restoration was interrupted.
         """
-        picture, outputs, optimised = self._picture, list(self._outputs), list(self._optimised)
-        if self.piece is not None and self.piece.step:
-            outputs.append(self.piece.picture())
-            optimised.append(self.piece.optimised(*self._corner()))
-        if outputs:
-            picture = picture.copy()
-            self._lay(picture, outputs)
+        sums, counts, optimised = list(self._sums), list(self._counts), list(self._optimised)
+        if self._counts_now():
+            t = self._at[1]
+            sums[t], counts[t] = self._sum(t), counts[t] + 1
+            optimised.append(self._current())
+        picture, disagreement = self._blended(sums, counts)
         return Restored(
             image=self._back(self._upright(picture)),
             task=registry().get("task", self.options.task).text,
@@ -342,6 +428,7 @@ class Restoration:
             sigma_estimate=None if self.noise is None else self.noise.sigma,
             values=optimised[0].values if optimised else [],
             optimised=tuple(optimised),
+            disagreement=disagreement,
         )
 
     def _watched(self, piece: Piece) -> AbstractContextManager[Any]:
@@ -353,14 +440,18 @@ class Restoration:
         from esbench.engine.live import Live
 
         # of a large picture only some of the pixels are shown, so only these are computed
-        every = max(1, max(self._picture.shape[:2]) // SHOWN)
-        background, outputs = self._picture[::every, ::every].copy(), list(self._outputs)
-        tile = self._tile.times(self._factor)
+        (before, n), (picture, _) = (
+            (self._sums[self._at[1]], self._counts[self._at[1]]),
+            self._blended(self._sums, self._counts),
+        )
+        every = max(1, max(picture.shape[:2]) // SHOWN)
+        background, tile = picture[::every, ::every].copy(), self._tiles[self._at[1]].times(self._factor)
         top, left = -tile.rows.start % every, -tile.columns.start % every
         place = np.s_[-(-tile.rows.start // every) :, -(-tile.columns.start // every) :]
 
         def shown() -> Bytes:
-            now = np.mean([*outputs, piece.picture()], axis=0)[top::every, left::every]
+            now = piece.picture() if before is None else (before + piece.picture()) / (n + 1)
+            now = now[top::every, left::every]
             background[place][: now.shape[0], : now.shape[1]] = now
             eight: Bytes = Pictures(self._upright(background)[None]).uint8[0]
             return eight
@@ -370,6 +461,47 @@ class Restoration:
     def _upright(self, picture: Floats) -> Floats:
         """Return a picture turned as it was handed in."""
         return self.task.upright(picture, self.observation).clip(0, 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the rest depends on, in the middle of an optimisation."""
+        assert self.piece is not None
+        return {
+            "of": self._identity(),
+            "chosen": [self.options.quality, self.options.network],
+            "at": list(self._at),
+            "sums": self._sums,
+            "counts": self._counts,
+            "optimised": [dataclasses.asdict(each) for each in self._optimised],
+            "seconds": self._seconds,
+            "piece": self.piece.session.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from the state of another restoration of the same picture with the same options, to the bit.
+
+        Raises:
+            DataError: it is of another picture, or of other options.
+        """
+        if state["of"] != self._identity():
+            raise DataError("it is of another picture, of other options or of another version")
+        quality, network = state["chosen"]
+        self.options = dataclasses.replace(self.options, quality=quality, network=network, minutes=None)
+        self._at = state["at"][0], state["at"][1]
+        self._sums, self._counts = list(state["sums"]), list(state["counts"])
+        self._optimised = [Optimised(**each | {"tile": tuple(each["tile"])}) for each in state["optimised"]]
+        self._seconds = state["seconds"]
+        self._end -= self._seconds
+        self._resumed = state["piece"]
+
+    def _identity(self) -> str:
+        """Return a hash of all that the result depends on, but for the machine."""
+        import torch
+
+        asked = dataclasses.replace(self._asked, threads=None)
+        hashed = hashlib.sha256(repr((asked, __version__, torch.__version__)).encode())
+        for array in (self.observation.y, self.observation.known, *self.observation.extra.values()):
+            hashed.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        return hashed.hexdigest()
 
     def _part(self, tile: Tile) -> Observation:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
@@ -384,22 +516,58 @@ class Restoration:
         small = min(y.shape[:2]) < build.SMALLEST and "sigma" in self.options.loss_needs
         return NoiseModel("gaussian", None if small else self.noise.sigma)
 
-    def _lay(self, picture: Floats, outputs: list[Floats]) -> None:
-        """Blend the mean output of the current tile into the picture, weighted by its window."""
-        # all windows sum to 1, so that nothing of the baseline is left once all tiles are blended
-        tile = self._tile.times(self._factor)
-        change = np.mean(outputs, axis=0) - tile.of(self._baseline)
-        tile.of(picture)[...] += tile.window * change
+    def _counts_now(self) -> bool:
+        """Whether the current optimisation adds to what its tile has."""
+        if self.piece is None or not self.piece.step:
+            return False
+        restart, t = self._at
+        return not restart or self.piece.session.ended or self.piece.step >= WORTH * self._optimised[t].steps_run
 
-    def _corner(self) -> tuple[int, int]:
-        return self._tile.rows.start * self._factor, self._tile.columns.start * self._factor
+    def _sum(self, t: int) -> Floats:
+        """Return the sum of the results of a tile with that of the current optimisation."""
+        assert self.piece is not None
+        before, picture = self._sums[t], self.piece.picture()
+        return picture if before is None else before + picture
+
+    def _current(self) -> Optimised:
+        assert self.piece is not None
+        tile = self._tiles[self._at[1]]
+        return self.piece.optimised(tile.rows.start * self._factor, tile.columns.start * self._factor)
+
+    def _blended(self, sums: list[Floats | None], counts: list[int]) -> tuple[Floats, float | None]:
+        """Return the picture, and how far its tiles are from each other where they overlap."""
+        picture, squares, alone = self._baseline.copy(), np.zeros_like(self._baseline), self._baseline[..., :1] * 0
+        for tile, sum, n in zip(self._tiles, sums, counts, strict=True):
+            if sum is None:
+                continue
+            # all windows sum to 1, so that nothing of the baseline is left once all tiles are blended
+            tile, mean = tile.times(self._factor), sum / n
+            tile.of(picture)[...] += tile.window * (mean - tile.of(self._baseline))
+            tile.of(squares)[...] += tile.window * mean**2
+            tile.of(alone)[...] += tile.window == 1
+        shared = alone[..., 0] == 0
+        if 0 in counts or len(counts) == 1 or not shared.any():
+            return picture, None
+        variance = (squares - picture**2)[shared].clip(0)
+        return picture, 255 * float(np.sqrt(variance.mean()))
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each tile, in the restored picture."""
+        return [(len(t.rows.window) * self._factor, len(t.columns.window) * self._factor) for t in self._tiles]
+
+    def _areas(self) -> list[int]:
+        return [h * w for h, w in self.sizes]
 
     def _unit(self) -> str:
         return self.name if self.pieces == 1 else f"{self.name}, {self.number + 1} of {self.pieces}"
 
     def _told(self, event: Event) -> None:
-        """Pass an event on, progress with the steps that may follow this optimisation."""
-        if isinstance(event, Progress):
+        """Pass an event on; progress with the steps that may follow this optimisation, or that there is time for."""
+        if isinstance(event, Progress) and self._end < math.inf:
+            left = (self._end - time.monotonic()) * event.step / max(self._seconds, 1e-6)
+            event = dataclasses.replace(event, iterations=min(event.iterations, event.step + max(0, round(left))))
+        elif isinstance(event, Progress):
             event = dataclasses.replace(event, later=(self.pieces - self.number - 1) * event.iterations)
         self._emit(event)
 
@@ -417,6 +585,10 @@ class Restoration:
         return f"interrupted in optimisation {len(optimised)} of {n}: {text}" if interrupted else text
 
 
+def _ignore(event: Event) -> None:
+    """Do nothing."""
+
+
 def most(options: Options, h: int, w: int, factor: int = 1, grid: int = 1) -> int:
     """Return an upper bound of the work for an observation of h x w, in pixels of the picture times steps.
 
@@ -428,7 +600,7 @@ def most(options: Options, h: int, w: int, factor: int = 1, grid: int = 1) -> in
         grid: tiles start at multiples of this many pixels of the observation.
     """
     pixels = [tile.window.size * factor**2 for tile in cut((h, w), (h * factor, w * factor), grid)[0]]
-    return sum(n * options.steps(n) for n in pixels) * options.restarts
+    return sum(n * options.steps(n) for n in pixels) * options.own.restarts
 
 
 def cut(observed: tuple[int, ...], restored: tuple[int, ...], grid: int = 1) -> tuple[list[Tile], int]:

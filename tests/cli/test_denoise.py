@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import signal
 import sys
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from esbench import images
-from esbench.cli.denoise import targets
+from esbench.cli.denoise import Order, targets
 from esbench.errors import UsageError
 
 TINY = ("--network", "skip[channels=4,scales=1]", "--iterations", "4", "--patience", "2", "--device", "cpu")
@@ -265,7 +268,11 @@ BAD = {
     "device not here": (("a.png", "-o", "c.png", "--device", "cuda:99"), 3, "Device 'cuda:99' is not available"),
     "sigma -1": (("a.png", "-o", "c.png", "--sigma", "-1"), 2, "sigma must be at least 0, got -1"),
     "no iterations": (("a.png", "-o", "c.png", "--iterations", "0"), 2, "iterations must be at least 1, got 0."),
-    "no such quality": (("a.png", "-o", "c.png", "--quality", "good"), 2, "'good' is not one of 'fast', 'best'."),
+    "no such quality": (
+        ("a.png", "-o", "c.png", "--quality", "good"),
+        2,
+        "'good' is not one of 'draft', 'fast', 'best'.",
+    ),
     "no output": (("a.png",), 2, "Missing option '-o' / '--output'."),
     "no picture": (("-o", "c.png"), 2, "Missing argument 'IN...'."),
 }
@@ -389,15 +396,126 @@ def test_lines_say_how_fast_it_is_and_how_long_at_most(esbench, place, monkeypat
     assert {line.split(":")[0] for line in lines} == {f"a.png, {i} of 4" for i in range(1, 5)}
 
 
-def test_long_work_is_announced_once_with_what_makes_it_less(esbench, place, monkeypatch):
-    monkeypatch.setattr("esbench.cli.denoise.LONG", 0.0)
-    monkeypatch.setattr("esbench.engine.session.PROGRESS_EVERY", 0.0)
-    options = (*TINY[:2], "--iterations", "6", "--device", "cpu")
-    answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *options)
+@pytest.fixture
+def long(monkeypatch):
+    """All work takes long."""
+    monkeypatch.setattr("esbench.cli.promise.LONG", 0.0)
+    monkeypatch.setattr("esbench.cli.promise.MANY", {"cpu": 0})
+
+
+def test_long_work_is_announced_once_with_what_makes_it_less(esbench, place, long):
+    answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *TINY)
     assert answer.err.count("This takes up to about ") == 1
-    for less in ("a smaller picture", "--network 'skip[channels=32]'", "--quality fast", "fewer --iterations"):
-        assert less in answer.err
-    assert "This takes" not in esbench("denoise", "a.png", "-o", "c.png", *options, "-q").err
+    assert "To shorten it, use --minutes N, --quality draft, a GPU or a smaller picture. Ctrl-C writes" in answer.err
+    draft = esbench("denoise", "a.png", "-o", "d.png", *TINY[:2], "--device", "cpu", "--quality", "draft").err
+    assert "use --minutes N, fewer --iterations, a GPU or" in draft
+    assert "This takes" not in esbench("denoise", "a.png", "-o", "c.png", *TINY, "-q").err
+    assert "This takes" not in esbench("denoise", "a.png", "-o", "m.png", *TINY, "--minutes", "1").err
+
+
+class Terminal(io.StringIO):
+    """A terminal at which something is typed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "option", "code"), [("n\n", (), 130), ("", (), 130), ("y\n", (), 0), ("n\n", ("--yes",), 0)]
+)
+def test_on_a_terminal_long_work_is_asked_for(esbench, place, monkeypatch, long, typed, option, code):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    assert esbench("denoise", "a.png", "-o", "c.png", *TINY, *option).code == code
+    assert (place / "c.png").exists() == (code == 0)
+
+
+def test_a_dry_run_tells_size_work_and_time_and_writes_nothing(esbench, place):
+    before = files(place)
+    answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *TINY, "--dry-run")
+    assert answer.code == 0
+    assert re.fullmatch(
+        r"a\.png: 24 x 20, noise of sigma \d+\.\d; 1 optimisation of at most 24 x 20 and 4 steps in all: "
+        r"up to about \d+ s\nb\.jpg: .*\n",
+        answer.out,
+    )
+    row = json.loads(esbench("denoise", "a.png", "-o", "c.png", *TINY, "--dry-run", "--json").out)[0]
+    assert (row["width"], row["height"], row["tile"], row["optimisations"], row["steps"]) == (24, 20, [24, 20], 1, 4)
+    assert row["seconds"] >= 0
+    assert files(place) == before
+    assert not (place / "out").exists()
+
+
+def test_next_to_no_noise_is_said_before_work_begins(esbench, place):
+    rng = np.random.default_rng(0)
+    nearly_clean = np.rint(120 + 0.8 * rng.standard_normal((40, 40, 3))).astype(np.uint8)
+    Image.fromarray(nearly_clean).save("clean.png")
+    said = esbench("denoise", "clean.png", "-o", "1.png", *TINY).err.splitlines()
+    assert re.fullmatch(r"clean\.png: 40 x 40, noise of sigma \d\.\d: little to gain", said[0])
+    assert "little to gain" not in esbench("denoise", "a.png", "-o", "2.png", *TINY).err
+
+
+def test_a_restoration_that_was_killed_goes_on_where_it_was(esbench, place, interrupt, monkeypatch):
+    options = (*TINY[:2], "--iterations", "8", "--device", "cpu", "--quality", "best")
+    esbench("denoise", "a.png", "-o", "whole.png", *options)
+    monkeypatch.setattr("esbench.cli.promise.KEEP_EVERY", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("esbench.cli.promise.Kept.remove", lambda kept: None)
+        interrupt(13)
+        esbench("denoise", "a.png", "-o", "out.png", *options)
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    (place / "out.png").unlink()  # a kill would not have written it
+    left = [name for name in files(place) if name.startswith(".esbench.")]
+    assert len(left) == 1
+    other = esbench("denoise", "a.png", "-o", "out.png", *options, "--seed", "1")
+    assert other.code == 2
+    assert f"'{left[0]}' was left by an unfinished restoration and cannot be resumed: it is of another" in other.err
+    again = esbench("denoise", "a.png", "-o", "out.png", *options)
+    assert again.code == 0
+    assert "a.png, 2 of 4: resumed at step 5" in again.err
+    assert not (place / left[0]).exists()
+    assert (place / "out.png").read_bytes() == (place / "whole.png").read_bytes()
+
+
+def test_a_damaged_checkpoint_is_one_sentence_and_can_be_left_behind(esbench, place):
+    from esbench.cli.promise import Kept
+
+    kept = Kept(Order("a.png", place / "out.png", 10**6), None, None, False, print)
+    kept.path.write_bytes(b"esbench state 1\n rubbish")
+    answer = esbench("denoise", "a.png", "-o", "out.png", *TINY)
+    assert answer.code == 2
+    assert "cannot be resumed: it is damaged. Remove it," in answer.err
+    assert esbench("denoise", "a.png", "-o", "out.png", *TINY, "--force").code == 0
+    assert not kept.path.exists()
+
+
+def test_sigterm_delivers_what_there_is(esbench, place, monkeypatch):
+    module = sys.modules["esbench.cli.denoise"]
+
+    class Ended(module.Restoration):
+        def __iter__(self):
+            for i, block in enumerate(super().__iter__()):
+                yield block
+                if i == 2:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(module, "Restoration", Ended)
+    before = signal.getsignal(signal.SIGTERM)
+    answer = esbench("denoise", "a.png", "-o", "out.png", *TINY[:2], "--device", "cpu")
+    assert answer.code == 130
+    assert images.read_photo("out.png").pixels.shape == (20, 24, 3)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_output_is_there_before_the_end_if_asked_for(esbench, place, interrupt, monkeypatch):
+    monkeypatch.setattr("esbench.cli.promise.KEEP_EVERY", 0.0)
+    monkeypatch.setattr("esbench.cli.denoise.Order.finish", lambda *_: None)
+    interrupt(3)
+    for option in ((), ("--keep-writing",)):
+        esbench("denoise", "a.png", "-o", "out.png", *TINY[:2], "--device", "cpu", *option)
+        assert (place / "out.png").exists() == bool(option)
+        (place / next(name for name in files(place) if name.startswith(".esbench."))).unlink()
 
 
 def test_a_bar_is_for_terminals_and_names_are_shown_as_they_are(esbench, place, monkeypatch):

@@ -1,0 +1,187 @@
+"""How long a restoration takes, told before it starts; and what is kept of it meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from esbench import device as devices
+from esbench import disk, images, plain
+from esbench.bench.driver import LONG, duration
+from esbench.cli.output import print_json, say
+from esbench.cli.progress import Listen
+from esbench.errors import DataError, UsageError
+from esbench.events import Event, Notice
+from esbench.restoration.options import NEARLY_CLEAN, Options
+from esbench.restoration.restore import Restoration
+
+if TYPE_CHECKING:
+    from esbench.cli.denoise import Order
+
+#: Seconds between two checkpoints, and between two previews.
+KEEP_EVERY = 60.0
+
+#: Pixels times steps that may take an hour, by device; the speed is measured only for more.
+MANY = {"cpu": 2e7}
+
+
+def show_plan(jobs: Sequence[Order], options: Options, as_json: bool) -> None:
+    """Print what would be done, and how long it takes at most."""
+    rows = [row for job in jobs if (row := _plan(job, options)) is not None]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        noise = "" if row["sigma_estimate"] is None else f", {noise_of(row['sigma_estimate'], options)}"
+        w, h = row["tile"]
+        n = row["optimisations"]
+        work = f"{n} optimisation{'s' if n > 1 else ''} of at most {w} x {h}"
+        work += f" and {row['steps']} steps in all: up to about" if options.minutes is None else " or more:"
+        say(f"{row['input']}: {row['width']} x {row['height']}{noise}; {work} {duration(row['seconds'])}")
+
+
+def _plan(job: Order, options: Options) -> dict[str, Any] | None:
+    photo = job.photo()
+    if photo is None:
+        return None
+    at_work = job.begin(photo, options, ignore, None)
+    height, width, _ = at_work.task.shape(at_work.observation)
+    tile_height, tile_width = max(at_work.sizes, key=lambda size: size[0] * size[1])
+    seconds = at_work.speed() * job.pixel_steps if options.minutes is None else 60 * options.minutes
+    steps = sum(options.steps(h * w) for h, w in at_work.sizes) * options.own.restarts
+    return {
+        "input": job.name,
+        "output": str(job.file),
+        "width": width,
+        "height": height,
+        "sigma_estimate": None if at_work.noise is None else round(at_work.noise.sigma, 3),
+        "optimisations": at_work.pieces,
+        "tile": [tile_width, tile_height],
+        "steps": steps if options.minutes is None else None,
+        "seconds": round(seconds, 1),
+    }
+
+
+def agreed(jobs: Sequence[Order], options: Options, yes: bool, listen: Listen) -> bool:
+    """Tell if the work may take more than an hour, ask on a terminal, and return whether to start."""
+    pixel_steps, device = sum(job.pixel_steps for job in jobs), devices.named(options.device)
+    if options.minutes is not None or pixel_steps < MANY.get(device, 2e10):
+        return True
+    photo = jobs[0].photo()
+    if photo is None:
+        return True
+    seconds = jobs[0].begin(photo, options, ignore, None).speed() * pixel_steps
+    if seconds <= LONG:
+        return True
+    text = (
+        f"This takes up to about {duration(seconds)}. {advice(options, device)} Ctrl-C writes the best result so far."
+    )
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        listen(Notice(text=text))
+        return True
+    say(text, err=True)
+    return click.confirm("Start?", default=True, err=True)
+
+
+def advice(options: Options, device: str) -> str:
+    """Return what would shorten the work and is not done yet."""
+    ways = ["--minutes N"]
+    if options.quality != "draft":
+        ways.append("--quality draft")
+    if options.iterations is None:
+        ways.append("fewer --iterations")
+    if device == "cpu":
+        ways.append("a GPU")
+    return f"To shorten it, use {', '.join(ways)} or a smaller picture."
+
+
+def noise_of(sigma: float, options: Options) -> str:
+    """Return the noise of a picture in words."""
+    little = ": little to gain" if sigma < NEARLY_CLEAN and options.sigma is None else ""
+    return f"noise of sigma {sigma:.1f}{little}"
+
+
+class Kept:
+    """Keep a restoration that takes long: a checkpoint beside the output, and previews if asked for.
+
+    Args:
+        job: the picture.
+        photo: it, as read.
+        at_work: its restoration.
+        previews: whether to write the output meanwhile.
+        listen: called with notices.
+    """
+
+    def __init__(self, job: Order, photo: images.Photo, at_work: Restoration, previews: bool, listen: Listen) -> None:
+        self.job, self.photo, self.at_work, self.previews, self._listen = job, photo, at_work, previews, listen
+        # not the name itself, because a long one would become too long
+        self.path = job.file.with_name(
+            f".esbench.{hashlib.sha256(job.file.name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+        )
+        self._last = time.monotonic()
+
+    def resume(self, force: bool) -> None:
+        """Continue from the checkpoint, if there is one.
+
+        Args:
+            force: start again if it does not fit.
+
+        Raises:
+            UsageError: it does not fit.
+        """
+        if not self.path.exists():
+            return
+        try:
+            disk.regular(self.path)
+            self.at_work.load_state_dict(plain.loads(self.path.read_bytes()))
+        except (DataError, OSError, LookupError, TypeError, ValueError) as error:
+            if not force:
+                why = str(error).rstrip(".") if isinstance(error, DataError) else "it is damaged"
+                raise UsageError(
+                    f"{str(self.path)!r} was left by an unfinished restoration and cannot be resumed: {why}. Remove "
+                    "it, repeat the command that left it, or pass --force to start again."
+                ) from None
+
+    def __call__(self) -> None:
+        """Write what is due."""
+        if time.monotonic() - self._last < KEEP_EVERY:
+            return
+        try:
+            with disk.replacing(self.path) as part, open(part, "wb") as file:
+                file.writelines(plain.dumps(self.at_work.state_dict()))
+        except OSError as error:  # there may be room again later
+            self._listen(Notice(text=f"{self.job.name}: no checkpoint: {disk.reason(error)}"))
+        if self.previews:
+            with suppress(OSError):
+                images.write_photo(self.job.file, self.job.delivered(self.photo, self.at_work.result().image))
+        self._last = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove the checkpoint."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def ignore(event: Event) -> None:
+    """Do nothing with an event."""
