@@ -22,8 +22,11 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any
+
+import numpy as np
 
 from esbench.bench.job import Job
 from esbench.bench.spec import Outcome, unit_id
@@ -214,9 +217,13 @@ def serve(note: Note) -> None:
             def watched(text: str, step: int, third_party: list[str] = third_party) -> Iterator[None]:
                 note.write(third_party.index(text), step)
                 before = os.getcwd(), dict(os.environ)
+                limit, errors, filters = sys.getrecursionlimit(), np.geterr(), warnings.filters[:]
                 try:
                     yield
                 finally:
+                    sys.setrecursionlimit(limit)
+                    np.seterr(**errors)
+                    warnings.filters[:] = filters
                     _put_back(out, *before)
                     note.write(-1)
 

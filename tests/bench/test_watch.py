@@ -110,6 +110,9 @@ CHANGES = {
     "alarm": "signal.setitimer(signal.ITIMER_REAL, 0.5)",
     "profile": "signal.setitimer(signal.ITIMER_PROF, 0.05)",
     "folder": "os.chdir('/')",
+    "recursion": "sys.setrecursionlimit(60)",
+    "division": "np.seterr(all='raise')",
+    "warnings": "__import__('warnings').simplefilter('error')",
     "environment": "os.environ.clear()",
 }
 
