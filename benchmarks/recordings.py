@@ -13,10 +13,17 @@ that are in results/recordings were made with, for each sigma,
         --sigma 25 -c 'cifs-jpeg[lam=0]' -c wmv -c emv -c discrepancy -c loss
 
 on pictures from every 25th of bsd400, from the 7th by name; `esbench export RUN -o results/bsd400.csv` wrote the rows
+<<<<<<< HEAD
 of that at sigma 25. `study` prints, all exact, what mu = lam / (H W) does on them:
 the range of mu that stops each near its peak and the mu above which it never stops; the mu that `esbench
 calibrate` would choose for each patience and rule, its gaps, its distance from never stopping, and what happens to a
 picture that was left out of the search; and what patience and a first admissible step do to the other criteria.
+=======
+of that at sigma 25. `study` prints, all exact, what mu = lam / (H W) does on them: the range of mu that stops each near
+its peak and the mu above which it never stops; the mu that `esbench calibrate` would choose for each patience and rule,
+its gaps, its distance from never stopping, and what happens to a picture that was left out of the search; and what
+patience and a first admissible step do to the other criteria.
+>>>>>>> 029404c (Let lam=auto follow a line in the logarithms, also beyond the calibrated levels; list the worst stops in the report)
 `fit` writes the mu of each level into the table of the package.
 """
 

@@ -19,6 +19,7 @@ from esbench import disk, images, thinning
 from esbench.bench.levels import level, levels
 from esbench.bench.store import Run, Unit
 from esbench.report.figures import psnr_range, value_range
+from esbench.report.worst import worst
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -57,7 +58,7 @@ class Embedded:
 
 
 def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) -> Embedded:
-    """Return as many units as fit, alternating between noise levels.
+    """Return as many units as fit: those of the worst stops, then alternating between noise levels.
 
     Args:
         run: the run.
@@ -65,7 +66,9 @@ def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) 
         failed: unit, criterion and reason of what failed.
     """
     by_unit, found = units_of(rows), dict[str, dict[str, Any]]()
-    ids = in_turn(rows)[:UNITS]
+    # the worst of each criterion, then the second worst of each, ...
+    places = itertools.zip_longest(*([row["unit"] for row in each.rows] for each in worst(rows)))
+    ids = list(dict.fromkeys([id for place in places for id in place if id is not None] + in_turn(rows)))[:UNITS]
     lines = sum(2 + len(by_unit[id]) for id in ids)
     stretches = max(25, min(STRETCHES, CURVES // max(1, 2 * NUMBER * lines)))
     room = CURVES

@@ -20,6 +20,7 @@ from esbench.report import embed, figures
 from esbench.report.failures import alarm, grouped
 from esbench.report.headline import headline
 from esbench.report.looks import PATHS, look
+from esbench.report.worst import kind, worst
 from esbench.tables import Table
 from esbench.templating import page as whole
 from esbench.templating import render
@@ -62,6 +63,7 @@ def page(results: Results, rows: Rows, folder: Path, query: str = "") -> str:
         figures=_figures(rows),
         criteria=_criteria(rows, done),
         baselines=_baselines(everything, others),
+        worst=[(each, key(each.criterion), [_stop(row) for row in each.rows]) for each in worst(rows)],
         map=units,
         held=held,
         unit_names={id: _unit_name(group[0]) for id, group in embed.units_of(rows).items()},
@@ -173,6 +175,15 @@ def _baselines(rows: Rows, failed: Failed) -> str:
         )
     title = "Baselines over all units"
     return Table(("baseline", "PSNR (dB)", "SSIM", "seconds", "failed"), lines).html(title) if lines else ""
+
+
+def _stop(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line of the worst stops."""
+    return {
+        "unit": row["unit"],
+        "name": _unit_name(row),
+        "says": f"{row['gap_db']:.2f} dB, {kind(row)}: step {row['stop_step']}, the peak at {row['peak_step']}",
+    }
 
 
 # -- the map: a line per unit, a column per criterion ------------------------------------------------------------------

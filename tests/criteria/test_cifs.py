@@ -145,16 +145,21 @@ def rows(monkeypatch):
         (10, 400.0),
         (20, 100.0),
         (50, 25.0),
-        (15, 200.0),  # half way: the geometric mean
-        (35, 50.0),
-        (12.5, 400 * 0.25**0.25),
-        (5, 400.0),  # outside: the nearest
-        (0, 400.0),
-        (75, 25.0),
+        (200**0.5, 200.0),  # half way: the geometric mean of both
+        (1000**0.5, 50.0),
+        (12.5, 400 * 1.25**-2),
+        (5, 1600.0),  # beyond: on the same line
+        (2.5, 6400.0),
+        (100, 25 * 2 ** (math.log(0.25) / math.log(2.5))),
+        (0, 400 * 1200),  # that of rounding, 1 / sqrt(12)
     ],
 )
-def test_mu_is_linear_in_its_logarithm_between_the_levels_and_the_nearest_outside(rows, sigma, expected):
-    assert cifs.mu("foo", "foo", sigma) == pytest.approx(expected, rel=1e-12)
+def test_the_logarithm_of_mu_is_linear_in_that_of_sigma_between_the_levels_and_beyond_them(rows, sigma, expected):
+    assert cifs.mu("foo", "foo", sigma) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_level_alone_is_that_of_all(rows):
+    assert {cifs.mu("foo", "foo[level=3]", sigma) for sigma in (0, 5, 25, 100)} == {7.0}
 
 
 def test_auto_is_mu_times_the_number_of_pixels(rows):

@@ -1,0 +1,49 @@
+"""The worst stops of each criterion: what fools it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from esbench.bench.levels import criteria, is_reference
+
+Row = Mapping[str, Any]
+
+#: How many stops of a criterion are listed.
+MOST = 10
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The stops of a criterion that are furthest below the peak.
+
+    Attributes:
+        criterion: which.
+        rows: their rows of the results table, the largest gap first.
+    """
+
+    criterion: str
+    rows: Sequence[Row]
+
+    def kinds(self) -> str:
+        """Return how many of them came too early, too late or never: `7 early, 2 late, 1 never`."""
+        found = [kind(row) for row in self.rows]
+        return ", ".join(f"{found.count(each)} {each}" for each in ("early", "late", "never") if each in found)
+
+
+def kind(row: Row) -> str:
+    """Return whether a stop that is below the peak came early, late or never."""
+    if row["fallback"]:
+        return "never"
+    return "early" if row["stop_step"] < row["peak_step"] else "late"
+
+
+def worst(rows: Sequence[Row]) -> list[Worst]:
+    """Return the worst stops of each criterion that is not a reference, of those that have a gap."""
+    found = []
+    for name in criteria(rows):
+        mine = [row for row in rows if row["criterion"] == name and row["gap_db"]]
+        if mine and not is_reference(name):
+            found.append(Worst(name, sorted(mine, key=lambda row: (-row["gap_db"], row["unit"]))[:MOST]))
+    return found
