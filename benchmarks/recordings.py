@@ -41,6 +41,7 @@ from typing import Any
 import numpy as np
 
 from esbench.bench.build import scene
+from esbench.bench.levels import of_kind
 from esbench.bench.results import Results
 from esbench.builtin.codecs.opencv import jpeg
 from esbench.builtin.criteria.cifs import mu
@@ -68,7 +69,7 @@ TABLE = Path(__file__).parents[1] / "esbench/builtin/criteria/calibration/cifs.j
 
 def take(args: argparse.Namespace) -> None:
     results = Results(args.run)
-    rows = results.table()
+    rows = of_kind(results.table(), "criterion")
     args.results.mkdir(parents=True, exist_ok=True)
     for unit in results.run.units():
         result = unit.result()

@@ -31,7 +31,7 @@ import numpy as np
 from benchmarks.recordings import PATIENCES, Recording
 from esbench.bench.build import scene
 from esbench.bench.compare import interval
-from esbench.bench.levels import is_reference
+from esbench.bench.levels import is_reference, of_kind
 from esbench.bench.replay import stop_of
 from esbench.bench.results import Results
 from esbench.bench.store import Run
@@ -250,7 +250,8 @@ def main() -> None:
     patience = PATIENCE if args.patience is None else args.patience
     curves = [] if args.runs else [Recording(path) for path in sorted(RECORDINGS.glob("*.csv.gz"))]
     if args.runs:
-        found = [dict(row) for path in args.runs for row in Results(path).replay(patience=args.patience)]
+        rows = [row for path in args.runs for row in Results(path).replay(patience=args.patience)]
+        found = [dict(row) for row in of_kind(rows, "criterion")]
     else:
         found = recorded(curves, patience)
     if args.write:
