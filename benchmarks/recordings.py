@@ -13,18 +13,12 @@ that are in results/recordings were made with, for each sigma,
         --sigma 25 -c 'cifs-jpeg[lam=0]' -c wmv -c emv -c discrepancy -c loss
 
 on pictures from every 25th of bsd400, from the 7th by name; `esbench export RUN -o results/bsd400.csv` wrote the rows
-<<<<<<< HEAD
-of that at sigma 25. `study` prints, all exact, what mu = lam / (H W) does on them:
-the range of mu that stops each near its peak and the mu above which it never stops; the mu that `esbench
-calibrate` would choose for each patience and rule, its gaps, its distance from never stopping, and what happens to a
-picture that was left out of the search; and what patience and a first admissible step do to the other criteria.
-=======
 of that at sigma 25. `study` prints, all exact, what mu = lam / (H W) does on them: the range of mu that stops each near
 its peak and the mu above which it never stops; the mu that `esbench calibrate` would choose for each patience and rule,
 its gaps, its distance from never stopping, and what happens to a picture that was left out of the search; and what
 patience and a first admissible step do to the other criteria.
->>>>>>> 029404c (Let lam=auto follow a line in the logarithms, also beyond the calibrated levels; list the worst stops in the report)
-`fit` writes the mu of each level into the table of the package.
+`fit` writes the mu of each level into the table of the package, and at the levels without a recording the paper's, in
+the proportion of the nearest one.
 """
 
 from __future__ import annotations
@@ -48,6 +42,7 @@ from esbench.builtin.criteria.cifs import mu
 from esbench.disk import write
 from esbench.noise import clipped_variance
 from esbench.paper import calibrate
+from esbench.paper.artefacts import FIG2_MU
 from esbench.paper.calibrate import Curve, Pieces
 from esbench.pictures import Pictures
 from esbench.stopping.rule import first_stop
@@ -59,6 +54,9 @@ PATIENCES = (100, 200, 300, 500, 700, 1000)
 
 #: First admissible steps.
 STARTS = (0, 100, 200)
+
+#: Levels at which the table of the package takes the paper's figure 2 as long as nothing is recorded there.
+OUTSIDE = (5.0, 10.0, 15.0, 75.0)
 
 #: Criteria beside CIFS, with the column that their gaps are read from.
 OTHERS = {"wmv": "psnr_db", "emv": "psnr_db", "discrepancy": "average_psnr_db"}
@@ -260,13 +258,27 @@ def study(args: argparse.Namespace) -> None:
 
 
 def fit(args: argparse.Namespace) -> None:
-    document = json.loads(TABLE.read_text(encoding="utf-8"))
+    document, found = json.loads(TABLE.read_text(encoding="utf-8")), recordings(args.results)
     rows = {}
-    for sigma, units in recordings(args.results).items():
+    for sigma, units in found.items():
         row = calibrate.calibrate([unit.curve() for unit in units], "windowed", args.patience)
-        rows[f"{sigma:g}"] = row
-        print(f"{sigma:g}", {key: value for key, value in row.items() if key != "curve"})
-    document["mu"]["jpeg"] = {sigma: row["mu"] for sigma, row in rows.items()}
+        first = min(never(unit.curve(), calibrate.windowed(unit.curve(), args.patience)) for unit in units)
+        rows[sigma] = {key: value for key, value in row.items() if key != "curve"}
+        rows[sigma] |= {"never_stops_from": calibrate.shown(first), "images": [unit.image for unit in units]}
+    mu = {sigma: row["mu"] for sigma, row in rows.items()}
+    for sigma in OUTSIDE:  # what is not recorded yet: the paper's, in the proportion of the nearest that is
+        nearest = min(rows, key=lambda level: abs(np.log(level / sigma)))
+        mu.setdefault(sigma, calibrate.shown(FIG2_MU[sigma] * rows[nearest]["mu"] / FIG2_MU[nearest]))
+    document["mu"]["jpeg"] = {f"{sigma:g}": mu[sigma] for sigma in sorted(mu)}
+    document["origin"]["jpeg"] = {
+        "command": "python -m benchmarks.recordings fit",
+        "run": "bsd400, 128 x 128, skip[channels=64], 3000 steps, on the curves in results/recordings",
+        "search": f"mean PSNR at the stop of the rule, patience {args.patience}, every mu, averaged over those within "
+        f"a factor {calibrate.MARGIN}",
+        "found": [{"sigma": sigma} | row for sigma, row in rows.items()],
+        "from the paper": "figure 2, in the proportion of the nearest level that was found: "
+        + ", ".join(f"{sigma:g}" for sigma in sorted(set(mu) - set(rows))),
+    }
     write(TABLE, (json.dumps(document, indent=1) + "\n").encode())
 
 

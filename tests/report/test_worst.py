@@ -8,6 +8,7 @@ from esbench.report.worst import kind, worst
 
 def row(criterion: str, unit: str, gap: float | None, stop: int = 10, *, fallback: bool = False) -> dict[str, Any]:
     return {
+        "kind": "criterion",
         "criterion": criterion,
         "unit": unit,
         "gap_db": gap,
