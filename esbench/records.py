@@ -175,6 +175,7 @@ class TaskInfo(Info):
 
     Attributes:
         noise: the degradation that the benchmark adds by default.
+        noisy: whether the observation of a user has noise, so that its level is estimated.
         criterion: the criterion of a restoration until one is measured for the task.
         network: the default network; None for that of the command.
         loss: the default loss.
@@ -184,6 +185,7 @@ class TaskInfo(Info):
     """
 
     noise: str = "none"
+    noisy: bool = False
     criterion: str = "wmv"
     network: str | None = None
     loss: str = "mse"

@@ -180,7 +180,7 @@ class Options:
     @property
     def has_noise(self) -> bool:
         """Whether an observation of the task contains noise."""
-        return self._task().noise != "none"
+        return self._task().noisy
 
     @property
     def holdout(self) -> float:

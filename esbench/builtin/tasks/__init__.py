@@ -13,6 +13,7 @@ INFOS = [
         target="esbench.builtin.tasks.denoise:Denoise",
         reference=_DIP,
         noise="gaussian",
+        noisy=True,
     ),
     TaskInfo(
         name="superres",
@@ -33,6 +34,8 @@ INFOS = [
         summary="denoise a picture with one of the same scene in other light as guide",
         target="esbench.builtin.tasks.flash:Flash",
         reference=f"{_DIP}; flash and no flash",
+        noisy=True,
+        criterion="discrepancy[variance=sigma]",
         network="skip[upsample=nearest/nearest/bilinear/bilinear/bilinear]",
         input="guide",
         learning_rate=0.1,

@@ -58,6 +58,8 @@ def test_a_users_pair_is_restored(channels):
     y, guide = picture(), picture(c=channels) ** 2
     restored = esbench.restore(y, "flash", guide=guide, **TINY)
     other = esbench.restore(y, "flash", guide=1 - guide, **TINY)
+    assert restored.criterion == "discrepancy[variance=sigma]"
+    assert restored.sigma_estimate is not None
     assert restored.image.shape == y.shape
     assert (restored.image != other.image).any()
     assert (restored.image != y).mean() > 0.9
