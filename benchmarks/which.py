@@ -10,25 +10,24 @@ With `--write` it also writes `esbench/recommended.json`, from which `esbench re
 what they stop by: for each task with at least three pictures the criterion whose 95th percentile of the gap to the
 averaged peak is smallest, among those that need a noise level and those that do not.
 
-With `--others`, of runs, also what one would try instead, on the same pictures: wavelets, non-local means and total
-variation of scikit-image, and BM3D where `bm3d` can be imported (its licence is for research only; see there). They are
-told the noise level that `esbench.noise` estimates.
+With `--others`, of runs, also what one would try instead, on the same pictures: all baselines that are installed, as of
+`esbench list baselines`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.recordings import PATIENCES, Recording
+from esbench.bench.baselines import computed, resolved, scores
 from esbench.bench.build import scene
 from esbench.bench.compare import interval
 from esbench.bench.levels import is_reference, of_kind
@@ -37,7 +36,6 @@ from esbench.bench.results import Results
 from esbench.bench.store import Run
 from esbench.disk import write
 from esbench.metrics import psnr
-from esbench.noise import estimate
 from esbench.registry import registry
 from esbench.restoration.options import PATIENCE
 
@@ -155,47 +153,16 @@ def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
     return {"command": "python -m benchmarks.which --write", "patience": patience, "rows": rows}
 
 
-def others() -> dict[str, Callable[[np.ndarray, float, float], np.ndarray]]:
-    """Return what is tried instead of DIP: functions of a noisy picture, its sigma and variance, all in [0, 1]."""
-    from skimage import restoration
-
-    def wavelets(y: np.ndarray, sigma: float, v: float) -> np.ndarray:
-        return restoration.denoise_wavelet(y, sigma=sigma, convert2ycbcr=True, rescale_sigma=True, channel_axis=-1)
-
-    def non_local_means(y: np.ndarray, sigma: float, v: float) -> np.ndarray:
-        return restoration.denoise_nl_means(
-            y, h=0.8 * sigma, sigma=sigma, patch_size=5, patch_distance=6, channel_axis=-1
-        )
-
-    def tv(y: np.ndarray, sigma: float, v: float) -> np.ndarray:
-        low, high = 1e-4, 2.0
-        for _ in range(18):
-            weight = (low * high) ** 0.5
-            x = restoration.denoise_tv_chambolle(y, weight=weight, channel_axis=-1)
-            low, high = (weight, high) if np.mean((x - y) ** 2) < v else (low, weight)
-        return x
-
-    def bm3d(y: np.ndarray, sigma: float, v: float) -> np.ndarray:
-        from bm3d import bm3d_rgb
-
-        return bm3d_rgb(y, sigma)
-
-    free = {"wavelets": wavelets, "non-local means": non_local_means, "TV": tv}
-    return free | ({"BM3D": bm3d} if importlib.util.find_spec("bm3d") else {})
-
-
 def instead(path: str) -> Iterator[Row]:
-    """Give, for each picture of a run, its noise and the PSNR of what is tried instead."""
-    run, methods = Run(path), others()
+    """Give, for each picture of a run, its noise and the PSNR of the baselines that are installed."""
+    run, found = Run(path), [record.info.name for record in registry().records["baseline"] if record.status == "ok"]
     for unit in run.units():
         if not (unit.result() or {}).get("complete"):
             continue
         at = scene(unit.spec(), run.config().dataset)
-        clean, noisy = at.clean, at.observation.y
-        noise = estimate(noisy)
-        y, sigma = noisy.astype(np.float64), noise.sigma / 255
-        db = {name: psnr(denoise(y, sigma, noise.variance), clean) for name, denoise in methods.items()}
-        yield {"unit": unit.id, "noisy": psnr(noisy, clean), **db}
+        methods = [registry().get("baseline", name) for name in found]
+        db = {m.text: scores(at, computed(m, resolved(m, at.observation), at, "cpu"))["psnr_db"] for m in methods}
+        yield {"unit": unit.id, "noisy": psnr(at.observation.y, at.clean), **db}
 
 
 def compared(found: Sequence[Row], paths: Sequence[str], winner: str) -> list[Row]:

@@ -1,0 +1,113 @@
+"""What a user gets of `restore`, blind, beside what there was: `python -m benchmarks.tasks jpeg|flash`.
+
+The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by name, or `--dataset` and `--image`.
+
+* jpeg: each is compressed at `--quality`, 4:2:0, and the file restored: PSNR over all channels, and the mean of those
+  of Cb and Cr, of the file and of what is delivered;
+* flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; beside `restore --task flash`
+  is `denoise` of the same picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import esbench
+from esbench import images
+from esbench.bench.grid import open_dataset
+from esbench.builtin.degradations.additive import gaussian
+from esbench.builtin.tasks.flash import relit
+from esbench.engine import build
+from esbench.metrics import psnr
+
+KODAK = ("kodim03", "kodim09", "kodim15", "kodim21")
+BERKELEY = ("108082", "16077", "220075", "299086")
+
+
+def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
+    """Give names and clean pictures, uint8 (H, W, C)."""
+    chosen = {"kodak24": KODAK, "cbsd68": BERKELEY} if args.dataset is None else {args.dataset: args.image}
+    for dataset, names in chosen.items():
+        opened = open_dataset(dataset)[1]
+        for name in names:
+            yield name, images.centre_crop(opened.load(name), args.crop)
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `restore` that were given."""
+    options = {name: getattr(args, name) for name in ("network", "criterion", "quality_of", "iterations", "device")}
+    options["quality"] = options.pop("quality_of")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def jpeg(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what is gained on a file."""
+    truth, colours = images.unit(clean), build.task("jpeg")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.jpg"
+        Image.fromarray(clean).save(path, quality=args.quality, subsampling="4:2:0")
+        file = images.unit(images.read(path))
+        restored = esbench.restore(path, "jpeg", **given(args))
+    found = {}
+    for what, picture in (("file", file), ("restored", images.unit(restored.image))):
+        found |= {f"{what}_db": psnr(picture, truth), f"{what}_colours_db": colours.score(picture, truth, None)}
+    return found | {"steps": restored.steps_run, "reason": restored.reason}
+
+
+def flash(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what is gained with a guide, and without."""
+    truth, rng = images.unit(clean), np.random.default_rng(0)
+    noisy, guide = gaussian(truth, rng, sigma=args.sigma), relit(truth, rng)
+    found: dict[str, Any] = {"noisy_db": psnr(noisy, truth)}
+    guided = esbench.restore(noisy, "flash", guide=guide, **given(args))
+    alone = esbench.denoise(noisy, **{k: v for k, v in given(args).items() if k not in ("network", "criterion")})
+    found |= {"flash_db": psnr(guided.image, truth), "denoise_db": psnr(alone.image, truth)}
+    return found | {"steps": guided.steps_run, "reason": guided.reason}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["jpeg", "flash"])
+    parser.add_argument("--dataset", help="other pictures than those of Kodak24 and CBSD68")
+    parser.add_argument("--image", nargs="+", default=[])
+    parser.add_argument("--crop", type=int, default=128)
+    parser.add_argument("--quality", type=int, default=10, help="of the JPEG [10]")
+    parser.add_argument("--sigma", type=float, default=30.0, help="of the picture without flash [30]")
+    parser.add_argument("--network")
+    parser.add_argument("--criterion")
+    parser.add_argument(
+        "--best", dest="quality_of", action="store_const", const="best", help="restore's --quality best"
+    )
+    parser.add_argument("--iterations", type=int)
+    parser.add_argument("--device")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    rows = []
+    for name, clean in pictures(args):
+        started = time.perf_counter()
+        rows.append({"image": name, **{"jpeg": jpeg, "flash": flash}[args.what](name, clean, args)})
+        rows[-1]["seconds"] = round(time.perf_counter() - started, 1)
+        if not args.json:
+            print(
+                "  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()),
+                flush=True,
+            )
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    means = {k: statistics.fmean(row[k] for row in rows) for k in rows[0] if k.endswith("_db")}
+    print(f"mean of {len(rows)}: " + ", ".join(f"{k} {v:.2f}" for k, v in means.items()))
+
+
+if __name__ == "__main__":
+    main()
