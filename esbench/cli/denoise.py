@@ -344,7 +344,8 @@ def _check_new(file: Path, force: bool) -> None:
         raise UsageError(f"{str(file)!r} is a folder: name a file.")
     if file.exists() and not file.is_file():
         raise UsageError(f"{str(file)!r} is not a regular file: choose another name.")
-    if (file.exists() or file.is_symlink()) and not force:
+    # with a checkpoint beside it, it is a preview of this very work
+    if (file.exists() or file.is_symlink()) and not force and not promise.checkpoint(file).exists():
         raise UsageError(f"{str(file)!r} exists already: choose another name, or pass --force to overwrite it.")
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -108,6 +109,13 @@ def noise_of(sigma: float, options: Options) -> str:
     return f"noise of sigma {sigma:.1f}{little}"
 
 
+def checkpoint(file: Path) -> Path:
+    """Return where the checkpoint of a restoration is kept that writes a file."""
+    # not by its name, because a long one would become too long
+    name = hashlib.sha256(file.name.encode("utf-8", "surrogateescape")).hexdigest()
+    return file.with_name(f".esbench.{name[:12]}")
+
+
 class Kept:
     """Keep a restoration that takes long: a checkpoint beside the output, and previews if asked for.
 
@@ -121,10 +129,7 @@ class Kept:
 
     def __init__(self, job: Order, photo: images.Photo, at_work: Restoration, previews: bool, listen: Listen) -> None:
         self.job, self.photo, self.at_work, self.previews, self._listen = job, photo, at_work, previews, listen
-        # not the name itself, because a long one would become too long
-        self.path = job.file.with_name(
-            f".esbench.{hashlib.sha256(job.file.name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
-        )
+        self.path = checkpoint(job.file)
         self._last = time.monotonic()
 
     def resume(self, force: bool) -> None:

@@ -465,7 +465,7 @@ def test_a_restoration_that_was_killed_goes_on_where_it_was(esbench, place, inte
         esbench("denoise", "a.png", "-o", "out.png", *options)
     monkeypatch.undo()
     monkeypatch.chdir(place)
-    (place / "out.png").unlink()  # a kill would not have written it
+    (place / "out.png").write_bytes((place / "whole.png").read_bytes()[:-1])  # a preview, which is no obstacle
     left = [name for name in files(place) if name.startswith(".esbench.")]
     assert len(left) == 1
     other = esbench("denoise", "a.png", "-o", "out.png", *options, "--seed", "1")
