@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from esbench.bench.build import observation
+from esbench.bench.build import scene
 from esbench.bench.store import Run
 from esbench.builtin.criteria.discrepancy import WINDOW, _fall
 from esbench.noise import estimate
@@ -62,7 +62,8 @@ def curves(path: str) -> list[Curve]:
         if result is None or not result["complete"]:
             continue
         spec = unit.spec()
-        clean, noisy, _ = observation(spec, run.config().dataset)
+        at = scene(spec, run.config().dataset)
+        clean, noisy = at.clean, at.observation.y
         trace = unit.trace()
         found.append(
             Curve(
