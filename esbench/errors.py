@@ -5,7 +5,7 @@
     │   ├── NameUnknown                  no component of that name
     │   ├── ParamError                   an unknown parameter or an invalid value
     │   └── ConfigError                  an invalid configuration, or that of another run
-    ├── Unavailable                  3   something named is not available: a package, a device, a file
+    ├── Unavailable                  3   a package, a device, a file or the like is not available
     │   ├── PluginError                  a plugin breaks its contract
     │   │   ├── LoadError                    it cannot be loaded
     │   │   └── Conflict                     two plugins use the same name
@@ -58,7 +58,7 @@ class ConfigError(UsageError):
 
 
 class Unavailable(EsbenchError):
-    """Something named is not available."""
+    """A package, a device, a file or the like is not available."""
 
     exit_code = 3
 

@@ -1,4 +1,4 @@
-"""The command line. Each family of commands is a module, imported on first use."""
+"""The command line. Each group of commands is a module, imported on first use."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ COMMANDS = {
     "run": ("run", "Compare criteria on the same optimisations: DIP on every unit, one table at the end."),
     "denoise": ("denoise", "Denoise your own pictures; it stops automatically."),
     "restore": ("restore", "Restore your own pictures: enlarge, inpaint, guide by flash, undo JPEG."),
-    "resume": ("run", "Go on with a run as it was configured."),
+    "resume": ("run", "Continue a run with its own configuration."),
     "watch": ("watch", "A live page of a run in the browser: pictures, curves, stops, all units."),
-    "ctl": ("watch", "Pause, resume or stop a run at work, or one of its units."),
-    "recommend": ("recommend", "What to stop a task by, and why, from measurements."),
+    "ctl": ("watch", "Pause, resume or stop a run in progress, or one of its units."),
+    "recommend": ("recommend", "The criterion that stops a task best, and why, from measurements."),
     "list-criteria": ("components", "The criteria that are installed."),
     "list": ("components", "The components of a kind: codecs, datasets, degradations, ..."),
     "show": ("components", "One component: its parameters, reference, owner and needs."),
-    "plugins": ("components", "Every plugin, and why one is not in use."),
+    "plugins": ("components", "All plugins, and why one is not in use."),
     "measure": ("measure", "The value of a criterion on picture files."),
     "report": ("report", "One HTML file that opens offline, figures and tables of a run."),
-    "replay": ("results", "Recompute the stops of a run: another patience, another lam; in seconds, without torch."),
+    "replay": ("results", "Recompute the stops of a run with another patience or lam, in seconds, without torch."),
     "compare": ("results", "Two runs, or two criteria of one run, pair by pair."),
     "status": ("status", "The state of a run: done, failed, running, paused and missing units."),
     "export": ("results", "The results table of a run as CSV, JSON or Parquet."),
-    "leaderboard": ("leaderboard", "Rank the criteria of many runs and people, as a static page."),
+    "leaderboard": ("leaderboard", "Rank criteria over many runs and users, as a static page."),
     "calibrate": ("calibrate", "Find the lam of a CIFS criterion on clean pictures."),
-    "reproduce": ("reproduce", "A table or figure of the CIFS paper, our numbers beside the paper's."),
+    "reproduce": ("reproduce", "Reproduce a table or figure of the CIFS paper, beside the paper's numbers."),
     "data": ("data", "List, fetch and verify datasets."),
     "check-criterion": ("check", "Run the conformance checks on your own criterion."),
-    "new-plugin": ("new", "Write a plugin from a template; it installs and passes its own test as it is."),
+    "new-plugin": ("new", "Write a plugin from a template that installs and passes its tests unchanged."),
     "env": ("env", "Versions, device and plugins, for bug reports."),
 }
 
@@ -92,8 +92,8 @@ def cli() -> None:
 
     Criteria as plugins, one stopping rule, and a benchmark that compares them. Start with `esbench run --preset quick`.
 
-    Exit codes: 0 done; 1 some units failed, or a check failed; 2 usage error; 3 something named is not available;
-    4 a bug in esbench; 130 interrupted: finished work is kept, and the same command continues.
+    Exit codes: 0 done; 1 some units failed, or a check failed; 2 usage error; 3 a file, package or device is not
+    available; 4 a bug in esbench; 130 interrupted (finished work is kept; repeat the command to continue).
     """
 
 
@@ -117,7 +117,7 @@ def _command() -> int:
         code = cli.main(prog_name="esbench", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, click.exceptions.Abort):
-        _say("interrupted: finished work is kept, and the same command continues")
+        _say("interrupted: finished work is kept; repeat the command to continue")
         return 130
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
@@ -149,7 +149,7 @@ def _command() -> int:
 def _output() -> Iterator[None]:
     """Reserve standard output for esbench: what plugins or child processes write to descriptor 1 goes to stderr.
 
-    So a plugin cannot write into a JSON document. Names that are not valid text are escaped.
+    So a plugin cannot write into a JSON document. Names that are not valid Unicode are escaped.
     """
     before, own = sys.stdout, -1
     if before is not None and before is sys.__stdout__:

@@ -1,4 +1,4 @@
-"""Search for lam."""
+"""Calibrate the lam of CIFS."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ HEAD = {
     "pictures": "pictures",
 }
 
-#: objective -> the step at which it takes the PSNR.
+#: objective -> the step whose PSNR it maximises.
 WHERE = {"windowed": "at the stop of the benchmark's rule", "global": "at the step with the smallest E of all"}
 
 
 @click.command("calibrate")
 @click.option("-c", "--criterion", multiple=True, default=["cifs-jpeg"], show_default=True, help="A CIFS; repeatable.")
 @click.option("-d", "--dataset", default="bsd400", show_default=True, help="Clean pictures, not used for testing.")
-@click.option("--images", type=int, default=20, show_default=True, metavar="N", help="The first N of them.")
+@click.option("--images", type=int, default=20, show_default=True, metavar="N", help="Only the first N pictures.")
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N.")
 @click.option(
     "--sigma",
@@ -120,11 +120,11 @@ def _search(
     """Return the result of the search, a row for each codec and noise level.
 
     Args:
-        results: of the run.
-        units: whose traces are searched.
+        results: the results of the run.
+        units: the units whose traces are searched.
         codecs: the measured criteria, and the codec of each.
         objective: a key of WHERE.
-        patience: of the rule.
+        patience: the patience of the rule.
     """
     from esbench.paper import calibrate
 

@@ -1,4 +1,4 @@
-"""List what is installed: criteria, codecs, datasets, ..., and the plugins that they come from."""
+"""List installed components (criteria, codecs, datasets, ...) and the plugins that provide them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def list_command(kind: str, as_json: bool) -> None:
 
 @click.command("show")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(list(PLURAL)), help="Needed if several kinds have the name.")
+@click.option("--kind", type=click.Choice(list(PLURAL)), help="Required if several kinds have the name.")
 @json_option
 def show_command(name: str, kind: str | None, as_json: bool) -> None:
     """Show one component: its parameters with defaults and ranges, reference, owner and needs."""
@@ -43,7 +43,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     kinds = [kind] if kind else list(PLURAL)
     found = [k for k in kinds if any(bare in (r.info.name, r.qualified) for r in registry().records[k])]
     if len(found) > 1:
-        raise click.UsageError(f"{bare!r} is a {' and a '.join(found)}: say which with --kind.")
+        raise click.UsageError(f"{bare!r} is a {' and a '.join(found)}: choose one with --kind.")
     record = registry().find(found[0] if found else kind or "criterion", bare)
     if as_json:
         print_json(_row(record))
@@ -68,7 +68,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
 
 
 def _facts(record: Record) -> dict[str, Any]:
-    """Return what `show` says of a component besides its parameters, by heading."""
+    """Return the properties of a component that `show` prints besides its parameters, by heading."""
     info = record.info
     facts: dict[str, Any] = {
         "kind": record.kind,
@@ -97,10 +97,10 @@ def _facts(record: Record) -> dict[str, Any]:
 
 
 @click.command("plugins")
-@click.option("--traceback", "of", metavar="NAME", help="Show the traceback of one plugin that is broken.")
+@click.option("--traceback", "of", metavar="NAME", help="Show the traceback of a broken plugin.")
 @json_option
 def plugins_command(of: str | None, as_json: bool) -> None:
-    """List every plugin: ok, broken, blocked or in conflict, and why."""
+    """List all plugins: ok, broken, blocked or in conflict, and why."""
     plugins = registry().host.plugins
     if of is not None:
         matching = [p for p in plugins if of in (p.name, p.distribution)]

@@ -13,7 +13,7 @@ from esbench.cli.output import json_option, print_json, print_path, print_table,
 def data_command() -> None:
     """List, fetch and verify datasets.
 
-    A dataset is searched in the folder ESBENCH_DATA, then in the cache, and fetched into the cache on first use.
+    A dataset is looked up in the folder ESBENCH_DATA, then in the cache, and fetched into the cache on first use.
     """
 
 
@@ -60,7 +60,7 @@ def list_data(as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @json_option
 def fetch_data(names: tuple[str, ...], as_json: bool) -> None:
-    """Fetch public datasets into the cache; all of them if none is named.
+    """Fetch public datasets into the cache; all if none is named.
 
     Complete files are not fetched again, so the same command resumes after an interruption. A dataset under
     ESBENCH_DATA is not changed.
@@ -96,7 +96,7 @@ def path_data(name: str) -> None:
 @json_option
 @click.pass_context
 def verify_data(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Compare the pictures of a dataset with those that were published; exit code 1 if one differs."""
+    """Compare the pictures of a dataset with the published ones; exit code 1 if one differs."""
     from esbench.builtin.datasets.named import verify
 
     rows = list(verify(name, _folder(name)))

@@ -1,4 +1,4 @@
-"""Rank the criteria of many runs and people."""
+"""Rank criteria over many runs and users."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from esbench.errors import UsageError
 )  # fmt: skip
 @json_option
 def leaderboard_command(sources: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Rank criteria by their gap, over the rows of many runs and people, as a static page.
+    """Rank criteria by their gap, over the results of many runs and users, as a static page.
 
-    RUN is the folder of a run, or a file of 'esbench export' (.csv, .json or .parquet), which is small enough to send.
-    Rows are checked: only what has the same protocol and versions is compared, and the id of each unit must be that
-    of its settings. The page is one HTML file, beside the rows that it was made from.
+    RUN is the folder of a run, or a file of 'esbench export' (.csv, .json or .parquet), which is small enough to share.
+    Rows are checked: only rows of the same protocol and versions are compared, and the id of each unit must match its
+    settings. The page is one HTML file; the rows behind it are written beside it.
     """
     from esbench.bench.exported import read
     from esbench.bench.levels import of_kind

@@ -24,8 +24,8 @@ def measure_command(
 ) -> None:
     """Print the values of criteria on picture files; lower is better.
 
-    A criterion that needs a loss, or the outputs of many steps, has no value of one picture; the reason is printed.
-    A picture that cannot be read, or a plugin that fails, costs its own values only.
+    A criterion that needs a loss, or the outputs of many steps, has no value for one picture; the reason is printed.
+    If a picture cannot be read or a plugin fails, only its values are missing.
     """
     from esbench import images as files
     from esbench.measuring import measured

@@ -16,7 +16,7 @@ from esbench.templates import KINDS, write
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), default="criterion", show_default=True, help="What it adds.")
 def new_plugin_command(name: str, kind: str) -> None:
-    """Write a plugin `esbench-NAME` into this folder; it installs, lists and passes its own test as it is."""
+    """Write a plugin `esbench-NAME` into the current folder; it installs and passes its tests unchanged."""
     taken = {r.info.name for r in registry().records[kind.partition("-")[0]]}
     if name.removeprefix("esbench-") in taken:
         raise UsageError(f"A {KINDS[kind].what} {name!r} already exists: choose another name.")

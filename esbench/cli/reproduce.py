@@ -57,7 +57,7 @@ class Made:
 @click.command("reproduce")
 @click.argument("artefact", type=click.Choice(["fig1", "fig2", "table1", "fig3", "fig4"]))
 @click.option("-d", "--dataset", help="Only this dataset, or another one. [those of the paper]")
-@click.option("--images", type=int, metavar="N", help="The first N pictures of each dataset. [all]")
+@click.option("--images", type=int, metavar="N", help="Only the first N pictures of each dataset. [all]")
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N. [whole]")
 @click.option("--sigma", type=float, multiple=True, help="Noise level; repeatable. [those of the paper]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
@@ -78,7 +78,7 @@ class Made:
     default="results",
     show_default=True,
     metavar="DIR",
-    help="The results of earlier passes: read, and extended.",
+    help="The results of earlier passes, read and extended.",
 )
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -97,8 +97,8 @@ def reproduce_command(
     """Make a table or a figure of the CIFS paper, our numbers beside the paper's.
 
     fig1 needs no optimisation and takes less than a minute. The others are ordinary runs in the paper's setting and
-    take days on a GPU; the options make a smaller pass, which prints how much of the whole it covers. Finished results
-    are kept in small files under --results, and the next pass continues from there.
+    take days on a GPU; the options make a smaller pass, which prints how much of the whole it covers. Finished
+    results are kept in small files under --results, and the next pass continues from there.
     """
     from esbench.paper import artefacts
     from esbench.paper.passes import Passes
@@ -130,12 +130,12 @@ def reproduce_command(
 
 
 def _check_needless(artefact: str, flags: Mapping[str, Any]) -> None:
-    """Make sure that no option is given that is about optimisations."""
+    """Reject options that only affect optimisations."""
     from esbench.errors import UsageError
 
     for name in ("iterations", "patience", "network", "device", "budget"):
         if flags[name] is not None:
-            raise UsageError(f"{artefact} optimises nothing: leave out --{name}.")
+            raise UsageError(f"{artefact} needs no optimisation: omit --{name}.")
 
 
 def _pass(
@@ -236,12 +236,12 @@ def _stops(units: Sequence[Asked], kept: Passes) -> Made:
     return Made("fig4", "where each method stops", tables.stop_table(records), records, figures, sheets=units)
 
 
-#: artefact -> what makes it of the units that are done.
+#: artefact -> the function that makes it from the finished units.
 MAKERS = {"fig2": _lams, "table1": _psnr, "fig3": _gaps, "fig4": _stops}
 
 
 def _curve(unit: Asked, kept: Passes) -> dict[str, Any]:
-    """Return the curves of a unit: all steps if its run is available, else those that were kept."""
+    """Return the curves of a unit: of all steps if its run is available, else of the kept ones."""
     from esbench.bench.store import Run
 
     here = Run(unit.folder).unit(unit.rows[0]["unit"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("replay")
 @click.argument("run", type=click.Path())
-@click.option("-c", "--criterion", multiple=True, help="With other parameters; repeatable. [all that were measured]")
+@click.option("-c", "--criterion", multiple=True, help="A criterion, with other parameters; repeatable. [all]")
 @click.option("--patience", type=int, metavar="S", help="Stop after this many steps without a lower value. [the run's]")
 @click.option(
     "--min-delta",
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, min_delta: float, as_json: bool) -> None:
     """Recompute the stops of a run from its traces, with another rule or another lam.
 
-    Nothing is optimised: it takes seconds and needs neither torch nor a GPU. Criteria that were measured need only
-    their name. CIFS can have another lam, as in -c 'cifs-jpeg[lam=1e6]', and a criterion without memory a coarser
-    every.
+    Nothing is optimised: it takes seconds and needs neither torch nor a GPU. Measured criteria need only their name.
+    CIFS can have another lam, as in -c 'cifs-jpeg[lam=1e6]', and a criterion without memory a coarser every.
     """
     from esbench.bench.results import Results
     from esbench.bench.summary import summary
@@ -109,7 +108,7 @@ def _left_out(results: Results, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     done = len(results.done())
     texts = [row["criterion"] for row in rows]
     return failed + [
-        f"{text}: {n} of {done} units; on the others it was not measured, failed, or is not decided (--live)."
+        f"{text}: {n} of {done} units; on the others it was not measured, failed, or has not decided yet (--live)."
         for text in dict.fromkeys(texts)
         if (n := texts.count(text)) < done
     ]

@@ -1,4 +1,4 @@
-"""The benchmark."""
+"""Run and resume the benchmark."""
 
 from __future__ import annotations
 
@@ -40,29 +40,31 @@ if TYPE_CHECKING:
 @click.option("--regulariser", help="A term added to the loss. [none]")
 @click.option("--network", help="The network that parametrises the picture. [skip]")
 @click.option("--input", help="The input of the network. [the task's or network's default: noise]")
-@click.option("--input-scale", type=float, help="Noise as input is uniform in [0, this]. [0.1]")
-@click.option("--learning-rate", type=AUTO_FLOAT, help="Of Adam. [auto: the task's or network's default, 0.01]")
+@click.option("--input-scale", type=float, help="The upper bound of the uniform noise input. [0.1]")
+@click.option("--learning-rate", type=AUTO_FLOAT, help="Adam's learning rate. [auto: the task's or network's, 0.01]")
 @click.option("--depth", type=AUTO_INT, help="Channels of the input. [auto: the network's default, 32]")
 @click.option("--perturbation", type=AUTO_FLOAT, help="Noise added to the input at each step. [auto: 1/30]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
 @click.option("--patience", type=int, metavar="S", help="Stop after this many steps without a lower value. [1000]")
 @click.option("--seed", type=int, multiple=True, help="One optimisation per seed; repeatable. [0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
-@click.option("--threads", type=int, metavar="N", help="Of each unit on a CPU. [one per core]")
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Of the network. [auto]")
+@click.option("--threads", type=int, metavar="N", help="CPU threads of each unit. [one per core]")
+@click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Precision of the network. [auto]"
+)
 @click.option("--executor", help="Where units run. [serial]")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the units, for job arrays.")
 @click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
 @click.option("--retry-failed", is_flag=True, default=None, help="Retry what failed before.")
-@click.option("--time-limit", type=float, metavar="SECONDS", help="For one call of a plugin's criterion. [120]")
-@click.option("--checkpoint-every", type=float, metavar="SECONDS", help="Between two checkpoints of a unit. [60]")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Limit of one call of a plugin's criterion. [120]")
+@click.option("--checkpoint-every", type=float, metavar="SECONDS", help="Time between checkpoints of a unit. [60]")
 @click.option("--live", is_flag=True, default=None, help="End a unit as soon as all its criteria have stopped.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="The folder of the run.")
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Options from a TOML file.")
 @click.option(
     "--preset",
     type=click.Choice(configuration.PRESETS),
-    help="paper: as published; quick: a first look; dip-*: as in its notebooks.",
+    help="paper: as published; quick: a first look; dip-*: as in the notebooks of Deep Image Prior.",
 )
 @watch_option
 @port_option
@@ -138,9 +140,9 @@ def resume_command(
     verbose: bool,
     **flags: Any,
 ) -> None:
-    """Go on with a run as it was configured, with all that was added to it.
+    """Continue a run with its own configuration, including what was added later.
 
-    The same as esbench run with all its options again: finished work is not repeated.
+    This is the same as repeating `esbench run` with all of its options: finished work is not repeated.
     """
     from esbench.bench import driver
     from esbench.bench.store import Run
@@ -154,13 +156,13 @@ def resume_command(
 def _work(
     planned: Plan, config: Config, folder: Path, port: int | None, *, as_json: bool, quiet: bool, verbose: bool
 ) -> int:
-    """Run what is left of a plan, print the results, and return the exit code.
+    """Run the unfinished units of a plan, print the results, and return the exit code.
 
     Args:
         planned: the plan.
         config: the configuration.
-        folder: of the run.
-        port: of the page to watch it; None for no page.
+        folder: the folder of the run.
+        port: the port of its live page; None for no page.
         as_json: print the rows as JSON.
         quiet: print no progress.
         verbose: print details.
@@ -189,15 +191,15 @@ def run_left(
     verbose: bool = False,
     begun: Callable[[], object] = bool,
 ) -> int:
-    """Run what is left of a plan, if anything is, with its progress on stderr, and return how many units failed.
+    """Run the unfinished units of a plan, show progress on stderr, and return how many units failed.
 
     Args:
         config: the configuration.
-        folder: of the run.
+        folder: the folder of the run.
         planned: the plan.
         quiet: print no progress.
         verbose: print details.
-        begun: called once the folder holds the run.
+        begun: called once the folder contains the run.
     """
     from esbench.bench import driver
 

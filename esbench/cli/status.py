@@ -15,8 +15,8 @@ from esbench.cli.output import json_option, print_json, print_table, say
 def status_command(run: str, as_json: bool) -> None:
     """Print how many units of a run are done, failed, running, paused and missing, and list those not done.
 
-    A unit is running while a process works on it, paused if it was left at a checkpoint or cut short, and missing if
-    it was never started. With --json: one record per unit.
+    A unit is running while a process works on it, paused if it was left at a checkpoint or interrupted, and missing
+    if it was never started. With --json: one record per unit.
     """
     from esbench.bench.store import Run
     from esbench.bench.store import status as of

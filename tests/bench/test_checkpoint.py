@@ -167,7 +167,7 @@ def test_an_interrupt_leaves_a_checkpoint_and_says_so(pictures, tmp_path, number
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopping after this step, at a checkpoint; press Ctrl-C again to stop immediately" in err
-    assert "interrupted: finished work is kept, and the same command continues" in err
+    assert "interrupted: finished work is kept; repeat the command to continue" in err
     (unit,) = Run(lock).units()
     assert unit.checkpoint()["session"]["trajectory"]["t"] > 0
     assert not unit.busy()

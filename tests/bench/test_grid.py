@@ -165,7 +165,7 @@ def test_a_public_dataset_is_found_where_the_environment_says(pictures, monkeypa
     monkeypatch.setenv("ESBENCH_DATA", str(tmp_path))
     monkeypatch.setenv("ESBENCH_CACHE", str(tmp_path / "cache"))
     assert list(open_dataset("kodak24")[1].ids()) == ["kodim01", "kodim02"]
-    told = r"'set9' is not here: it could not be fetched \(.* 'esbench data fetch set9', or set ESBENCH_DATA"
+    told = r"'set9' is not available: it could not be fetched \(.* 'esbench data fetch set9', or set ESBENCH_DATA"
     with pytest.raises(Missing, match=told):
         open_dataset("set9")
 

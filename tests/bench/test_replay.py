@@ -287,7 +287,7 @@ def test_the_command_says_which_units_are_left_out(write_run, capsys):
     cli.main(["replay", str(results.run.path)], standalone_mode=False)
     printed = capsys.readouterr()
     assert printed.err == (
-        "loss: 1 of 2 units; on the others it was not measured, failed, or is not decided (--live).\n"
+        "loss: 1 of 2 units; on the others it was not measured, failed, or has not decided yet (--live).\n"
     )
     assert printed.out.startswith("patience 2\n\nd, gaussian noise of sigma 25, 2 units: peak 20.00 ± 0.00 dB")
 

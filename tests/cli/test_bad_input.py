@@ -64,10 +64,10 @@ CASES = {
         "give a number as lam=..., or find one with 'esbench calibrate",
     ),
     "no such dataset": ((*RUN, "-c", "loss", "-d", "kodak"), 2, "No dataset 'kodak'. Did you mean 'kodak24'?"),
-    "dataset not here": (
+    "dataset not available": (
         (*RUN, "-c", "loss", "-d", "kodak24"),
         3,
-        "Dataset 'kodak24' is not here: it could not be fetched (r0k.us cannot be reached",
+        "Dataset 'kodak24' is not available: it could not be fetched (r0k.us cannot be reached",
     ),
     "empty folder": ((*RUN, "-c", "loss", "-d", "empty"), 3, "'empty' contains no picture"),
     "folder of other files": ((*RUN, "-c", "loss", "-d", "notes"), 3, "'notes' contains no picture"),
@@ -101,7 +101,7 @@ CASES = {
     "no such task": ((*GOOD, "--task", "denoize"), 2, "No task 'denoize'. Did you mean 'denoise'?"),
     "no such executor": ((*GOOD, "--executor", "cereal"), 2, "No executor 'cereal'. Did you mean 'serial'?"),
     "no such device": ((*GOOD, "--device", "gpu"), 2, "device must be auto, cpu, cuda or cuda:N, got 'gpu'."),
-    "device not here": ((*GOOD, "--device", "cuda:99"), 3, "Device 'cuda:99' is not available"),
+    "device not available": ((*GOOD, "--device", "cuda:99"), 3, "Device 'cuda:99' is not available"),
     "no such precision": ((*GOOD, "--precision", "half"), 2, "'half' is not one of 'auto', 'float32', 'bfloat16'."),
     "no iterations": ((*GOOD, "--iterations", "0"), 2, "iterations must be at least 1, got 0."),
     "half an iteration": ((*GOOD, "--iterations", "0.5"), 2, "'0.5' is not a valid integer"),
@@ -159,8 +159,8 @@ CASES = {
         "'xml' is not one of 'csv', 'json', 'parquet'.",
     ),
     "data of nobody": (("data", "path", "kodak"), 2, "No public dataset 'kodak'. Did you mean 'kodak24'?"),
-    "data not here": (("data", "path", "kodak24"), 3, "Dataset 'kodak24' is not here"),
-    "verify what is not here": (("data", "verify", "set9"), 3, "Dataset 'set9' is not here"),
+    "data not available": (("data", "path", "kodak24"), 3, "Dataset 'kodak24' is not available"),
+    "verify what is not available": (("data", "verify", "set9"), 3, "Dataset 'set9' is not available"),
     "calibrate what has no lam": (
         ("calibrate", "-c", "wmv", "-d", "good", "--out", "c"),
         2,

@@ -159,7 +159,7 @@ def test_a_name_of_two_kinds_needs_the_kind(esbench, plugin):
     )
     answer = esbench("show", "png")
     assert (answer.code, answer.out) == (2, "")
-    assert "'png' is a criterion and a codec: say which with --kind." in answer.err
+    assert "'png' is a criterion and a codec: choose one with --kind." in answer.err
     assert esbench("show", "png", "--kind", "codec").code == 0
 
 

@@ -1,4 +1,4 @@
-"""`esbench data fetch`, and what other commands do with a dataset that is not here."""
+"""`esbench data fetch`, and what other commands do with a dataset that is not available."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_data_list_says_whether_a_dataset_is_in_the_cache(esbench, server, kodak
 def test_half_a_dataset_is_said_to_be_half(esbench, server, kodak24):
     server.faults["/kodim02.png"] = [404]
     answer = esbench("data", "fetch", "kodak24")
-    half = f"Dataset 'kodak24' is not whole (1 of its 2 pictures are in '{kodak24}'): "
+    half = f"Dataset 'kodak24' is incomplete (1 of its 2 pictures are in '{kodak24}'): "
     assert (answer.code, answer.out) == (3, "")
     assert f"esbench: {half}kodim02.png could not be fetched (127.0.0.1:" in answer.err
     for command in ("path", "verify"):
@@ -113,8 +113,8 @@ def test_a_run_without_data_and_network_says_what_to_do(esbench, offline, tiny, 
     answer = esbench("run", "-d", "kodak24", "-c", "loss", *tiny)
     assert (answer.code, answer.out) == (3, "")
     assert answer.err == (
-        "esbench: Dataset 'kodak24' is not here: it could not be fetched (127.0.0.1:9 cannot be reached). Try again "
-        "with 'esbench data fetch kodak24', or set ESBENCH_DATA to a folder that contains kodak24/.\n"
+        "esbench: Dataset 'kodak24' is not available: it could not be fetched (127.0.0.1:9 cannot be reached). Try "
+        "again with 'esbench data fetch kodak24', or set ESBENCH_DATA to a folder that contains kodak24/.\n"
     )
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -137,7 +137,7 @@ def test_what_only_looks_asks_nobody(esbench, server, kodak24, arguments, code):
     assert server.asked == []
     if code:
         assert (
-            "'kodak24' is not here: fetch it with 'esbench data fetch kodak24' (0.2 MB), or set ESBENCH_DATA"
+            "'kodak24' is not available: fetch it with 'esbench data fetch kodak24' (0.2 MB), or set ESBENCH_DATA"
             in answer.err
         )
 

@@ -113,7 +113,7 @@ def test_a_budget_ends_a_pass_before_its_end(esbench, place):
     ("arguments", "code", "sentence"),
     [
         (("fig5",), 2, "'fig5' is not one of 'fig1', 'fig2', 'table1', 'fig3', 'fig4'."),
-        (("fig1", "--iterations", "9"), 2, "fig1 optimises nothing: leave out --iterations."),
+        (("fig1", "--iterations", "9"), 2, "fig1 needs no optimisation: omit --iterations."),
         (("table1", "--dataset", "nowhere"), 2, "No dataset 'nowhere'."),
         (("table1", "--budget", "soon"), 2, "budget must be a duration such as 90s, 9m or 1h30m, got 'soon'."),
         (("fig1", "--dataset", "pictures", "--crop", "20"), 2, "Figure 1 needs pictures of at least 32 x 32 pixels"),

@@ -242,7 +242,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(command, killed, t
     assert answer.returncode == 130
     assert answer.stdout == ""
     # an empty line first, since a terminal shows ^C
-    assert answer.stderr == "\nesbench: interrupted: finished work is kept, and the same command continues\n"
+    assert answer.stderr == "\nesbench: interrupted: finished work is kept; repeat the command to continue\n"
     assert [unit.result() is not None for unit in Run(tmp_path / "r").units()] == [True, False]
 
 

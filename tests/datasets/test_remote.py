@@ -178,7 +178,7 @@ def test_what_is_wrong_with_one_picture_keeps_no_other_back(server, tiny, folder
         fetch(tiny, folder)
     reason = reason.replace("SERVER", f"127.0.0.1:{server.server_port}").strip("; ")
     assert str(raised.value) == (
-        f"Dataset 'tiny' is not whole (5 of its 6 pictures are in '{folder}'): 1.png could not be fetched ({reason}). "
+        f"Dataset 'tiny' is incomplete (5 of its 6 pictures are in '{folder}'): 1.png could not be fetched ({reason}). "
         "Try again with 'esbench data fetch tiny', or set ESBENCH_DATA to a folder that contains tiny/."
     )
     assert raised.value.exit_code == 3
@@ -190,7 +190,9 @@ def test_what_is_wrong_with_one_picture_keeps_no_other_back(server, tiny, folder
 
 def test_a_server_that_asks_to_be_left_alone_is_left_alone(server, tiny, folder):
     server.faults = {f"/{mirror}/{i}.png": [429] * 9 for mirror in "ab" for i in range(N)}
-    with pytest.raises(Missing, match=r"not here: it could not be fetched \(127.* answers 429 Too Many Requests; 127"):
+    with pytest.raises(
+        Missing, match=r"not available: it could not be fetched \(127.* answers 429 Too Many Requests; 127"
+    ):
         fetch(tiny, folder)
     assert len(server.asked) <= 2 * WORKERS
     assert not folder.exists()
@@ -204,8 +206,8 @@ def test_without_a_network_there_is_one_sentence_and_nothing_is_written(tiny, fo
     with pytest.raises(Missing) as raised:
         fetch(away, folder)
     assert str(raised.value) == (
-        "Dataset 'tiny' is not here: it could not be fetched (127.0.0.1:1 cannot be reached; 127.0.0.1:9 cannot be "
-        "reached). Try again with 'esbench data fetch tiny', or set ESBENCH_DATA to a folder that contains tiny/."
+        "Dataset 'tiny' is not available: it could not be fetched (127.0.0.1:1 cannot be reached; 127.0.0.1:9 cannot "
+        "be reached). Try again with 'esbench data fetch tiny', or set ESBENCH_DATA to a folder that contains tiny/."
     )
     assert not folder.parent.exists()
     assert capsys.readouterr().err == ""
@@ -214,7 +216,7 @@ def test_without_a_network_there_is_one_sentence_and_nothing_is_written(tiny, fo
 def test_servers_that_do_not_answer_are_not_waited_for(server, tiny, folder, monkeypatch):
     monkeypatch.setattr(remote, "SILENCE", 0.0)
     server.gate = server.closing.wait
-    with pytest.raises(Missing, match=r"not here: it could not be fetched \(no answer within 0 s\)"):
+    with pytest.raises(Missing, match=r"not available: it could not be fetched \(no answer within 0 s\)"):
         fetch(tiny, folder)
 
 
@@ -295,7 +297,7 @@ def test_after_an_interruption_what_is_whole_stays_and_the_same_command_goes_on(
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
-    assert told.splitlines()[-1] == "esbench: interrupted: finished work is kept, and the same command continues"
+    assert told.splitlines()[-1] == "esbench: interrupted: finished work is kept; repeat the command to continue"
     assert "Traceback" not in told
     assert set(contents(folder)) == whole
     again = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
@@ -348,8 +350,8 @@ def test_while_planning_nothing_is_fetched(server, set9):
     with cache.planning(), pytest.raises(Missing) as raised:
         named.set9()
     assert str(raised.value) == (
-        "Dataset 'set9' is not here: fetch it with 'esbench data fetch set9' (0.1 MB), or set ESBENCH_DATA to a folder "
-        "that contains set9/."
+        "Dataset 'set9' is not available: fetch it with 'esbench data fetch set9' (0.1 MB), or set ESBENCH_DATA to a "
+        "folder that contains set9/."
     )
     assert server.asked == []
     with cache.planning(False):

@@ -76,7 +76,7 @@ class Remote:
         """Describe a folder that lacks pictures, as part of a message."""
         n = len(self.files)
         here = n - len(self.missing(folder))
-        return f"not whole ({here} of its {n} pictures are in {str(folder)!r})" if here else "not here"
+        return f"incomplete ({here} of its {n} pictures are in {str(folder)!r})" if here else "not available"
 
 
 @functools.cache
