@@ -1,4 +1,4 @@
-"""How long a restoration takes, told before it starts; and what is kept of it meanwhile."""
+"""Estimate the time of a restoration before it starts, and write checkpoints during it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 #: Seconds between two checkpoints, and between two previews.
 KEEP_EVERY = 60.0
 
-#: Pixels times steps that may take an hour, by device; the speed is measured only for more.
+#: Pixels times steps that may take an hour, by device; the speed is measured only above that.
 MANY = {"cpu": 2e7}
 
 
 def show_plan(jobs: Sequence[Order], options: Options, as_json: bool) -> None:
-    """Print what would be done, and how long it takes at most."""
+    """Print the planned work and an upper bound of its time."""
     rows = [row for job in jobs if (row := _plan(job, options)) is not None]
     if as_json:
         print_json(rows)
@@ -71,7 +71,7 @@ def _plan(job: Order, options: Options) -> dict[str, Any] | None:
 
 
 def agreed(jobs: Sequence[Order], options: Options, yes: bool, listen: Listen) -> bool:
-    """Tell if the work may take more than an hour, ask on a terminal, and return whether to start."""
+    """Return whether to start: announce work that may take more than an hour, and on a terminal ask."""
     pixel_steps, device = sum(job.pixel_steps for job in jobs), devices.named(options.device)
     if options.minutes is not None or pixel_steps < MANY.get(device, 2e10):
         return True
@@ -92,7 +92,7 @@ def agreed(jobs: Sequence[Order], options: Options, yes: bool, listen: Listen) -
 
 
 def advice(options: Options, device: str) -> str:
-    """Return what would shorten the work and is not done yet."""
+    """Return how to shorten the work, without the options that are already in use."""
     ways = ["--minutes N"]
     if options.quality != "draft":
         ways.append("--quality draft")
@@ -104,7 +104,7 @@ def advice(options: Options, device: str) -> str:
 
 
 def noise_of(sigma: float, options: Options) -> str:
-    """Return the noise of a picture in words."""
+    """Describe the noise of a picture."""
     little = ": little to gain" if sigma < NEARLY_CLEAN and options.sigma is None else ""
     return f"noise of sigma {sigma:.1f}{little}"
 
@@ -189,4 +189,4 @@ def terminable() -> Iterator[None]:
 
 
 def ignore(event: Event) -> None:
-    """Do nothing with an event."""
+    """Ignore an event."""
