@@ -23,7 +23,7 @@ PAUSES = (0.5, 2.0)
 #: The longest pause that a server may request.
 PATIENCE = 30.0
 
-#: A server that could not be reached is not tried again for this many seconds: its other files would wait as long.
+#: Seconds before an unreachable server is tried again, so that each of its other files does not wait for a timeout.
 REST = 10.0
 
 BUSY = (429, 500, 502, 503, 504)
@@ -33,7 +33,7 @@ _resting: dict[str, float] = {}  # server -> until when
 
 
 class Unreachable(Missing):
-    """A file could not be fetched for reasons of the network: no connection, a broken one, a busy server."""
+    """A file could not be fetched because of the network: no connection, a broken one, a busy server."""
 
 
 def cache(*parts: str) -> Path:
@@ -72,12 +72,12 @@ def download(
     Args:
         addresses: its addresses, tried in order.
         target: its path.
-        whole: whether a file on the disk is the published one.
-        heard: called with the name of a server that starts to respond.
+        whole: returns whether a file on the disk is the published one.
+        heard: called with the name of a server when it starts to respond.
 
     Raises:
-        Missing: no address has it; the message is a clause with the reasons.
-        Unreachable: it may succeed at another time.
+        Missing: no address has it; the message lists the reasons.
+        Unreachable: a later attempt may succeed.
         Checksum: the download is not the published file.
         DataError: it cannot be written.
     """
@@ -96,10 +96,10 @@ def download(
 
 
 def _content(address: str, server: str, heard: Callable[[str], None]) -> bytes:
-    """Return the content of an address, which must fit into memory.
+    """Return the content of an address; it must fit into memory.
 
     Raises:
-        Missing: there is none; the message is a clause with the reason.
+        Missing: it could not be fetched; the message is the reason.
     """
     import pooch
     import requests

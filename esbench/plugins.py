@@ -53,13 +53,13 @@ class Plugin:
     """One entry point, loaded or not.
 
     Attributes:
-        name: of the entry point.
+        name: the name of the entry point.
         distribution: the distribution that installed it.
-        version: of the distribution.
+        version: the version of the distribution.
         status: ok, broken, blocked by ESBENCH_PLUGINS, or in conflict with another over a name.
         reason: one line, if the status is not ok.
-        traceback: of the failure, if there was one.
-        records: what it provides, by kind.
+        traceback: the traceback of the failure, if there was one.
+        records: the records that it provides, by kind.
     """
 
     name: str
@@ -90,7 +90,7 @@ class PluginHost:
     """All plugins of this environment.
 
     Args:
-        environ: the environment with ESBENCH_PLUGINS and ESBENCH_STRICT_PLUGINS.
+        environ: the environment variables, of which ESBENCH_PLUGINS and ESBENCH_STRICT_PLUGINS are read.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -127,9 +127,9 @@ class PluginHost:
         """Return how loading a distribution's plugins ended a process, or an empty text.
 
         Args:
-            distribution: of the plugin.
-            version: of the distribution.
-            again: try a distribution again that ended a process before.
+            distribution: the distribution of the plugin.
+            version: its version.
+            again: retry a distribution that ended a process before.
         """
         owner = f"{distribution} {version}"
         known, suspect = self._dead.get(owner, ""), owner in self._suspects
@@ -169,10 +169,10 @@ class PluginHost:
         return plugin
 
     def _collect(self) -> None:
-        """Collect the records: the codecs first, because criteria are made from them."""
+        """Collect the records: codecs first, because criteria are built from them."""
         self._ask("codec")
         codecs = self._codecs()
-        # A broken plugin provides nothing, so all hooks of plugins are called before the built-in criteria are made
+        # A broken plugin provides nothing, so all hooks of plugins are called before the built-in criteria are built
         # from all codecs.
         for kind in ("dataset", "degradation"):
             self._ask(kind)
@@ -180,7 +180,7 @@ class PluginHost:
         self._ask("criterion", built_in=True, codecs=self._codecs())
 
     def _codecs(self) -> Mapping[str, CodecInfo]:
-        """Return the codecs by name: a built-in one is not replaced, and a name of two plugins is left out."""
+        """Return the codecs by name: a built-in one cannot be replaced, and a name that two plugins use is left out."""
         codecs: dict[str, list[CodecInfo]] = {}
         built_in = set()
         for plugin in self.plugins:
@@ -308,7 +308,7 @@ def _normal(name: str) -> str:
 
 @contextlib.contextmanager
 def _ended(plugin: Plugin, what: str) -> Iterator[None]:
-    """Record that a call of a plugin was broken off."""
+    """Record that a call of a plugin was aborted."""
     try:
         yield
     except loading.Endless as error:
@@ -336,12 +336,12 @@ def _guard(plugin: Plugin, what: str) -> Iterator[None]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C; a plain KeyboardInterrupt may come from a plugin."""
+    """Raised if the user pressed Ctrl-C; a plain KeyboardInterrupt may come from a plugin."""
 
 
 @contextlib.contextmanager
 def third_party() -> Iterator[None]:
-    """Surround calls of third-party code: redirect its prints to stderr, and tell Ctrl-C from its own exceptions.
+    """Surround calls of third-party code: redirect its output to stderr and distinguish Ctrl-C from its exceptions.
 
     Raises:
         Interrupted: the user pressed Ctrl-C.
@@ -361,7 +361,7 @@ def third_party() -> Iterator[None]:
             _watches = False
 
 
-#: Whether Ctrl-C is looked after: two hundred calls while plugins are loaded need not each ask the system.
+#: Whether Ctrl-C is already handled: not every call of a plugin has to install the handler again.
 _watches = False
 
 
@@ -370,7 +370,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _traceback() -> str:
-    """Return the traceback of the current exception, if it can be shown."""
+    """Return the traceback of the current exception, if it can be formatted."""
     try:
         text = traceback.format_exc()
     except BaseException:  # __str__ of an exception is third-party code too

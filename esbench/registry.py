@@ -1,4 +1,4 @@
-"""The registry: maps kind and name to a component. Listing imports no components; they are imported on use."""
+"""The registry: maps a kind and a name to a component. Components are imported on use, not to be listed."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ INTERNAL: dict[str, Iterable[Info]] = {
     "executor": executors.INFOS,
 }
 
-#: kind -> how many leading arguments of a target are not parameters: the frame, the image, a picture and a generator,
-#: the step, the channels in and out.
+#: kind -> the number of leading arguments of a target that are not parameters: the frame, the image, a picture and a
+#: generator, the step, the channels in and out.
 LEADING = {
     "criterion": 1,
     "codec": 1,
@@ -64,7 +64,7 @@ LEADING = {
 
 @dataclass(frozen=True)
 class Record:
-    """A component as it is listed: its info, its distribution and its status."""
+    """A listed component: its info, its distribution and its status."""
 
     kind: str
     info: Info
@@ -190,7 +190,7 @@ class Registry:
                 )
 
     def _traced(self, record: Record) -> Record:
-        """Judge a record; the trail names its distribution if its code ends the process."""
+        """Determine the status of a record; if its code ends the process, the trail names its distribution."""
         if record.distribution == "esbench":
             return self._judge(record)
         try:
@@ -288,7 +288,7 @@ def _registry() -> Registry:
 
 @functools.cache
 def made_by(text: str) -> dict[str, Any]:
-    """Return the origin of a criterion's values; it is recorded with them, and different origins must not be mixed."""
+    """Return the origin of a criterion's values, which is recorded with them; different origins are never mixed."""
     record = registry().find("criterion", params.split(text)[0])
     version = record.distribution_version if record.distribution != "esbench" else ""
     return {"distribution": record.distribution, "distribution_version": version, "version": record.info.version}
@@ -298,8 +298,8 @@ def own_network(task: str, loss: str | None) -> str:
     """Return the network that a loss, or else its task, is meant for; empty if neither names one.
 
     Args:
-        task: as text.
-        loss: as text; None for the task's own.
+        task: the text of the task.
+        loss: the text of the loss; None for the task's default.
     """
     what = registry().get("task", task).info
     assert isinstance(what, TaskInfo)

@@ -1,4 +1,4 @@
-"""Pages from templates: values are escaped, unless another template made them."""
+"""Pages from templates. Values are escaped, except the output of other templates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def page(name: str, scripts: Sequence[str], /, **values: Any) -> str:
     Args:
         name: the template.
         scripts: the files of its script. The page allows only this script, by its digest.
-        values: of the template.
+        values: the values of the template.
     """
     from markupsafe import Markup
 

@@ -10,7 +10,7 @@ BERKELEY = "non-commercial research and education"
 
 @hookimpl
 def esbench_datasets() -> list[DatasetInfo]:
-    """`samples`, which is always there, and the public ones: under ESBENCH_DATA, in the cache, or fetched."""
+    """`samples`, which is always available, and the public datasets: in ESBENCH_DATA, in the cache, or fetched."""
     named = "esbench.builtin.datasets.named"
     return [
         DatasetInfo(
@@ -29,7 +29,7 @@ def esbench_datasets() -> list[DatasetInfo]:
             reference="https://r0k.us/graphics/kodak/",
             images=24,
             megabytes=15.4,
-            licence="released by Kodak for unrestricted use, as the maintainer of the page understands",
+            licence="released by Kodak for unrestricted use, according to the maintainer of the page",
         ),
         DatasetInfo(
             name="cbsd68",

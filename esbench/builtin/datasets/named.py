@@ -48,7 +48,7 @@ class Folder:
 
 
 class Set11(Folder):
-    """Pictures with the authors' own observation of half of their pixels: NAME_GT and NAME_masked."""
+    """Pictures with the authors' observation of half of their pixels: NAME_GT and NAME_masked."""
 
     def ids(self) -> Sequence[str]:
         """Return the names of the pictures, sorted."""
@@ -59,7 +59,7 @@ class Set11(Folder):
         return super().load(f"{id}_GT")
 
     def companions(self, id: str) -> Mapping[str, Bytes]:
-        """Return the mask: missing where the observation is black; a known pixel that is black counts as missing."""
+        """Return the mask: missing where the observation is black, which includes known pixels that are black."""
         import numpy as np
 
         observed = super().load(f"{id}_masked")
@@ -94,8 +94,9 @@ class DipFlash(Folder):
         return {"guide": super().load(f"{id}_00_flash")}
 
 
-#: What a dataset is, if it is more than a folder of pictures, and where it lies in ESBENCH_DATA if not by its name.
+#: The classes of datasets that are more than a folder of pictures.
 KINDS: dict[str, type[Folder]] = {"set11": Set11, "dip-inpaint": DipInpaint, "dip-flash": DipFlash}
+#: The folders in ESBENCH_DATA that do not have the name of their dataset.
 PLACES = {"dip-inpaint": "dip/inpainting", "dip-flash": "dip/flash"}
 
 

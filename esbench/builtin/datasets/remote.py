@@ -23,7 +23,7 @@ from esbench.errors import Checksum, DataError, Missing
 #: Number of simultaneous downloads.
 WORKERS = 4
 
-#: Seconds within which a server has to start to answer.
+#: Seconds within which a server has to start its response.
 SILENCE = 10.0
 
 #: Minimum number of seconds between two lines about a dataset, without a terminal.
@@ -160,8 +160,8 @@ def _at_once(
 ) -> Iterator[tuple[File, DataError | None]]:
     """Fetch files in several threads and yield each with its error, or None.
 
-    After an error that concerns more than one file, no further file is started. The threads are daemons that are never
-    joined, so that neither a silent server nor a slow resolver delays Ctrl-C or the message that there is no network.
+    After an error that affects more than one file, no further download is started. The threads are daemons that are
+    never joined, so that neither a silent server nor a slow resolver delays Ctrl-C or the message about the network.
     """
     todo: SimpleQueue[File | None] = SimpleQueue()
     done: SimpleQueue[tuple[File, BaseException | None] | None] = SimpleQueue()

@@ -1,4 +1,4 @@
-"""A small photograph that is always there: the one that comes with matplotlib."""
+"""A small photograph that is always available: the one in matplotlib."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from esbench.pictures import Bytes
 class Samples:
     """Grace Hopper's glasses, 96 x 96.
 
-    A part of the photograph as it is: reduced, its details would be finer than those of a photograph, and lam=auto was
-    calibrated on photographs.
+    A part of the photograph at full resolution: a reduced one would have finer details than the photographs
+    that lam=auto was calibrated on.
     """
 
     def ids(self) -> Sequence[str]:
-        """Return the one name."""
+        """Return the name of the picture."""
         return ["hopper"]
 
     def load(self, id: str) -> Bytes:
@@ -25,6 +25,6 @@ class Samples:
         import matplotlib
 
         if id != "hopper":
-            raise NameUnknown("picture", id, self.ids(), "The dataset 'samples' has 'hopper'.")
+            raise NameUnknown("picture", id, self.ids(), "The dataset 'samples' only has 'hopper'.")
         photograph = images.read(f"{matplotlib.get_data_path()}/sample_data/grace_hopper.jpg")
         return photograph[150:246, 180:276].copy()
