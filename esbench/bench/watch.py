@@ -217,13 +217,14 @@ def serve(note: Note) -> None:
             def watched(text: str, step: int, third_party: list[str] = third_party) -> Iterator[None]:
                 note.write(third_party.index(text), step)
                 before = os.getcwd(), dict(os.environ)
-                limit, errors, filters = sys.getrecursionlimit(), np.geterr(), warnings.filters[:]
+                limit = sys.getrecursionlimit()
                 try:
-                    yield
+                    with np.errstate(), warnings.catch_warnings():
+                        try:
+                            yield
+                        finally:
+                            sys.setrecursionlimit(limit)  # first: undoing the rest needs its frames
                 finally:
-                    sys.setrecursionlimit(limit)
-                    np.seterr(**errors)
-                    warnings.filters[:] = filters
                     _put_back(out, *before)
                     note.write(-1)
 
