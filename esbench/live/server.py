@@ -150,7 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/api/events":
             self._events(unit)
         elif path == "/api/picture":
-            self._file(self._folder(unit) / live.PICTURE, "image/jpeg")
+            picture = self._folder(unit) / live.PICTURE
+            # it is gone as soon as the unit is done, which the page may not know yet
+            self._file(picture, "image/jpeg") if picture.exists() else self._send(b"", "image/jpeg", 204)
         elif found := IMAGE.fullmatch(path):
             self._file(self._folder(found[1]) / "images" / found[2], "image/png")
         else:

@@ -146,7 +146,8 @@ function charted(canvas, readout, looks, solo) {
       top += height + TITLE + 6;
     });
     for (const [tick, text] of ticks([0, last()], Math.max(3, inner / 110))) {
-      put(canvas, "text", { x: LEFT + x(tick), y: top + 12, "text-anchor": "middle" }, text);
+      const anchor = x(tick) > inner - 4 * text.length ? "end" : "middle"; // not beyond the edge
+      put(canvas, "text", { x: LEFT + Math.min(inner + RIGHT, x(tick) + (anchor === "end" ? RIGHT : 0)), y: top + 12, "text-anchor": anchor }, text);
     }
     put(canvas, "text", { x: LEFT + inner / 2, y: top + 30, "text-anchor": "middle" }, "step");
     put(canvas, "line", { class: "cursor", y1: TITLE + above, y2: top - 6, visibility: "hidden" });

@@ -238,16 +238,19 @@ function drawRules(rules) {
     $("rules").replaceChildren(made("table", {}, made("thead", {}, made("tr", {}, ...head)), made("tbody", {}, ...body)));
   }
   for (const rule of rules) {
-    const line = lines.get(rule.criterion), waited = rule.best_step === null ? 0 : Math.min(rule.patience, rule.step - rule.best_step);
+    const line = lines.get(rule.criterion);
+    const waited = rule.best_step === null ? 0 : Math.min(rule.patience, rule.step - rule.best_step);
     line.button.setAttribute("aria-pressed", alone === rule.criterion);
     line.best.textContent = rule.best_step ?? "–";
     line.value.textContent = number(rule.best_value);
-    line.bar.hidden = rule.failed || rule.stop_step !== null;
-    [line.bar.max, line.bar.value] = [Math.max(1, rule.patience), waited];
+    line.bar.hidden = rule.said || rule.failed || rule.stop_step !== null;
+    if (!line.bar.hidden) [line.bar.max, line.bar.value] = [Math.max(1, rule.patience), waited];
     line.patience.classList.toggle("failed", Boolean(rule.failed));
-    line.text.textContent = rule.failed ? `failed: ${rule.failed}`
+    line.text.textContent = rule.said ? rule.said
+      : rule.failed ? `failed: ${rule.failed}`
       : rule.stop_step !== null ? `stopped: ${rule.patience} steps without a better value`
       : rule.best_step === null ? "no value yet" : `${waited} of ${rule.patience} steps without a better value`;
+    if (rule.said) continue; // it is done
     const decided = rule.stop_step !== null;
     if (decided && told[rule.criterion] === false) say(`${rule.criterion} stopped at step ${rule.stop_step}.`);
     told[rule.criterion] = decided;
@@ -281,15 +284,14 @@ function draw() {
   const unit = drawn ?? shape();
   const known = state.units.find((each) => each.unit === chosen);
   const name = known ? [known.picture, known.noise].filter(Boolean).join(", ") : chosen;
-  const part = head && head.name !== chosen && head.name !== known?.picture ? ` (${head.name})` : "";
+  const part = head?.name.match(/, (\d+ of \d+)$/); // of the optimisations of a large picture
   const where = drawn ? `done, ${drawn.steps} steps` : `${now.paused ? "paused at " : ""}step ${now.step} of ${now.iterations}`;
-  $("h-unit").textContent = `${name}${part}: ${where}`;
+  $("h-unit").textContent = `${name}${part ? `, optimisation ${part[1]}` : ""}: ${where}`;
   chart.show(unit, alone);
-  const rules = unit.rules ?? unit.rows.map((row) => ({
-    criterion: row.criterion, best_step: row.stop_step, best_value: null, stop_step: row.fallback ? null : row.stop_step,
-    step: unit.steps - 1, patience: head?.patience[row.criterion] ?? state.patience, failed: "",
+  drawRules(unit.rules ?? unit.rows.map(({ criterion, stop_step, fallback, gap_db }) => {
+    const gap = gap_db === null ? "" : `, gap ${db(gap_db)} dB`;
+    return { criterion, best_step: fallback ? null : stop_step, best_value: null, said: `${fallback ? "not stopped" : "stopped"}${gap}` };
   }));
-  drawRules(rules);
   drawPicture();
 }
 
