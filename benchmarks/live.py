@@ -72,9 +72,10 @@ def main() -> None:
     given = parser.parse_args()
     made = session(given.side, given.device)
     steps = iter(made)
-    until(steps, 3)  # the first ones are slow
     with tempfile.TemporaryDirectory() as folder:
         observation = made.trajectory.fit.observation.y
+        with Live(Path(folder), made, observation):  # the first steps are slow, and the first write imports
+            until(steps, 5)
         first, before, wall = made.step, time.process_time(), time.monotonic()
         with Timed(Path(folder), made, observation) as live:
             until(steps, given.seconds)

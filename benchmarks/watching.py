@@ -33,7 +33,7 @@ CONFIG = Config(
 #: Seconds between two frames as they are recorded, and as they are shown.
 RECORDED, SHOWN = 1.0, 0.12
 
-WIDTH = 720
+WIDTH = 640
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
         browser.close()
     middle = frames[2 * len(frames) // 3]
     middle.quantize(128).save(ROOT / "docs/images/watch.png", optimize=True)
-    frames = frames[:: max(1, len(frames) // 60)]
+    frames = frames[:: max(1, len(frames) // 36)]
     small = [frame.resize((WIDTH, WIDTH * frame.height // frame.width), Image.Resampling.LANCZOS) for frame in frames]
     lengths = [*([round(1000 * SHOWN)] * (len(small) - 1)), 2000]
     first, *others = small
@@ -70,7 +70,7 @@ def main() -> None:
         append_images=others,
         duration=lengths,
         loop=0,
-        quality=35,
+        quality=25,
         method=6,
         minimize_size=True,
     )

@@ -148,11 +148,20 @@ class Tab:
     def until(self, script: str) -> Any:
         """Wait until an expression is true, and return its value."""
         end = time.monotonic() + PATIENCE
-        while not (value := self.run(script)):
+        while not (value := self._meanwhile(script)):
             if time.monotonic() > end:
                 raise TimeoutError(f"not true after {PATIENCE} seconds: {script}")
             time.sleep(0.02)
         return value
+
+    def _meanwhile(self, script: str) -> Any:
+        """Return the value of an expression, or None where the page is just being replaced by another."""
+        try:
+            return self.run(script)
+        except RuntimeError as error:
+            if "navigated" in str(error) or "context" in str(error):
+                return None
+            raise
 
     def click(self, selector: str) -> None:
         """Click the middle of the first element of a CSS selector, as a mouse does."""

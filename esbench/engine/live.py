@@ -34,8 +34,9 @@ LOG, STATE, PICTURE = "live.jsonl", "live.json", "live.jpg"
 #: Seconds to the first write, and between two.
 FIRST, EVERY = 0.25, 1.0
 
-#: The thread rests at least this many times as long as a write took of a processor.
-REST = 400
+#: The thread rests at least this many times as long as a write took of a processor; not after the first write, which
+#: imports what it needs.
+REST = 200
 
 #: A curve of more steps than twice this is the lowest and the highest value of this many stretches.
 STRETCHES = 500
@@ -66,6 +67,7 @@ class Live:
         self._stretch = -(-self._iterations // STRETCHES) if self._iterations > 2 * STRETCHES else 1
         self._film = film_steps(self._iterations)
         self._written = 0  # steps in the log
+        self._told = (0, False)  # the step and whether it was paused, as written last
         self._begun = self._paused = self._closing = False
         self._first_step, self._since = session.step, time.monotonic()  # for the speed
         self._error: BaseException | None = None
@@ -101,18 +103,19 @@ class Live:
             while not closing:
                 self._wake.wait(rest)
                 self._wake.clear()
-                closing, started = self._closing, time.thread_time()  # after this no step is missed
-                if self._begun or not closing:
+                closing, begun, started = self._closing, self._begun, time.thread_time()  # after this no step is missed
+                if begun or not closing:
                     with contextlib.suppress(OSError):
                         self._write()
-                rest = max(EVERY, REST * (time.thread_time() - started))
+                rest = max(EVERY, REST * (time.thread_time() - started) * begun)
         except BaseException as error:  # a bug: raised in the thread of the session
             self._error = error
 
     def _write(self) -> None:
-        step = self._ready()
-        if not step:
+        news = step, _ = self._ready(), self._paused
+        if not step or news == self._told:
             return
+        self._told = news
         if not self._begun:
             self._begin(step)
             self._begun = True
