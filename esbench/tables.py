@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import re
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -41,6 +43,10 @@ LATEX = {
 }
 
 
+#: The least width of a column whose text is broken into lines.
+LEAST = 24
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns with a head, cells as they are shown or numbers.
@@ -74,17 +80,33 @@ class Table:
         bold = {(r, i) for r, n in numbers.items() if n == best}
         return dataclasses.replace(self, bold=frozenset(self.bold) | bold)
 
-    def text(self) -> str:
-        """Return aligned columns; columns of numbers are set to the right."""
+    def text(self, width: int | None = None) -> str:
+        """Return aligned columns; columns of numbers are set to the right.
+
+        A table that is too wide has its names, then its last column if it is text, in several lines; if that is not
+        enough it is turned: a paragraph for each row, a line for each column.
+
+        Args:
+            width: of the terminal; None for any.
+        """
         # a name may hold a new line, or what controls a terminal
-        head, *cells = ([printable(cell) for cell in line] for line in (self.head, *self._cells()))
-        right = self._right()
-        widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-        lines = [head, ["-" * width for width in widths], *cells]
-        return "\n".join(
-            "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
-            for line in lines
-        )
+        head, *rows = ([printable(cell) for cell in line] for line in (self.head, *self._cells()))
+        right, wide = self._right(), [max(map(len, column)) for column in zip(*rows, strict=True)] or [0] * len(head)
+        text = _aligned([[name] for name in head], [[[cell] for cell in row] for row in rows], right)
+        if width is None or _fits(text, width):
+            return text
+        names = [
+            textwrap.wrap(name, max([w, *map(len, name.split())]), break_on_hyphens=False)
+            for name, w in zip(head, wide, strict=True)
+        ]
+        text = _aligned(names, [[[cell] for cell in row] for row in rows], right)
+        if _fits(text, width):
+            return text
+        room = width - sum(max([w, *map(len, lines)]) + 2 for w, lines in zip(wide[:-1], names[:-1], strict=True))
+        if room >= LEAST and not right[-1]:
+            wrapped = [[*([cell] for cell in row[:-1]), textwrap.wrap(row[-1], room) or [""]] for row in rows]
+            return _aligned([*names[:-1], [head[-1]]], wrapped, right)
+        return "\n\n".join(_paragraph(head, row, width) for row in rows)
 
     def markdown(self) -> str:
         """Return a table as GitHub and most others read it."""
@@ -139,6 +161,37 @@ class Table:
             [pattern.format(cell) if (r, i) in self.bold else cell for i, cell in enumerate(row)]
             for r, row in enumerate(cells)
         ]
+
+
+def _aligned(head: list[list[str]], rows: list[list[list[str]]], right: list[bool]) -> str:
+    """Return rows of cells of lines as aligned columns; names stand at the bottom of their row."""
+    tall = max(map(len, head))
+    raised = [[""] * (tall - len(lines)) + lines for lines in head]
+    widths = [max(len(line) for cell in column for line in cell) for column in zip(raised, *rows, strict=True)]
+    lines = [*_lines(raised), ["-" * width for width in widths], *(line for row in rows for line in _lines(row))]
+    return "\n".join(
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _lines(row: list[list[str]]) -> list[tuple[str, ...]]:
+    return list(itertools.zip_longest(*row, fillvalue=""))
+
+
+def _fits(text: str, width: int) -> bool:
+    return all(len(line) <= width for line in text.split("\n"))
+
+
+def _paragraph(head: list[str], row: list[str], width: int) -> str:
+    """Return a row on its side: its first cell, and below it a line for each of the others, with its name."""
+    names = [f"  {name}" for name in head[1:]]
+    room = max(map(len, names), default=0) + 2
+    lines = [
+        textwrap.fill(cell, max(width, room + LEAST), initial_indent=name.ljust(room), subsequent_indent=" " * room)
+        for name, cell in zip(names, row[1:], strict=True)
+    ]
+    return "\n".join([row[0], *lines])
 
 
 def markdown(tables: Iterable[tuple[str, Table]]) -> str:

@@ -32,6 +32,26 @@ def test_a_table_without_rows_is_its_head():
     assert Table(("a", "bc"), []).text() == "a  bc\n-  --"
 
 
+def test_a_table_that_is_too_wide_has_its_names_in_several_lines_then_its_text_and_is_turned_at_last():
+    table = Table(("name", "a number (dB)", "said of it"), [("x", 1.5, "several words of text that go on for long")])
+    assert table.text(80) == table.text()
+    assert table.text(60) == (
+        "           a\n"
+        "      number\n"
+        "name    (dB)  said of it\n"
+        "----  ------  -----------------------------------------\n"
+        "x        1.5  several words of text that go on for long"
+    )
+    assert table.text(42).splitlines()[-2:] == [
+        "x        1.5  several words of text that",
+        "              go on for long",
+    ]
+    assert table.text(30) == (
+        "x\n  a number (dB)  1.5\n  said of it     several words of text\n                 that go on for long"
+    )
+    assert Table(("a", "b"), []).text(2) == ""
+
+
 def test_the_best_of_a_column_is_bold_and_so_is_what_looks_the_same():
     assert TABLE.best("PSNR ± std", max).bold == {(2, 1)}
     assert TABLE.best("PSNR ± std", max, rows=[0, 1]).bold == {(0, 1), (1, 1)}

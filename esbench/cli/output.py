@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from esbench.printable import UNSAFE, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from esbench.tables import Table
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 
@@ -55,7 +58,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print aligned columns: numbers right-aligned, the last column unpadded."""
     from esbench.tables import Table
 
-    say(*Table(tuple(head), [tuple(row) for row in rows]).text().split("\n"))
+    say(*shown(Table(tuple(head), [tuple(row) for row in rows])).split("\n"))
+
+
+def shown(table: Table) -> str:
+    """Return a table as text: on a terminal no wider than it, else with a line for each row."""
+    return table.text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
 
 
 class Auto(click.ParamType[Any]):

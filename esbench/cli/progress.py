@@ -30,40 +30,72 @@ Listen: TypeAlias = Callable[[Event], None]
 LINE_EVERY = 10.0
 
 
+class Clock:
+    """How fast each unit goes, and how long it may still take."""
+
+    def __init__(self) -> None:
+        self.began: dict[str, tuple[float, int]] = {}
+
+    def start(self, event: UnitStarted) -> None:
+        """Start the clock of a unit."""
+        self.began[event.unit] = time.monotonic(), event.step
+
+    def rate(self, event: Progress) -> float:
+        """Return the steps per second of a unit since it started or resumed."""
+        since, first = self.began[event.unit]
+        return (event.step - first) / max(time.monotonic() - since, 1e-9)
+
+    def left(self, event: Progress) -> float:
+        """Return the most seconds that a unit may still take."""
+        return (event.iterations - event.step + event.later) / max(self.rate(event), 1e-9)
+
+
+class Said:
+    """What was said already: the same of another unit is not said again."""
+
+    def __init__(self) -> None:
+        self.texts: set[str] = set()
+
+    def new(self, event: Notice | UnitFailed) -> bool:
+        """Whether a notice or a failure is the first of its kind."""
+        text = event.text if isinstance(event, Notice) else event.reason
+        again = bool(event.unit) and text in self.texts
+        self.texts.add(text)
+        return not again
+
+
 class Lines:
-    """Show progress as plain lines, for a file or a log."""
+    """Plain lines, for a file or a log."""
 
     def __init__(self, verbose: bool = False) -> None:
         self.verbose = verbose
+        self.clock, self.said = Clock(), Said()
         self.told: dict[str, float] = {}
-        self.started: dict[str, float] = {}
-        self.first: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        """Print a line for an event, if it needs one."""
+        """Print a line for the event, if it needs one."""
         now = time.monotonic()
         match event:
             case RunStarted():
                 done = f", {event.done} already done" if event.done else ""
                 say(f"{event.folder}: {event.units} unit{'s' if event.units > 1 else ''}{done}", err=True)
             case UnitStarted():
-                self.started[event.unit], self.told[event.unit], self.first[event.unit] = now, now, event.step
+                self.told[event.unit] = now
+                self.clock.start(event)
                 if event.step:
                     say(f"{event.unit}: resumed at step {event.step}", err=True)
             case Progress() if now - self.told[event.unit] >= LINE_EVERY or event.step == event.iterations:
                 self.told[event.unit] = now
-                rate = (event.step - self.first[event.unit]) / (now - self.started[event.unit])
-                left = (event.iterations - event.step + event.later) / rate
                 say(
-                    f"{event.unit}: step {event.step}/{event.iterations}, {_psnr(event)}{rate:.1f} steps/s, "
-                    f"at most {duration(left)} left{_where(event)}",
+                    f"{event.unit}: step {event.step}/{event.iterations}, at most {duration(self.clock.left(event))} "
+                    f"left, {_psnr(event)}{self.clock.rate(event):.1f} steps/s{_where(event)}",
                     err=True,
                 )
-            case Notice() if self.verbose or not event.detail:
+            case Notice() if (self.verbose or not event.detail) and self.said.new(event):
                 say(f"{event.unit}: {event.text}" if event.unit else event.text, err=True)
             case UnitFinished():
                 say(f"{event.unit}: done in {duration(event.seconds)}", err=True)
-            case UnitFailed():
+            case UnitFailed() if self.said.new(event):
                 say(f"{event.unit}: failed: {event.reason}", err=True)
             case UnitPaused():
                 say(f"{event.unit}: paused at step {event.step}", err=True)
@@ -72,57 +104,81 @@ class Lines:
 
 
 class Bars:
-    """Show progress as one bar for the run and one per running unit."""
+    """A bar for the run and one per running unit: bar, steps and time left first, then what there is room for."""
 
     def __init__(self, verbose: bool = False) -> None:
         self.verbose = verbose
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bars
+        from rich.table import Column
 
-        self.bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(),
+        self.bars = Bars(
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, justify="right")),
+            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True, min_width=9)),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             console=console(),
             transient=True,
+            expand=True,
         )
+        self.clock, self.said = Clock(), Said()
         self.run: Any = None
+        self.iterations = 0
         self.units: dict[str, Any] = {}
-        self.started: dict[str, float] = {}
-        self.first: dict[str, int] = {}
+        self.latest: dict[str, Progress] = {}  # of each running unit
 
     def __call__(self, event: Event) -> None:
-        """Update the bars for an event."""
+        """Move the bars."""
         match event:
             case RunStarted():
-                self.run = self.bars.add_task("run", total=event.units, completed=event.done, note="units")
+                self.iterations = event.iterations
+                self.run = self.bars.add_task("units", total=event.units, completed=event.done, left="")
             case UnitStarted():
+                self.clock.start(event)
                 self.units[event.unit] = self.bars.add_task(
-                    printable(event.unit), total=event.iterations, completed=event.step, note=""
+                    printable(event.unit), total=event.iterations, completed=event.step, left=""
                 )
-                self.started[event.unit], self.first[event.unit] = time.monotonic(), event.step
             case Progress():
-                seconds = time.monotonic() - self.started[event.unit]
-                rate = (event.step - self.first[event.unit]) / seconds
-                note = f"{_psnr(event)}{rate:.1f} steps/s{_where(event)}"
+                self.latest[event.unit] = event
+                note = f"{_psnr(event)}{self.clock.rate(event):.1f} steps/s{_where(event)}"
                 self.bars.update(
-                    self.units[event.unit], completed=event.step, total=event.iterations, note=printable(note)
+                    self.units[event.unit],
+                    completed=event.step,
+                    total=event.iterations,
+                    left=duration(self.clock.left(event)),
+                    description=f"{printable(event.unit)}\n{printable(note)}",
                 )
-            case Notice() if self.verbose or not event.detail:
+                self._update_run()
+            case Notice() if (self.verbose or not event.detail) and self.said.new(event):
                 self._print(f"{event.unit}: {event.text}" if event.unit else event.text)
             case UnitFinished():
-                self.bars.remove_task(self.units.pop(event.unit))
+                self._end(event.unit)
                 if self.run is not None:  # a restoration has none
                     self.bars.advance(self.run)
             case UnitPaused():
-                self.bars.remove_task(self.units.pop(event.unit))
+                self._end(event.unit)
             case RunFinished() if event.left:
                 self._print(_units_left(event))
             case UnitFailed():
-                if event.unit in self.units:  # it may have failed before it started
-                    self.bars.remove_task(self.units.pop(event.unit))
-                self._print(f"{event.unit}: failed: {event.reason}")
+                self._end(event.unit)
+                if self.said.new(event):
+                    self._print(f"{event.unit}: failed: {event.reason}")
+
+    def _update_run(self) -> None:
+        """Show how long the run may still take: the steps that are left, at the speed of the units at work."""
+        if self.run is None:
+            return
+        (run,) = [task for task in self.bars.tasks if task.id == self.run]
+        waiting = (run.total or 0) - run.completed - len(self.units)
+        steps = waiting * self.iterations + sum(e.iterations - e.step for e in self.latest.values())
+        rate = sum(map(self.clock.rate, self.latest.values()))
+        self.bars.update(self.run, left=duration(steps / max(rate, 1e-9)))
+
+    def _end(self, unit: str) -> None:
+        """Remove the bar of a unit; it may have failed before it started."""
+        self.latest.pop(unit, None)
+        if unit in self.units:
+            self.bars.remove_task(self.units.pop(unit))
 
     def _print(self, text: str) -> None:
         """Print a line above the bars."""
@@ -137,7 +193,8 @@ def display(quiet: bool, verbose: bool = False) -> Iterator[Listen]:
     """
     with redirect_stdout(sys.stderr):
         if quiet:
-            yield _failures
+            said = Said()
+            yield lambda event: _failures(event, said)
         elif sys.stderr.isatty():
             bars = Bars(verbose)
             with bars.bars:
@@ -146,8 +203,8 @@ def display(quiet: bool, verbose: bool = False) -> Iterator[Listen]:
             yield Lines(verbose)
 
 
-def _failures(event: Event) -> None:
-    if isinstance(event, UnitFailed):
+def _failures(event: Event, said: Said) -> None:
+    if isinstance(event, UnitFailed) and said.new(event):
         say(f"{event.unit}: failed: {event.reason}", err=True)
 
 

@@ -15,7 +15,7 @@ from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.driver import duration
 from esbench.bench.spec import unit_id
-from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, paragraphs, print_json, say
+from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, paragraphs, print_json, say, shown
 from esbench.cli.progress import display
 from esbench.cli.watch import port_option, watch_option, watched
 from esbench.events import Event, RunStarted
@@ -281,7 +281,7 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
         print_json(rows)
     else:
         for heading, table in summary(rows):
-            say(*paragraphs(heading, table.text()))
+            say(*paragraphs(heading, shown(table)))
         if rows:
             _draw(folder, results, rows, tell)
     return len(failures)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 
 from esbench.cli.progress import Bars, Lines, display
@@ -15,6 +18,7 @@ EVENTS = [
     UnitFinished(unit="u", seconds=70.4),
     UnitStarted(unit="v", iterations=100),
     UnitFailed(unit="v", reason="it diverged"),
+    UnitFailed(unit="w", reason="it diverged"),
     RunFinished(folder="r", done=2, failed=1),
 ]
 
@@ -29,10 +33,28 @@ def test_plain_lines_say_what_is_worth_a_line(capsys):
     assert run == "r: 3 units, 1 already done"
     assert long == "This will take about 2.0 h"
     assert lam == "u: cifs-jpeg: lam=auto is 5"
-    assert last.startswith("u: step 100/100, 21.00 dB, ")
-    assert last.endswith(" 0 s left; wmv stopped at 3, emv 9")
+    assert last.startswith("u: step 100/100, at most 0 s left, 21.00 dB, ")
+    assert last.endswith(" steps/s; wmv stopped at 3, emv 9")
     assert done == "u: done in 70 s"
     assert failed == "v: failed: it diverged"
+
+
+def test_at_80_columns_the_bar_the_steps_and_the_time_left_come_first(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    bars, unit = Bars(), "kodak24-kodim01-denoise-gaussian25-skip-s0-1fc1d4e5"
+    best = dict.fromkeys(("cifs-jpeg", "wmv", "emv", "discrepancy", "brisque", "niqe", "loss", "last"), 12345)
+    bars(RunStarted(folder="r", units=72, done=71, iterations=20_000))
+    bars(UnitStarted(unit=unit, iterations=20_000))
+    bars.clock.began[unit] = time.monotonic() - 1000, 0
+    bars(Progress(unit=unit, step=10_000, iterations=20_000, psnr_db=20.5, best=best, stopped={}))
+    bars.bars.console.print(bars.bars.make_tasks_table(bars.bars.tasks))
+    run, first, second = (line.rstrip() for line in capsys.readouterr().err.splitlines())
+    assert re.fullmatch(r"━+\S*\s* +71/72 (16:3\d|16:40) min\s+units", run)
+    assert re.fullmatch(
+        r"━+\S*\s* 10000/20000 (16:3\d|16:40) min kodak24-kodim01-denoise-gaussian25-skip-s0\S*…", first
+    )
+    assert re.fullmatch(r" +20\.50 dB, 10\.0 steps/s; cifs-jpeg 12345, .*…", second)
+    assert max(map(len, (run, first, second))) <= 80
 
 
 def test_bars_show_what_lasts_beside_them_and_leave_nothing_else(capsys):
