@@ -400,13 +400,14 @@ def pictures(image: Any, what: str = "image") -> Pictures:
 
     Args:
         image: NumPy or torch, uint8 or float in [0, 1]; (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3.
-            If both ends could be channels, NumPy is taken as (H, W, C) and torch as (C, H, W).
+            If both ends could be channels, NumPy is taken as (H, W, C) and torch as (C, H, W). Or the path of a file,
+            of which 8 bits are read.
         what: its name in a message.
 
     Raises:
         UsageError: it is something else.
     """
-    array, kind, tensor = _array(image, what)
+    array, kind, tensor = _array(read(image) if isinstance(image, str | os.PathLike) else image, what)
     if kind not in ("uint8", *FLOATS):
         raise UsageError(f"{what} must be uint8 or float in [0, 1], got {array.dtype}.")
     array = _with_channels(array, tensor, what)
@@ -430,12 +431,14 @@ def unpacked(image: Any, what: str = "image") -> tuple[Floats, Callable[[Floats]
     """Return a user's picture as (H, W, C) in [0, 1], and a function that restores its type, shape and dtype.
 
     Args:
-        image: as for `pictures`, or uint16.
+        image: as for `pictures`, or uint16; a file is read with all its bits.
         what: its name in a message.
 
     Raises:
         UsageError: it is something else.
     """
+    if isinstance(image, str | os.PathLike):
+        image = read_photo(image).pixels
     array, kind, tensor = _array(image, what)
     shape, top, dtype = tuple(array.shape), TOPS.get(kind), None if tensor else np.asarray(image).dtype
     if kind == "uint16":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esbench import images
+from esbench import images, notebook
 from esbench.average import Average
 from esbench.engine import build
 from esbench.errors import UsageError
@@ -21,6 +21,9 @@ from esbench.stopping.column import is_third_party
 from esbench.stopping.criterion import Criterion, lacking
 from esbench.stopping.rule import Running, Stop
 from esbench.stopping.sentence import sentence
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class Best:
     step: int | None = None
     value: float | None = None
     output: Any = None
+
+    def __repr__(self) -> str:
+        if self.step is None:
+            return "Best(none yet)"
+        return f"Best(step={self.step}, value={self.value:.6g}, output={notebook.said(self.output)})"
+
+    def _repr_html_(self) -> str:
+        """Return the output and its step, for a notebook."""
+        if self.step is None:
+            return notebook.card("No step has a value yet.", {})
+        facts = {"step": self.step, "value": f"{self.value:.6g}", "output": notebook.said(self.output)}
+        return notebook.card(f"The best output so far: step {self.step}", facts, self.output)
 
 
 class Stopper:
@@ -70,6 +85,7 @@ class Stopper:
     Attributes:
         best: the step, value and output of the best step so far; it is final once `update` returns True.
         stop: the decision, or None.
+        values: the criterion at each step; NaN where it has no value.
     """
 
     def __init__(
@@ -107,8 +123,34 @@ class Stopper:
         except ValueError as error:
             raise UsageError(f"{error}.") from None
         self.best = Best()
+        self.values: list[float] = []
         self._average: Average | None = None
         self._size = self.problem.size
+
+    def __repr__(self) -> str:
+        return f"Stopper({self.criterion.text!r}, patience={self._rule.patience}: {self.reason})"
+
+    def _repr_html_(self) -> str:
+        """Return the best output and why it stopped, for a notebook."""
+        facts = {"criterion": self.criterion.text, "patience": self._rule.patience, "steps": self._rule.step + 1}
+        if self.best.value is not None:
+            facts |= {"lowest value": f"{self.best.value:.6g}", "at step": self.best.step}
+        return notebook.card(f"{self.reason}.", facts, self.best.output)
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw the values so far, with the best step, the patience after it and the stop; needs matplotlib's pyplot.
+
+        Args:
+            axes: where to draw; None for a new figure.
+        """
+        return notebook.curve(
+            self.values,
+            self.criterion.text,
+            best=self.best.step,
+            patience=self._rule.patience,
+            stopped=self.stop is not None,
+            axes=axes,
+        )
 
     @property
     def stop(self) -> Stop | None:
@@ -137,6 +179,7 @@ class Stopper:
         frame = self._frame(self._seen(output), self._rule.step + 1, number)
         value = self.criterion.update(frame)
         self._check_needs(frame, value)
+        self.values.append(math.nan if value is None or value.value is None else value.value)
         if self._rule.update(None if value is None else value.value):
             copy = output.detach().clone() if hasattr(output, "detach") else output.copy()
             self.best = Best(self._rule.best_step, self._rule.best_value, copy)
@@ -149,6 +192,7 @@ class Stopper:
             "memory": self.criterion.state_dict(),
             "rule": self._rule.state_dict(),
             "best": asdict(self.best) | {"output": self.best.output},
+            "values": list(self.values),
             "average": None if self._average is None else self._average.state_dict(),
             "size": self._size,
         }
@@ -164,6 +208,8 @@ class Stopper:
         self.criterion.load_state_dict(state["memory"])
         self._rule.load_state_dict(state["rule"])
         self.best = Best(**state["best"])
+        # an older version did not keep them
+        self.values = list(state.get("values", [math.nan] * (self._rule.step + 1)))
         self._size = state["size"]
         if state["average"] is not None:
             self._average = Average()

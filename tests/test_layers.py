@@ -180,7 +180,7 @@ FLOORS = (
     ("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable"),
     ("disk", "templating", "tables", "thinning"),
     ("records", "noise", "images", "device", "cache", "loading", "average"),
-    ("observation", "params", "hookspecs", "models"),
+    ("observation", "params", "hookspecs", "models", "notebook"),
     ("frames", "kinds", "divergence"),
     ("builtin",),
     ("plugins", "registry"),
@@ -259,7 +259,7 @@ def test_results_and_reports_do_not_import_torch_at_all():
     [
         (("cv2", "imagecodecs"), ("builtin.codecs", "images")),
         (("pluggy",), ("plugins", "hookspecs")),
-        (("matplotlib",), ("report", "paper.figures", "builtin.datasets.samples")),
+        (("matplotlib",), ("report", "paper.figures", "builtin.datasets.samples", "notebook")),
         (("pyarrow",), ("bench.files", "bench.exported")),
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),

@@ -420,3 +420,59 @@ def test_the_outputs_may_have_another_size_than_the_observation_if_the_task_says
     assert stopper.best.value == pytest.approx(0, abs=1e-9)
     with pytest.raises(UsageError, match="Every output must have the size"):
         stopper.update(low, loss=0.0)
+
+
+# -- what a notebook shows
+
+
+def test_a_stopper_says_briefly_where_it_is_and_shows_its_best_output():
+    stopper = Stopper("fixed[step=3]", patience=2)
+    assert repr(stopper.best) == "Best(none yet)"
+    assert "<img" not in stopper._repr_html_()
+    picture = np.full((4, 6, 3), 128, np.uint8)
+    while not stopper.update(picture):
+        pass
+    assert repr(stopper) == f"Stopper('fixed[step=3]', patience=2: {stopper.reason})"
+    assert repr(stopper.best) == "Best(step=3, value=0, output=4 x 6 x 3 uint8)"
+    for html in (stopper._repr_html_(), stopper.best._repr_html_()):
+        assert 'src="data:image/png;base64,' in html
+    assert stopper.reason in stopper._repr_html_()
+
+
+def test_an_output_on_another_scale_is_shown_without_a_picture():
+    best = Best(1, 2.0, np.full((4, 6, 3), 1e6))
+    assert repr(best) == "Best(step=1, value=2, output=4 x 6 x 3 float64)"
+    assert "<img" not in best._repr_html_()
+
+
+def test_the_plot_has_the_values_the_best_step_the_patience_and_the_stop():
+    from matplotlib.figure import Figure
+
+    stopper = Stopper("loss", patience=3)
+    curve = [9.0, 5.0, math.nan, 3.0, 4.0, 4.0, 4.0]
+    for value in curve[:5]:
+        stopper.update(np.zeros((1, 1, 3), np.uint8), loss=value)
+    assert stopper.values == pytest.approx(curve[:5], nan_ok=True)
+    again = Stopper("loss", patience=3)
+    again.load_state_dict(stopper.state_dict())
+    for each in (stopper, again):
+        for value in curve[5:]:
+            each.update(np.zeros((1, 1, 3), np.uint8), loss=value)
+    assert again.values == pytest.approx(stopper.values, nan_ok=True)
+    axes = stopper.plot(Figure().subplots())
+    line, best, stop = axes.lines
+    assert line.get_xydata().tolist() == [[0, 9], [1, 5], [3, 3], [4, 4], [5, 4], [6, 4]]
+    assert best.get_xydata().tolist() == [[3, 3]]
+    assert list(stop.get_xdata()) == [3, 3]
+    (band,) = axes.patches
+    assert (band.get_x(), band.get_width()) == (3, 3)
+
+
+def test_a_path_is_accepted_where_a_picture_is(pictures):
+    path = pictures("a") / "a.png"
+    pixels = esbench.images.read(path)
+    assert esbench.measure("cifs-jpeg[lam=0]", path) == esbench.measure("cifs-jpeg[lam=0]", pixels)
+    assert (
+        Stopper("discrepancy", observation=str(path)).problem.sigma
+        == Stopper("discrepancy", observation=pixels).problem.sigma
+    )

@@ -18,7 +18,7 @@ from typing import Any
 from esbench.engine.settings import LOWEST, Settings
 from esbench.errors import ConfigError, did_you_mean
 from esbench.images import MAX_PIXELS
-from esbench.records import TaskInfo
+from esbench.records import DegradationInfo, TaskInfo
 from esbench.registry import own_network, registry
 
 PRESETS = (
@@ -211,7 +211,19 @@ def resolve(flags: Mapping[str, Any], preset: str | None = None, file: Path | No
         values |= _parsed(file)
     values |= flags
     values = {key: _cast(key, value) for key, value in values.items()}
-    return Config(**_meant_for(values) | values)
+    config = Config(**_meant_for(values) | values)
+    if "sigma" in flags and not _has_level(config.noise):
+        raise ConfigError(
+            f"sigma is the level of the noise, and {config.noise!r} has none: leave it out, or choose a noise with a "
+            f"level, such as gaussian. 'esbench show {config.noise.partition('[')[0]}' has the parameters of this one."
+        )
+    return config
+
+
+def _has_level(noise: str) -> bool:
+    info = registry().get("degradation", noise).info
+    assert isinstance(info, DegradationInfo)
+    return bool(info.parameter)
 
 
 def _meant_for(values: Mapping[str, Any]) -> dict[str, str]:

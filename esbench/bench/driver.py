@@ -54,6 +54,7 @@ class Plan:
         left: the units still to run.
         everything: the ids of the units of all shards.
         left_out: criteria that `all` skips because they are not available, and why.
+        beyond: sentences about what is asked for and the dataset does not have.
     """
 
     criteria: tuple[str, ...]
@@ -62,6 +63,7 @@ class Plan:
     left: tuple[Job, ...]
     everything: tuple[str, ...]
     left_out: Mapping[str, str]
+    beyond: tuple[str, ...]
 
     @property
     def units(self) -> list[str]:
@@ -86,18 +88,22 @@ def plan(config: Config, folder: Path) -> Plan:
     registry().get("executor", config.executor)
     store = Run(folder)
     store.grown(config)
-    everything = _jobs(config, folder, criteria, baselines)
+    beyond: list[str] = []
+    everything = _jobs(config, folder, criteria, baselines, beyond)
     i, n = config.part
     jobs = everything[i - 1 :: n]
     left = tuple(_left(store, jobs))
     for job in _one_each(left).values():
         _check(job)
-    return Plan(criteria, baselines, jobs, left, tuple(unit_id(job.spec) for job in everything), left_out)
+    units = tuple(unit_id(job.spec) for job in everything)
+    return Plan(criteria, baselines, jobs, left, units, left_out, tuple(beyond))
 
 
-def _jobs(config: Config, folder: Path, criteria: tuple[str, ...], baselines: tuple[str, ...]) -> tuple[Job, ...]:
+def _jobs(
+    config: Config, folder: Path, criteria: tuple[str, ...], baselines: tuple[str, ...], beyond: list[str]
+) -> tuple[Job, ...]:
     """Return the units of a configuration, of all shards, with what to measure on them."""
-    specs, path = list(grid.units(config)), Path(config.dataset)
+    specs, path = list(grid.units(config, beyond)), Path(config.dataset)
     known = {record.info.name for record in registry().records["dataset"]}
     # another process may have another working directory
     dataset = str(path.resolve()) if path.exists() and config.dataset not in known else config.dataset

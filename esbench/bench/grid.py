@@ -22,8 +22,12 @@ from esbench.registry import Component, registry
 ENGINE = 2
 
 
-def units(config: Config) -> Iterator[UnitSpec]:
+def units(config: Config, beyond: list[str] | None = None) -> Iterator[UnitSpec]:
     """Yield the units of a configuration: pictures x noise levels x seeds, pictures first.
+
+    Args:
+        config: the configuration.
+        beyond: a list that gets sentences about what is asked for and the dataset does not have.
 
     Raises:
         EsbenchError: something named in it does not exist or is not available.
@@ -35,8 +39,12 @@ def units(config: Config) -> Iterator[UnitSpec]:
     )
     levels = [degradation(config.noise, sigma) for sigma in config.sigma]
     noises = dict.fromkeys((component_noise(c, config.noise), level(c)) for c in levels)
-    for image in chosen(config, dataset):
-        pixels = hashlib.sha256(picture(dataset, image, config.crop).tobytes()).hexdigest()
+    names, smaller = chosen(config, dataset), []
+    for image in names:
+        clean = picture(dataset, image, config.crop)
+        pixels = hashlib.sha256(clean.tobytes()).hexdigest()
+        if config.crop is not None and min(clean.shape[:2]) < config.crop:
+            smaller.append(f"{image} gives {clean.shape[1]} x {clean.shape[0]}")
         for noise, sigma in noises:
             for seed in dict.fromkeys(config.seed):
                 yield UnitSpec(
@@ -51,6 +59,12 @@ def units(config: Config) -> Iterator[UnitSpec]:
                     engine=ENGINE,
                     **vars(settings),
                 )
+    if beyond is not None and config.images is not None and len(names) < config.images:
+        has = f"{len(names)} picture{'s' if len(names) > 1 else ''}"
+        beyond.append(f"Dataset {config.dataset!r} has {has}, not {config.images}: all are used.")
+    if beyond is not None and smaller:
+        more = f", and {len(smaller) - 1} more" if len(smaller) > 1 else ""
+        beyond.append(f"Smaller than --crop {config.crop}: {smaller[0]}{more}.")
 
 
 def open_dataset(text: str, max_pixels: int = images.MAX_PIXELS) -> tuple[str, Dataset]:

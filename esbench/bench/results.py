@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
+
 from esbench.bench.replay import Wanted, found, stop_of, wanted
 from esbench.bench.rows import COLUMNS, Row
 from esbench.bench.spec import UnitSpec
 from esbench.bench.store import Look, Run, Unit
-from esbench.errors import DataError, UsageError
+from esbench.errors import DataError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -192,10 +195,41 @@ class Results:
         return failed
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the table as a data frame; needs pandas."""
-        import pandas as pd
+        """Return the table as a data frame.
+
+        Raises:
+            Unavailable: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise Unavailable("A data frame needs pandas, which is not installed: pip install pandas.") from error
 
         return pd.DataFrame(self.table(), columns=list(COLUMNS))
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw the gap of each criterion: a dot for each unit, the mean, and its 95 % interval over pictures.
+
+        Args:
+            axes: where to draw; None for a new figure, which needs matplotlib's pyplot.
+
+        Raises:
+            UsageError: no unit has a gap.
+        """
+        from esbench import notebook
+        from esbench.bench.compare import interval
+
+        rows = [row for row in self.table() if row["gap_db"] is not None]
+        if not rows:
+            raise UsageError(
+                f"No unit of {str(self.run.path)!r} has a gap yet: none is done, or they ended early (--live)."
+            )
+        strips = []
+        for text in dict.fromkeys(row["criterion"] for row in rows):
+            mine = [row for row in rows if row["criterion"] == text]
+            gaps = [row["gap_db"] or 0.0 for row in mine]
+            strips.append((text, gaps, *interval(np.array(gaps), [(row["dataset"], row["image"]) for row in mine])))
+        return notebook.strips(strips, "gap to the peak (dB)", axes)
 
     def done(self) -> dict[str, dict[str, Any]]:
         """Return the result of each unit that is done, by its id."""

@@ -90,8 +90,8 @@ def export_command(run: str, kind: str, output: str | None) -> None:
 
     results = Results(run)
     data = results.export(kind)
-    for unit, criterion, reason in results.failures():
-        say(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
+    for line in failed_lines(results.failures(), results):
+        say(line, err=True)
     if output is None:
         click.echo(data, nl=False)
         return
@@ -99,10 +99,34 @@ def export_command(run: str, kind: str, output: str | None) -> None:
         disk.write(output, data)
 
 
+def failed_lines(
+    failures: Sequence[tuple[str, str, str]], results: Results, *, repeated_only: bool = False
+) -> list[str]:
+    """Return failures as lines, one for each criterion and reason, however many units it is about.
+
+    Args:
+        failures: unit, criterion (empty for the unit itself) and reason of each.
+        results: the run.
+        repeated_only: only what is about several units.
+    """
+    from esbench.report.failures import grouped
+
+    done = results.done()
+    lines = []
+    for failure in grouped(failures, done):
+        first, *others = failure.units
+        if others and failure.criterion:
+            lines.append(f"{failure.criterion} failed on {len(failure.units)} of {len(done)} units: {failure.reason}")
+        elif others:
+            lines.append(f"{len(failure.units)} units failed, the first is {first}: {failure.reason}")
+        elif not repeated_only:
+            lines.append(f"{first}: {failure.criterion and f'{failure.criterion} '}failed: {failure.reason}")
+    return lines
+
+
 def _left_out(results: Results, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return sentences about missing rows: failures, and criteria with fewer rows than there are units."""
-    failures = results.failures()
-    failed = [f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}" for unit, criterion, reason in failures]
+    failed = failed_lines(results.failures(), results)
     if not rows:
         return [*failed, f"No unit of {str(results.run.path)!r} is done yet."]
     done = len(results.done())

@@ -17,6 +17,7 @@ from esbench.bench.driver import duration
 from esbench.bench.spec import unit_id
 from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, paragraphs, print_json, say, shown
 from esbench.cli.progress import display
+from esbench.cli.results import failed_lines
 from esbench.cli.watch import port_option, watch_option, watched
 from esbench.events import Event, RunStarted
 from esbench.images import MAX_PIXELS
@@ -111,6 +112,8 @@ def run_command(
         tell(f"preset {preset}: {configuration.preset_summary(preset)}")
     for name, why in planned.left_out.items():
         tell(f"'all' leaves out {name}: {why}")
+    for sentence in planned.beyond:
+        tell(sentence)
     _warn_of_plugins(verbose)
     if dry_run:
         _show_plan(planned, config, as_json)
@@ -268,13 +271,11 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
     asked = (*planned.criteria, *planned.baselines)
     rows = results.table(units=planned.units, criteria=planned.criteria, baselines=planned.baselines)
     reported = {unit_id(job.spec) for job in planned.left}  # by the events of the run
-    failures = [
-        (unit, criterion, reason)
-        for unit, criterion, reason in results.failures(units=planned.units, criteria=asked)
-        if criterion or unit not in reported
-    ]
-    for unit, criterion, reason in failures:
-        say(f"{unit}: {f'{criterion} ' if criterion else ''}failed: {reason}", err=True)
+    everything = results.failures(units=planned.units, criteria=asked)
+    failures = [failure for failure in everything if failure[1] or failure[0] not in reported]
+    once = [failure for failure in everything if failure not in failures]
+    for line in [*failed_lines(failures, results), *failed_lines(once, results, repeated_only=True)]:
+        say(line, err=True)
     if any(unit not in reported for unit, _, _ in failures):
         say("Units that failed before are skipped; retry them with --retry-failed.", err=True)
     if as_json:

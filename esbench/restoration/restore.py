@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from esbench import __version__, images, seeds
+from esbench import __version__, images, notebook, seeds
 from esbench import device as devices
 from esbench.engine import build
 from esbench.errors import DataError
@@ -85,6 +85,21 @@ class Restored:
     optimised: tuple[Optimised, ...]
     disagreement: float | None = None
 
+    def __repr__(self) -> str:
+        return f"Restored({notebook.said(self.image)}, {self.task}, {self.criterion}: {self.reason})"
+
+    def _repr_html_(self) -> str:
+        """Return the picture and why it stopped, for a notebook."""
+        facts = {
+            "task": self.task,
+            "criterion": self.criterion,
+            "stop step": "none" if self.stop_step is None else self.stop_step,
+            "steps run": self.steps_run,
+            "seconds": f"{self.seconds:.0f}",
+            "picture": notebook.said(self.image),
+        }
+        return notebook.card(f"{self.reason}.", facts, self.image)
+
 
 def denoise(
     noisy: Any,
@@ -111,7 +126,7 @@ def denoise(
 
     Args:
         noisy: NumPy or torch, (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3; uint8, uint16 or float in
-            [0, 1].
+            [0, 1]. Or the path of a file.
         criterion: the criterion to stop by: `name` or `name[key=value]` (see `esbench list-criteria`); None for
             `discrepancy`.
         sigma: the noise level on the 0-255 scale; None to estimate it from the picture.

@@ -220,3 +220,10 @@ def test_growing_keeps_all_of_both(a, b):
     assert (grown.images or math.inf) == max(a.images or math.inf, b.images or math.inf)
     assert grown.grown(grown) == grown
     assert tomllib.loads(grown.to_toml())["dataset"] == a.dataset
+
+
+@pytest.mark.parametrize("options", [{"noise": "poisson[rate=5]"}, {"task": "superres[factor=2]"}])
+def test_a_level_of_a_noise_without_one_is_refused(options):
+    with pytest.raises(ConfigError, match=r"sigma is the level of the noise, and '\S+' has none: leave it out"):
+        resolve(options | {"sigma": (50.0,)})
+    assert resolve(options).noise in ("poisson[rate=5]", "none")

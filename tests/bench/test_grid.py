@@ -222,3 +222,13 @@ def test_a_device_that_is_not_here_or_nowhere_is_said():
         device_kind("gpu")
     with pytest.raises(Unavailable, match=r"Device 'cuda:99' is not available"):
         device_kind("cuda:99")
+
+
+def test_what_the_dataset_does_not_have_is_said(pictures):
+    said: list[str] = []
+    config = Config(dataset=str(pictures("a", "b", size=(24, 28))), images=3, crop=26, device="cpu")
+    assert len(list(units(config, said))) == 2
+    assert said == [
+        f"Dataset {config.dataset!r} has 2 pictures, not 3: all are used.",
+        "Smaller than --crop 26: a gives 26 x 24, and 1 more.",
+    ]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from esbench.bench.rows import COLUMNS, TYPES
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Run, Unit
 from esbench.bench.summary import summary
-from esbench.errors import Missing
+from esbench.errors import Missing, Unavailable, UsageError
 
 CONFIG = Config(criterion=("wmv",), iterations=6, patience=2)
 
@@ -284,3 +285,24 @@ def test_a_table_of_denoising_says_nothing_of_scores(write_run):
     rows = write_run({"curves": {"wmv": [9, 8, 1, 2, 2, 0]}}).table()
     ((heading, table),) = summary(rows)
     assert "score" not in heading + table.text()
+
+
+def test_the_plot_has_a_dot_for_each_unit_of_a_criterion_and_their_mean(tmp_path):
+    from matplotlib.figure import Figure
+
+    results = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0], "loss": [9, 8, 7, 6, 5, 4]})
+    axes = results.plot(Figure().subplots())
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["wmv", "loss"]
+    assert [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "."] == [
+        [row["gap_db"]] for row in results.table()
+    ]
+    early = dict.fromkeys(("peak_step", "peak_db", "last_db", "average_peak_db"))
+    live = written(tmp_path / "live", {"wmv": [9, 8, 1, 2, 2]}, psnr=PSNR[:5], complete=False, steps=5, **early)
+    with pytest.raises(UsageError, match="has a gap yet"):
+        live.plot()
+
+
+def test_without_pandas_a_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(Unavailable, match=r"needs pandas, which is not installed: pip install pandas\."):
+        written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0]}).to_pandas()

@@ -189,8 +189,9 @@ def test_bars_show_names_with_brackets_as_they_are(capsys):
         drawn = [str(column(unit)) for column in bars.bars.columns if type(column).__name__ == "TextColumn"]
         for event in EVENTS[4:]:
             bars(event)
-    assert drawn[0] == "u[/b]:bug:"
-    assert drawn[1].endswith("steps/s; cifs-jpeg[lam=2e5] 3")
+    name, note = drawn[1].split("\n")
+    assert name == "u[/b]:bug:"
+    assert note.endswith("steps/s; cifs-jpeg[lam=2e5] 3")
     told = capsys.readouterr().err
     assert "u[/b]:bug:: cifs-jpeg[lam=2e5]: \\x1b[2J\n" in told
     assert "v: failed: [/x] \\x1b[2J\\nesbench: all done\n" in told
