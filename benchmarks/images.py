@@ -35,7 +35,7 @@ def quick(out: Path, work: Path) -> Path:
     """Run the quick preset and return its report."""
     esbench("run", "--preset", "quick", "--out", work / "quick")
     for name in ("pictures", "curves"):
-        small(Image.open(work / f"quick/report/{name}.png"), out / f"quick-{name}.png")
+        Image.open(work / f"quick/report/{name}.png").convert("RGB").save(out / f"quick-{name}.png", optimize=True)
     esbench("report", work / "quick")
     return work / "quick/report/index.html"
 

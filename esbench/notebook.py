@@ -57,7 +57,12 @@ def curve(
     """
     axes = _axes(axes)
     steps = np.flatnonzero(np.isfinite(values))
-    axes.plot(steps, np.asarray(values, float)[steps], lw=1)
+    known = np.asarray(values, float)[steps]
+    axes.plot(steps, known, lw=1)
+    if known.size:  # the first steps are far above the others
+        low, high = float(known.min()), float(np.quantile(known, 0.9))
+        margin = 0.1 * (high - low) or 1.0
+        axes.set_ylim(low - margin, high + margin)
     if best is not None:
         axes.axvspan(best, best + patience, color="0.5", alpha=0.15, lw=0, label=f"patience: {patience} steps")
         axes.plot(best, values[best], "o", mfc="none", color="C3", label=f"lowest at step {best}")

@@ -264,7 +264,7 @@ def test_results_and_reports_do_not_import_torch_at_all():
         (("pandas",), ("bench.results",)),
         (("click",), ("cli",)),
         (("jinja2",), ("templating",)),
-        (("markupsafe",), ("templating", "report.figures")),
+        (("markupsafe",), ("templating", "report.figures", "report.denoise_page")),
         (("rich",), ("cli", "report")),
         (("dask", "distributed"), ("executors",)),
         (("pooch", "requests"), ("cache",)),

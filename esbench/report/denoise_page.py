@@ -48,8 +48,13 @@ class Section(NamedTuple):
 
 def page(sections: Sequence[Section]) -> str:
     """Return the page, one file that opens offline, from the sections of its pictures."""
+    from markupsafe import Markup
+
     if len(sections) == 1:
         title = sections[0].title
+        # its parts are right below the title of the page
+        parts = str(sections[0].html).replace("<h3>", "<h2>").replace("</h3>", "</h2>")
+        sections = [sections[0]._replace(html=Markup(parts))]  # noqa: S704 - what a template made
     else:
         stopped = sum(section.stopped for section in sections)
         title = f"{len(sections)} pictures, {stopped or 'none'} stopped by {'itself' if stopped < 2 else 'themselves'}"
