@@ -18,6 +18,7 @@ import click.utils
 
 from esbench import __version__, device, disk
 from esbench.cli import output
+from esbench.cli.examples import examples
 from esbench.errors import EsbenchError, Unavailable, did_you_mean
 
 #: System errors about a file that are not bugs: its name, its owner, its disk.
@@ -71,6 +72,9 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"esbench.cli.{COMMANDS[name][0]}")
         command: click.Command = getattr(module, name.replace("-", "_") + "_command")
+        parts = command.commands if isinstance(command, click.Group) else {}
+        for full, each in [(name, command), *((f"{name} {part}", each) for part, each in parts.items())]:
+            each.epilog = examples(full)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
