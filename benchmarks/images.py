@@ -1,8 +1,8 @@
 """Make the pictures of the documentation again: `python -m benchmarks.images`, a few minutes on a CPU.
 
 quick-pictures.png, quick-curves.png: of `esbench run --preset quick`, as docs/quick-start.md has it. stopper-plot.png:
-of the first program in docs/stopper.md. report.png, unit.png, leaderboard.png, why.png: the pages of the report of that
-run, of the leaderboard of results/, and of `denoise --report`, in Debian's Chromium (/usr/bin/chromium).
+of the first program in docs/stopper.md. report.png, unit.png, leaderboard.png: the pages of the report of that run and of the
+leaderboard of results/, in Debian's Chromium (/usr/bin/chromium).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from benchmarks.pages import ROWS
@@ -23,6 +22,9 @@ from esbench.cli import cli
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
+
+#: The most bytes of a picture.
+MOST = 180_000
 
 from browser import Browser  # noqa: E402
 
@@ -35,7 +37,7 @@ def quick(out: Path, work: Path) -> Path:
     """Run the quick preset and return its report."""
     esbench("run", "--preset", "quick", "--out", work / "quick")
     for name in ("pictures", "curves"):
-        Image.open(work / f"quick/report/{name}.png").convert("RGB").save(out / f"quick-{name}.png", optimize=True)
+        small(Image.open(work / f"quick/report/{name}.png"), out / f"quick-{name}.png")
     esbench("report", work / "quick")
     return work / "quick/report/index.html"
 
@@ -50,17 +52,6 @@ def stopper(out: Path) -> None:
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     names["stopper"].plot(figure.subplots())
     figure.savefig(out / "stopper-plot.png", dpi=110)
-
-
-def why(work: Path) -> Path:
-    """Denoise a small noisy picture and return the page that says why it stopped."""
-    from esbench.builtin.datasets.samples import Samples
-
-    clean = Samples().load("hopper")
-    noisy = clean + 25 * np.random.default_rng(0).standard_normal(clean.shape)
-    Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8)).save(work / "noisy.png")
-    esbench("denoise", work / "noisy.png", "-o", work / "clean.png", "--report", work / "why.html", "-q", "--force")
-    return work / "why.html"
 
 
 def pages(out: Path, work: Path, shown: dict[str, tuple[Path, str]]) -> None:
@@ -79,8 +70,10 @@ def pages(out: Path, work: Path, shown: dict[str, tuple[Path, str]]) -> None:
 
 
 def small(image: Image.Image, path: Path) -> None:
-    """Save a picture with few colours, so that it takes few bytes."""
-    image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Save a picture; with few colours if it takes too many bytes otherwise."""
+    image.convert("RGB").save(path, optimize=True)
+    if path.stat().st_size > MOST:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(path, path.stat().st_size)
 
 
@@ -98,7 +91,7 @@ def main() -> None:
             "unit": (report, "#unit-view"),
             "leaderboard": (work / "board/index.html", "h1"),
         }
-        pages(out, work, shown | {"why": (why(work), "h1")})
+        pages(out, work, shown)
         shutil.rmtree(work / "chromium", ignore_errors=True)
 
 

@@ -59,7 +59,7 @@ class Browser:
         """Open an empty tab, in pixels of CSS."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        tab = self._tabs[session] = Tab(self, session)
+        tab = self._tabs[session] = Tab(self, session, target)
         for domain in ("Page", "Runtime", "Log"):
             tab.call(f"{domain}.enable")
         tab.resize(width, height)
@@ -104,8 +104,8 @@ class Tab:
         errors: what the page's scripts raised and what the console was told as an error.
     """
 
-    def __init__(self, browser: Browser, session: str) -> None:
-        self._browser, self._session = browser, session
+    def __init__(self, browser: Browser, session: str, target: str) -> None:
+        self._browser, self._session, self._target = browser, session, target
         self.errors: list[str] = []
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -197,4 +197,4 @@ class Tab:
 
     def close(self) -> None:
         """Close it."""
-        self.call("Page.close")
+        self._browser.call("Target.closeTarget", targetId=self._target)  # also in the middle of a reload
