@@ -1,8 +1,8 @@
 """Make the pictures of the documentation again: `python -m benchmarks.images`, a few minutes on a CPU.
 
 quick-pictures.png, quick-curves.png: of `esbench run --preset quick`, as docs/quick-start.md has it. stopper-plot.png:
-of the first program in docs/stopper.md. report.png, unit.png, leaderboard.png: the pages of the report of that run and of the
-leaderboard of results/, in Debian's Chromium (/usr/bin/chromium).
+of the first program in docs/stopper.md. report.png, unit.png, leaderboard.png: the pages of the report of that run and
+of the leaderboard of results/, in Debian's Chromium (/usr/bin/chromium).
 """
 
 from __future__ import annotations

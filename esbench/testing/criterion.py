@@ -33,6 +33,15 @@ VALUES = 8
 #: The maximum number of steps: a criterion without memory has no reason to wait.
 STEPS, STEPS_WITH_MEMORY = 24, 400
 
+#: A fault may show late: so many steps are tried, for at most so many seconds.
+LONG, SECONDS = 300, 5.0
+
+#: What to do about a message that contains a text.
+REMEDIES = {
+    "must return a float": "Convert it, as in float(...).",
+    "read-only": "Work on a copy, as in x = frame.float.copy(): all criteria see the same pictures.",
+}
+
 #: The allowed relative difference of two values: a float32 sum depends on its order, which depends on the alignment of
 #: the array in memory.
 ROUNDING = 1e-5
@@ -247,7 +256,7 @@ def _listing(distribution: str) -> tuple[tuple[str, ...], float]:
 def _values(component: Component, run: Showing | str) -> Finding:
     tried = f"measured an optimisation of up to {_steps(component)} steps"
     if isinstance(run, str):
-        return Finding("values", "failed", tried, run, "It must return a number, None or a Value at each step.")
+        return Finding("values", "failed", tried, run, _remedy(run))
     if nan := _not_finite(run.values):
         advice = "Return Value(None, reason=...) if there is no number."
         return Finding("values", "failed", tried, f"{nan} at step {run.values.index(nan)}", advice)
@@ -255,8 +264,28 @@ def _values(component: Component, run: Showing | str) -> Finding:
         reason = next((value.reason for value in run.values if value is not None and value.reason), "no reason given")
         advice = "The numbers cannot be checked; use parameters that need fewer steps."
         return Finding("values", "warning", tried, f"no value at any step ({reason})", advice)
+    steps = _attempt(lambda: _long(component))
+    if isinstance(steps, str):
+        return Finding("values", "failed", f"measured an optimisation of up to {LONG} steps", steps, _remedy(steps))
     step = _first_value(run)
-    return Finding("values", "ok", tried, f"the first value is {run.numbers[step]:.6g}, at step {step}")
+    came = f"the first value is {run.numbers[step]:.6g}, at step {step}; {steps} steps without a fault"
+    return Finding("values", "ok", tried, came)
+
+
+def _long(component: Component) -> int:
+    """Measure many steps of an optimisation and return how many there was time for."""
+    criterion, started = Criterion(component, problem := scenes.problem(_size(component))), time.monotonic()
+    for done, block in enumerate(scenes.optimisation(LONG, size=_size(component)), 1):
+        criterion.update_block(list(block.frames(problem)))
+        if time.monotonic() - started > SECONDS:
+            return done
+    return LONG
+
+
+def _remedy(message: str) -> str:
+    """Return what to do about a message."""
+    known = (remedy for text, remedy in REMEDIES.items() if text in message)
+    return next(known, "It must return a number, None or a Value at each step.")
 
 
 def _first_value(run: Showing) -> int:
@@ -435,6 +464,10 @@ def _direction(component: Component, run: Showing) -> Finding:
     came = "; ".join(
         " < ".join(map(_short, curve)) if _rises(curve) else ", ".join(map(_short, curve)) for curve in curves
     )
+    assert isinstance(component.info, CriterionInfo)
+    if pairs and len({number for curve in curves for number in curve}) == 1 and not component.info.needs:
+        advice = "A criterion that does not look at its picture cannot stop by it."
+        return Finding("direction", "warning", tried, f"it ignores its picture ({came})", advice)
     if not pairs or all(a == b for a, b in pairs):
         return Finding("direction", "skipped", tried, f"its values do not depend on them ({came})")
     if all(a < b for a, b in pairs):

@@ -27,8 +27,10 @@ def esbench_criteria():
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """One thread and a smaller huge picture: the arrays here are small, and machines are shared."""
+    """One thread, a smaller huge picture and fewer steps: the arrays here are small, and machines are shared."""
     monkeypatch.setattr(kit, "LARGEST", (600, 700))
+    monkeypatch.setattr(kit, "LONG", 40)
+    monkeypatch.setattr(kit, "SECONDS", float("inf"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -275,3 +277,26 @@ def test_the_command_prints_the_findings_as_json(fake, capsys):
     assert command("wmv", "--json") == 1
     rows = json.loads(capsys.readouterr().out)
     assert rows[1] == {"check": "check-1", "status": "failed", "tried": "looked", "came": "saw", "advice": "Mend it."}
+
+
+def test_a_fault_at_a_late_step_is_found(findings):
+    code = "assert frame.step < 30, 'too late'\n    return float(abs(np.diff(frame.float, axis=0)).mean())"
+    found = findings(f"def mine(frame):\n    {code}")
+    assert failed(found) == {"values"}
+    assert "too late at step 30" in found["values"].came
+
+
+def test_a_criterion_that_ignores_its_picture_is_warned_of(findings):
+    found = findings("def mine(frame):\n    return 1.0")
+    assert (found["direction"].status, found["direction"].came[:22]) == ("warning", "it ignores its picture")
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("return frame.float.mean(keepdims=True)", "Convert it, as in float(...)."),
+        ("frame.float[0] = 0\n    return 1.0", "Work on a copy, as in x = frame.float.copy()"),
+    ],
+)
+def test_a_fault_has_the_remedy_that_belongs_to_it(findings, code, remedy):
+    assert findings(f"def mine(frame):\n    {code}")["values"].advice.startswith(remedy)
