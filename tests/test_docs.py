@@ -311,13 +311,6 @@ def test_every_link_leads_somewhere(path):
             assert anchor in slugs, target
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
-def test_no_paragraph_is_long(path):
-    text = re.sub(r"<!--.*?-->", "", BLOCK.sub("", path.read_text(encoding="utf-8")), flags=re.S)
-    parts = [part for part in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text) if not part.lstrip().startswith("|")]
-    assert [part for part in parts if len(part.split()) > 90] == []
-
-
 def test_the_pictures_are_small():
     pictures = list((ROOT / "docs/images").iterdir())
     assert {p.name for p in pictures} >= {"quick-pictures.png", "quick-curves.png"}
