@@ -37,7 +37,7 @@ def value(x: np.ndarray, c: float = 0.015):
 def test_the_clean_picture_contradicts_nothing_and_a_flat_one_much():
     clean_share, flat = value(clean()).parts["outside"], value(np.full((32, 48, 3), 0.5, np.float32)).parts["outside"]
     # 8 bits before the compression move a few coefficients over an edge
-    assert clean_share < 0.01 < 0.05 < flat
+    assert clean_share < 0.05 < 0.5 < flat
 
 
 def test_the_share_is_that_of_the_coefficients_counted_one_by_one():
@@ -51,7 +51,8 @@ def test_the_share_is_that_of_the_coefficients_counted_one_by_one():
         for c, low, high in zip(
             *(t.flatten().tolist() for t in (each.analysed(plane), each.low, each.high)), strict=True
         ):
-            found, n = found + (c < low or c > high), n + 1
+            if not low <= 0 <= high:
+                found, n = found + (c < low or c > high), n + 1
     assert value(x.clip(0, 1)).parts["outside"] == pytest.approx(found / n, abs=2 / n)
     assert value(x.clip(0, 1), c=0.4).value == pytest.approx(abs(found / n - 0.4), abs=2 / n)
 

@@ -1,4 +1,4 @@
-"""Measure how much of what is known as ranges an output contradicts, as the quantised coefficients of a JPEG.
+"""Measure how much of what is known as ranges an output contradicts, such as the quantised coefficients of a JPEG.
 
 Ranges say nothing about where in them the clean picture is. While an output is learned, it enters one after the other,
 and there is more to learn; once it is in nearly all, the rest of the loss is that to the middles of the ranges, which
@@ -16,7 +16,7 @@ from esbench.observation import Problem
 from esbench.records import Range
 
 
-def interval(frame: Frame, *, c: Annotated[float, Range(0, 1)] = 0.015) -> Value:
+def interval(frame: Frame, *, c: Annotated[float, Range(0, 1)] = 0.25) -> Value:
     """Return |s - c| with s the share of the ranges that the output is outside of; recorded with it: `outside`."""
     if frame.problem.outside is None:
         return Value(None, reason="needs a task that knows ranges of the picture, as jpeg")

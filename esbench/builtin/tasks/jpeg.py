@@ -134,11 +134,18 @@ class Jpeg(Task):
         return total / (x.shape[1] * coefficients(observation).height * coefficients(observation).width) + ROUNDING
 
     def outside(self, x: torch.Tensor, observation: Observation) -> float:
-        """Return the share of the coefficients of a picture that are outside of their intervals."""
+        """Return the share of the intervals without 0 that the coefficients of a picture are outside of.
+
+        Intervals around 0 say little: a picture without any detail is inside of them.
+        """
         to_ycc, intervals = self._fitted(x, observation)
         planes = (to_ycc @ x[0].flatten(1)).reshape(x.shape[1:])
-        distances = [each.outside(each.analysed(plane)) for plane, each in zip(planes, intervals, strict=True)]
-        return sum(int((d > 0).sum()) for d in distances) / sum(d.numel() for d in distances)
+        found = total = 0
+        for plane, each in zip(planes, intervals, strict=True):
+            telling = (each.low > 0) | (each.high < 0)
+            found += int((telling & (each.outside(each.analysed(plane)) > 0)).sum())
+            total += int(telling.sum())
+        return found / total
 
     def score(self, x: Floats, clean: Floats, observation: Observation) -> float:
         """Return the mean PSNR of Cb and Cr; of a grey picture its PSNR."""
