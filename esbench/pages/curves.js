@@ -1,5 +1,5 @@
 
-// The curves of a unit: PSNR above, a panel per criterion below. The report and the page that is watched share them.
+// The curves of a unit: PSNR above, a panel per criterion below. The report and the live page share them.
 // Text is only set as text, never as HTML.
 
 function made(name, properties = {}, ...children) {
@@ -55,8 +55,8 @@ function stepOf(unit, i) {
 }
 
 // A chart draws the curves of a unit into an <svg> and reads them out. `looks` has the colour and the mark of each
-// criterion, `solo` is called with the criterion whose name is clicked. While a unit is at work, its `rules` say how far
-// the patience of each criterion is, and `end` is the last step of the axis.
+// criterion, `solo` is called with the criterion whose name is clicked. While a unit is running, its `rules` have the
+// progress of each criterion's patience, and `end` is the last step of the axis.
 function charted(canvas, readout, looks, solo) {
   const LEFT = 62, RIGHT = 12, TITLE = 20, LABEL = 15, HEIGHTS = [230, 84];
   let unit = null, alone = "", step = 0, windows = {};

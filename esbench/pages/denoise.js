@@ -8,7 +8,7 @@ for (const root of document.querySelectorAll(".pair")) {
   const edge = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 100, value: 50, step: 0.5 });
   const caption = document.createElement("figcaption"), figure = document.createElement("figure");
   const wipe = () => frame.style.setProperty("--edge", `${edge.value}%`);
-  edge.setAttribute("aria-label", "How much of the noisy picture is over the denoised one");
+  edge.setAttribute("aria-label", "How much of the noisy picture covers the denoised one");
   edge.addEventListener("input", wipe);
   over.alt = "";
   const cut = Object.assign(document.createElement("div"), { className: "cut" });

@@ -174,7 +174,7 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   for (const details of folded) details.open = false;
 });
-// go to a section of the page without losing the selection in the address
+// go to a section of the page and keep the selection in the address
 for (const link of document.querySelectorAll("nav a, .alarm a")) {
   link.addEventListener("click", (event) => {
     if (!location.hash.includes("=")) return;

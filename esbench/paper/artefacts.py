@@ -1,8 +1,8 @@
 """The tables and figures of the CIFS paper: the runs that they need, and the paper's numbers.
 
 Takagi, Ishizaki and Maeda, "JPEG information regularized deep image prior for denoising", ICIP 2023 (arXiv 2310.00894).
-Table 1 is printed in the paper. The figures are read off their pixels: where the same number is in table 1 the two
-differ by 0.02 dB at most.
+Table 1 is printed in the paper. The numbers of the figures were measured on their pixels: where the same number is in
+table 1, the two differ by 0.02 dB at most.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ FIG3_GAP_DB = {
     "No ES": (0.98, 2.59, 3.99, 4.98, 6.02, 6.69, 7.28, 7.74, 8.19, 8.53, 8.83, 9.08, 9.28, 9.40, 9.50),
 }
 
-#: Figure 4, sigma 25 on CBSD68: picture -> stop step of each method, read off to about 30 steps.
+#: Figure 4, sigma 25 on CBSD68: picture -> stop step of each method, measured to about 30 steps.
 FIG4_STOPS = {
     "101085": {"BRISQUE": 6860, "NIQE": 2930, "ES-WMV": 620, "CIFS": 3610},
     "291000": {"BRISQUE": 3060, "NIQE": 1010, "ES-WMV": 460, "CIFS": 18350},
@@ -102,10 +102,10 @@ class Artefact:
     """One table or figure.
 
     Attributes:
-        shows: what it shows, in a sentence.
+        shows: a description.
         pictures: dataset -> how many of its pictures it uses.
         sigma: its noise levels.
-        criteria: the criteria; none if nothing is optimised.
+        criteria: the criteria; empty if no optimisation is needed.
         image: its pictures by name; empty for all of the dataset.
     """
 
@@ -117,7 +117,7 @@ class Artefact:
 
     @property
     def units(self) -> int:
-        """How many units the whole has."""
+        """The number of units in the paper's setting."""
         return sum(self.pictures.values()) * len(self.sigma)
 
 
@@ -152,12 +152,12 @@ ARTEFACTS = {
 def configs(artefact: Artefact, dataset: str | None, flags: dict[str, Any]) -> list[Config]:
     """Return the runs of an artefact: a configuration per dataset, in the paper's setting.
 
-    Where there are fewer steps than in the paper the patience is a fifth of them, if not given and not 1000 by then.
+    With fewer steps than in the paper, the default patience is a fifth of them, at most 1000.
 
     Args:
         artefact: the table or figure.
-        dataset: another dataset, or only this one of them; None for those of the paper.
-        flags: what a partial pass changes, as keys of a configuration.
+        dataset: one of the paper's datasets, or another one; None for all of the paper's.
+        flags: the settings that a partial pass changes, as keys of a configuration.
     """
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     if "iterations" in given and "patience" not in given:
@@ -182,7 +182,7 @@ def _pictures(artefact: Artefact, dataset: str, images: int | None) -> dict[str,
 
 
 def partial(artefact: Artefact, runs: list[Config], asked: int, done: int) -> list[str]:
-    """Return in sentences how much of the whole a pass covers, and how it differs from the paper's setting."""
+    """Return sentences about how much of the paper's units a pass covers, and how its setting differs."""
     first, whole = runs[0], Config()
     names = " and ".join(artefact.pictures)
     inside = all(run.dataset in artefact.pictures for run in runs)

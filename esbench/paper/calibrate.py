@@ -56,7 +56,7 @@ class Pieces:
     """A piecewise constant function of mu > 0.
 
     Attributes:
-        edges: where it changes, ascending.
+        edges: the positions at which it changes, ascending.
         values: on the pieces between them, one more than edges.
     """
 
@@ -77,8 +77,8 @@ class Pieces:
 def windowed(curve: Curve, patience: int) -> Pieces:
     """Return the stop of Eq. (4) for every mu.
 
-    E is linear in mu, so each of the S steps after t bounds from one side the mu for which it does not undercut t: the
-    rule holds at t in an interval. The stop is the first step whose interval contains mu, else the last step.
+    E is linear in mu, so each of the S steps after t bounds the mu for which it does not undercut t: the rule holds
+    at t in an interval. The stop is the first step whose interval contains mu, else the last step.
     """
     t = np.flatnonzero(np.isfinite(curve.loss) & np.isfinite(curve.r))  # a missing value is never a stop
     t = t[t < len(curve.loss) - patience]
@@ -109,7 +109,7 @@ def everywhere(curve: Curve) -> Pieces:
     order = order[np.isfinite(curve.loss[order]) & np.isfinite(curve.r[order])]
     lowest = np.minimum.accumulate(curve.r[order])
     corners: list[int] = []
-    slopes: list[float] = []  # of the edge that ends in each corner but the first: the mu at which the argmin changes
+    slopes: list[float] = []  # for the edge that ends in each corner but the first, the mu at which the argmin changes
     for step in order[np.concatenate([[True], lowest[1:] < lowest[:-1]])].tolist():  # the smaller R, the larger L
         while corners:
             slope = (curve.r[corners[-1]] - curve.r[step]) / (curve.loss[step] - curve.loss[corners[-1]])
@@ -227,7 +227,7 @@ def measured(text: str) -> tuple[str, str]:
 
 
 def calibrate(found: Sequence[Curve], objective: Objective, patience: int) -> dict[str, Any]:
-    """Return the result of a search on optimisations of one noise level, as it is printed and written.
+    """Return the result of a search on optimisations of one noise level, as a row for output.
 
     If every mu stops at the same step, `mu` is None.
     """
@@ -253,7 +253,7 @@ def grid(mu: float) -> list[float]:
 
 
 def shown(mu: float) -> float:
-    """Return mu with four digits: more would be noise."""
+    """Return mu with four digits; further ones have no meaning."""
     return float(f"{mu:.4g}")
 
 

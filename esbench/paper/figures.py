@@ -84,7 +84,7 @@ def lams(records: Sequence[Row]) -> Figure:
     """Return figure 2: lam / (H W) against the noise level, by both objectives, and the paper's.
 
     Args:
-        records: as `tables.lams` takes them.
+        records: as for `tables.lams`.
     """
     figure = _figure(6, 3.6)
     axes = figure.subplots()
@@ -233,6 +233,6 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _plain(axes: Any) -> None:
-    """Remove the spines of the axes that carry no information."""
+    """Remove the spines of the axes that have no information."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.5", alpha=0.25, lw=0.6)

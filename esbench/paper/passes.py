@@ -6,8 +6,8 @@
       lam/<unit>-p<S>.csv.gz the stop of CIFS for every mu = lam / (H W), with patience S
       sizes-<dataset>.csv    JPEG sizes, for figure 1
 
-A run has all of this and more, but takes megabytes per unit; this folder can be kept with the code. A unit that was run
-on another kind of device counts too: the digits differ, the conclusions do not.
+A run contains all of this and more, but takes megabytes per unit; this folder is small enough to keep with the code.
+Units that were run on another kind of device count too: the digits differ, the conclusions do not.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ COLUMNS: dict[str, type] = {name: kind for name, kind in TYPES.items() if name n
     "mu": float
 }
 
-#: Those that a rows.csv of before may not have.
+#: Columns that an older rows.csv may not have.
 LATER = (
     *("loss", "input", "score_db", "score_peak_db", "score_gap_db", "score_last_db", "baseline_db"),
     *("pixels", "regulariser", "learning_rate", "perturbation", "depth", "precision", "engine"),
     *("distribution", "distribution_version"),
 )
 
-#: The parts of a unit's id. They are written with all their digits, so that the id follows from them.
+#: The parts of a unit's id. They are written with all digits, so that the id can be computed from them.
 SPEC = frozenset(field.name for field in dataclasses.fields(UnitSpec))
 
 SIZES: dict[str, type] = {"dataset": str, "image": str, "crop": int, "sigma": float, "pixels": int, "bytes": int}
 
-#: How many steps of a curve are kept.
+#: The number of steps of a curve that are kept.
 POINTS = 200
 
 
@@ -63,7 +63,7 @@ class Passes:
     """The folder.
 
     Args:
-        path: of the folder, which need not exist yet.
+        path: the path of the folder, which may not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class Passes:
         self._rows = {(row["unit"], row["criterion"], row["patience"]): row for row in rows}
 
     def rows(self, spec: UnitSpec, criteria: Sequence[str], patience: int) -> list[Row]:
-        """Return the available rows of a unit, as they would be today; if it has all of them, the unit is done.
+        """Return the available rows of a unit, brought up to date; if it has all of them, the unit is done.
 
         The stop of CIFS with lam=auto is recomputed if the calibrated table has changed since.
         """
@@ -88,7 +88,7 @@ class Passes:
         for unit in map(results.run.unit, units):
             try:
                 result = unit.result()
-            except DataError:  # it has failed, and is reported as such
+            except DataError:  # it failed, and is reported as a failure
                 continue
             if result is None or not result["complete"]:
                 continue
@@ -227,7 +227,7 @@ def _auto(text: str, sigma: float | None) -> float | None:
 
 
 def _thinned(unit: Unit, criteria: Sequence[str]) -> str:
-    """Return some steps of a unit as CSV: half of them evenly spaced, half of them increasingly far apart."""
+    """Return some steps of a unit as CSV: half of them evenly, half of them logarithmically spaced."""
     columns = unit.trace(["step", "loss", "psnr_db", "average_psnr_db"])
     columns |= {text: unit.criterion(text, ["value"])[0]["value"] for text in criteria}
     last = len(columns["step"]) - 1
@@ -237,7 +237,7 @@ def _thinned(unit: Unit, criteria: Sequence[str]) -> str:
 
 
 def _stops(curve: Curve, patience: int) -> str:
-    """Return the stops of CIFS as CSV: each holds from its mu up to the next."""
+    """Return the stops of CIFS as CSV: each is valid from its mu to the next."""
     rows = []
     for i, objective in enumerate(calibrate.OBJECTIVES):
         stops = calibrate.stops(curve, objective, patience)
@@ -259,7 +259,7 @@ def _text(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, type]) -> str
 
 
 def _as_written(row: Row) -> Row:
-    """Return a row as it will be read back, so that this pass and the next one print the same."""
+    """Return a row as it is read from the file, so that this pass and the next one print the same."""
     return {key: float(_cell(key, value)) if isinstance(value, float) else value for key, value in row.items()}
 
 
@@ -288,7 +288,7 @@ def _read(path: Path, columns: Mapping[str, type]) -> list[Row]:
 
 
 def _completed(row: Row) -> Row:
-    """Return a row with the columns that came later, if it was written before them."""
+    """Return a row with all columns, if it was written by an older version."""
     if row["loss"]:
         return row
     known = {"loss": "mse", "input": "noise", "score_db": row["psnr_db"], "score_last_db": row["last_db"]}

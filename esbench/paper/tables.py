@@ -22,7 +22,7 @@ def compared(rows: Sequence[Row]) -> list[Row]:
     """Return for each dataset, noise level and method our PSNR and gap and the paper's, as records.
 
     Args:
-        rows: of the results table; those of `artefacts.CIFS_OF_FIG2` have that as their criterion.
+        rows: of the results table; those of `artefacts.CIFS_OF_FIG2` have it as their criterion.
     """
     groups: dict[tuple[str, float], dict[str, list[Row]]] = {}
     for row in rows:
@@ -71,7 +71,7 @@ def gaps(records: Sequence[Row]) -> Table:
 
 
 def never_stopped(records: Sequence[Row]) -> list[str]:
-    """Return in sentences which methods did not stop on some pictures."""
+    """Return sentences about the methods that did not stop on some pictures."""
     found: dict[tuple[str, float], list[str]] = {}
     for record in records:
         if record["never_stopped"]:
@@ -84,7 +84,7 @@ def never_stopped(records: Sequence[Row]) -> list[str]:
 
 
 def numbers(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Return records as a table, unchanged, for a file."""
+    """Return records unchanged as a table, for a file."""
     return Table(tuple(records[0]), [tuple(record.values()) for record in records])
 
 
@@ -127,7 +127,7 @@ def size_table(records: Sequence[Row]) -> Table:
 
 
 def rising(rows: Iterable[Row]) -> tuple[int, int]:
-    """Return in how many pictures the size rises from each noise level to the next, and the number of pictures."""
+    """Return on how many pictures the size rises from each noise level to the next, and the number of pictures."""
     pictures: dict[str, list[Row]] = {}
     for row in rows:
         pictures.setdefault(row["image"], []).append(row)

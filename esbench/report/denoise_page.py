@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from esbench.restoration.piece import Optimised
     from esbench.restoration.restore import Restored
 
-#: The longest side of a picture that is shown at full size; a larger one is reduced, and a part is shown as well.
+#: The longest side of a picture that is shown at full size; of a larger one, a reduced copy and a part are shown.
 SIDE = 1024
 PART = 512
 
@@ -36,7 +36,7 @@ class Section(NamedTuple):
     """The section of one picture.
 
     Attributes:
-        title: its name, and whether it stopped.
+        title: the name of the picture, and whether it stopped.
         stopped: whether every optimisation stopped by itself.
         html: the section.
     """
@@ -65,7 +65,7 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
     """Return the section of one picture.
 
     Args:
-        name: the file, as given by the user.
+        name: the file, as the user named it.
         noisy: its pixels, uint8 or uint16, (H, W, C).
         denoised: the result; its image has the same type.
         options: of the restoration.
@@ -76,7 +76,7 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
     if reduced:
         top, left = _busiest(after)
         part = np.s_[top : top + PART, left : left + PART]
-        views.append((f"The part of it with the most detail, at ({left}, {top})", part))
+        views.append((f"The part with the most detail, at ({left}, {top})", part))
     removed, factor = amplified(before, after)
     several = len(denoised.optimised) > 1
     stopped = all(each.stopped for each in denoised.optimised)
@@ -97,7 +97,7 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
 
 
 def amplified(before: Bytes, after: Bytes) -> tuple[Bytes, int]:
-    """Return what was removed, centred at middle grey and amplified as far as nearly all of it stays in range.
+    """Return the removed part, centred at middle grey and amplified until nearly all of it still fits the range.
 
     Returns:
         The picture, and its factor.
@@ -117,7 +117,7 @@ def curve(optimised: Optimised, criterion: str, width: int = WIDTH) -> Markup:
     where = f"{across} x {height} pixels at ({left}, {top}): {optimised.reason}."
     if not known.size:
         return render("curve.html", where=where, points="")
-    # a curve over decades is visible only on a logarithmic axis
+    # a curve over decades is readable only on a logarithmic axis
     log = bool(known.min() > 0 and known.max() > 30 * known.min())
     shown = np.log10(values) if log else values
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
@@ -156,7 +156,7 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def _summary(denoised: Restored, stopped: bool) -> str:
-    """Return the result for a user who is not interested in curves."""
+    """Return the result in a few sentences, for users who do not read curves."""
     if denoised.sigma_estimate is None:
         if stopped:
             return "The picture is restored. It stopped by itself when more steps would have made it worse."

@@ -23,7 +23,7 @@ from esbench.report.worst import worst
 
 Rows = Sequence[Mapping[str, Any]]
 
-#: The maximum characters of curves and pictures, to keep a page under 15 MB.
+#: The maximum number of characters of curves and pictures, to keep a page under 15 MB.
 CURVES, PICTURES = 5_000_000, 7_500_000
 
 #: The maximum number of units whose curves and pictures are in the page.
@@ -63,7 +63,7 @@ def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) 
     Args:
         run: the run.
         rows: its results table.
-        failed: unit, criterion and reason of what failed.
+        failed: the unit, criterion and reason of each failure.
     """
     by_unit, found = units_of(rows), dict[str, dict[str, Any]]()
     # the worst of each criterion, then the second worst of each, ...
@@ -172,7 +172,7 @@ def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
             found.append((f"baseline-{row['criterion']}", row["criterion"], _db(row["psnr_db"])))
             continue
         kept = done["criteria"].get(row["criterion"], {}).get("stop_step")
-        if not row["fallback"] and kept == row["stop_step"]:  # there is no picture of the stop of another patience
+        if not row["fallback"] and kept == row["stop_step"]:  # no picture was saved for the stop of another patience
             note = f"step {row['stop_step']}, {_db(row['psnr_db'])}"
             found.append((f"stop-{row['criterion']}", row["criterion"], note))
     for name, title, note in found:
@@ -209,7 +209,7 @@ def _side(paths: Sequence[Path]) -> int | None:
 def _made(
     shown: Mapping[str, Sequence[tuple[str, str, Path]]], side: int | None
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield each unit with its pictures as data URLs, made by several threads: decoding takes most of the time."""
+    """Yield each unit with its pictures as data URLs, encoded by several threads: decoding takes most of the time."""
     with ThreadPoolExecutor() as pool:
         yield from zip(
             shown,

@@ -18,7 +18,7 @@ class Failure:
     Attributes:
         criterion: empty if whole units failed.
         maker: the distribution of the criterion.
-        reason: why.
+        reason: the reason.
         units: the ids of the units.
     """
 
@@ -32,8 +32,8 @@ def grouped(failed: Sequence[tuple[str, str, str]], done: Done) -> list[Failure]
     """Return failures by criterion and reason: whole units first, then the most frequent.
 
     Args:
-        failed: unit, criterion and reason of each.
-        done: the results of the finished units, by their ids.
+        failed: the unit, criterion and reason of each failure.
+        done: the results of the finished units, by id.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for unit, criterion, reason in failed:
@@ -48,7 +48,7 @@ def grouped(failed: Sequence[tuple[str, str, str]], done: Done) -> list[Failure]
 
 
 def alarm(failed: Sequence[tuple[str, str, str]], done: Done, planned: int) -> str:
-    """Return how much failed as a sentence: `2 plugins failed on 54 of 324 columns.`; empty if nothing did.
+    """Summarise the failures in a sentence: `2 plugins failed on 54 of 324 columns.`; empty if nothing did.
 
     A column is one criterion on one finished unit.
     """

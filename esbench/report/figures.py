@@ -29,7 +29,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 FORMATS = ("svg", "pdf", "png")
 
-#: The maximum letters of a name in a figure.
+#: The maximum number of letters of a name in a figure.
 LONGEST = 56
 
 #: The lowest cost that is drawn, in milliseconds, because the axis is logarithmic.
@@ -40,7 +40,7 @@ def gap(rows: Rows) -> Figure:
     """Return the gap to the peak at each noise level: a dot per unit, the mean of each criterion, its interval.
 
     The interval is that of the paired difference to the best criterion of the run, drawn around the mean: it reaches
-    the mean of the best one if the difference may be chance. The best one and the references have none.
+    the mean of the best one if the difference may be chance. The best criterion and the references have no interval.
 
     Args:
         rows: of the results table, with gaps.
@@ -86,7 +86,7 @@ def _dots(axes: Axes, gaps: npt.NDArray[np.float64], x: float, width: float, lim
 
 
 def _label_levels(axes: Axes, rows: Rows) -> None:
-    """Write the noise levels below the axis: sigma alone if they differ in nothing else."""
+    """Write the noise levels below the axis: only sigma if nothing else differs."""
     found = levels(rows)
     datasets = len({dataset for dataset, _ in found}) > 1
     sigmas = not datasets and all(row["sigma"] is not None and row["noise"] == rows[0]["noise"] for row in rows)
@@ -120,7 +120,7 @@ def _interval(best: Rows, mine: Rows) -> tuple[float, float] | tuple[None, None]
 
 def _spaced(places: Sequence[float], apart: float) -> list[float]:
     """Return ascending places moved as little as possible, so that neighbours are at least `apart`."""
-    groups: list[list[float]] = []  # of places that touch, each minus its required distance from the first
+    groups: list[list[float]] = []  # for places that touch, each minus its required distance from the first
     for i, place in enumerate(places):
         groups.append([place - i * apart])
         while len(groups) > 1 and statistics.fmean(groups[-2]) > statistics.fmean(groups[-1]):
@@ -241,13 +241,13 @@ def written(figure: Figure, kind: str) -> bytes:
 def element(figure: Figure, name: str, label: str) -> Markup:
     """Return a figure as the `<svg>` element of a page.
 
-    Remove what only a file needs: namespaces, metadata, the size. Replace black by the colour of the page's text, and
-    use the font of the page.
+    Namespaces, metadata and the size, which only files need, are removed. Black becomes the colour of the page's text,
+    and the font is that of the page.
 
     Args:
         figure: the figure.
         name: the prefix of its ids; a page may have several figures.
-        label: a description, for users who cannot see it.
+        label: a description, for screen readers.
     """
     from markupsafe import Markup
 
@@ -323,7 +323,7 @@ def _look(name: str) -> dict[str, Any]:
 
 
 def _text(text: str, longest: int = LONGEST) -> str:
-    """Return a name that matplotlib writes literally: no formula, only printable characters, and not too long."""
+    """Return a name that matplotlib draws literally: no formula, only printable characters, and not too long."""
     text = text if len(text) <= longest else f"{text[: longest - 1]}…"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text).replace("$", r"\$")
 

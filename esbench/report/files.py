@@ -12,7 +12,7 @@ from esbench.disk import write
 from esbench.report import embed, figures, html
 from esbench.tables import latex, markdown
 
-#: If a run has more units than this, only the curves of the first are written to files; the page has those of many.
+#: If a run has more units than this, only the curves of the first ones are written to files; the page has more.
 FEW = 4
 
 

@@ -17,7 +17,7 @@ class Contest(NamedTuple):
 
     Attributes:
         means: the mean gap of the compared criteria, the best first.
-        left_out: why the others are not compared.
+        left_out: the other criteria, and why they are not compared.
     """
 
     means: dict[str, float]
@@ -42,7 +42,7 @@ def contest(rows: Rows) -> Contest:
 
 
 def headline(rows: Rows) -> str:
-    """Return in a few sentences which criterion stops closest to the peak, and how certain that is."""
+    """Return a few sentences about the criterion that stops closest to the peak, and how certain that is."""
     if not rows:
         return "No unit is done yet."
     once = units(rows)
@@ -63,7 +63,7 @@ def headline(rows: Rows) -> str:
 
 
 def _best(rows: Rows, means: dict[str, float], n: int) -> str:
-    """Return which criterion is the best, and by how much it is better than the next one."""
+    """Return a sentence about the best criterion, and by how much it is better than the next one."""
     over = f"on average over {n} units" if n > 1 else "on the only unit"
     best, *others = means
     if not others:

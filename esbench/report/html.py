@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 Rows = Sequence[Mapping[str, Any]]
-Done = dict[str, dict[str, Any]]  # the results of the finished units, by their ids
+Done = dict[str, dict[str, Any]]  # the results of the finished units, by id
 Failed = Sequence[tuple[str, str, str]]
 
-#: The maximum lines of the map of all units; a browser is slow with more.
+#: The maximum number of lines of the map of all units; browsers are slow with more.
 LINES = 2000
 
 
@@ -42,8 +42,8 @@ def page(results: Results, rows: Rows, folder: Path, query: str = "") -> str:
     Args:
         results: the run.
         rows: its results table.
-        folder: of the page, from which it links to the pictures of the run.
-        query: what a server wants at the end of these links.
+        folder: the folder of the page, from which it links to the pictures of the run.
+        query: the query that a server requires at the end of these links.
     """
     failed, done, record = results.failures(), results.done(), results.run.record()
     others = [one for one in failed if one[1] and one[1] not in done[one[0]]["criteria"]]
@@ -115,7 +115,7 @@ def _figures(rows: Rows) -> list[tuple[Markup, str]]:
     known = [row for row in rows if row["gap_db"] is not None]
     if not known:
         return []
-    above = "" if max(row["gap_db"] for row in known) <= figures.top(known) else " A triangle is a unit further up."
+    above = "" if max(row["gap_db"] for row in known) <= figures.top(known) else " A triangle is a unit above the axis."
     says = (
         "The gap to the peak per noise level: a dot is a unit, a mark the mean. A bar is the 95 % confidence interval "
         f"of the mean, in comparison with the best criterion on the same pictures.{above}",
@@ -235,7 +235,7 @@ def _cell(row: Mapping[str, Any] | None, reason: str | None, full: float) -> dic
         return {"text": "–", "says": "not measured", "kind": "none", "value": "", "heat": None}
     says = f"not stopped: step {row['stop_step']}" if row["fallback"] else f"stopped at step {row['stop_step']}"
     if (gap := row["gap_db"]) is None:
-        return {"text": "?", "says": f"{says}; the gap is not known", "kind": "none", "value": "", "heat": None}
+        return {"text": "?", "says": f"{says}; the gap is unknown", "kind": "none", "value": "", "heat": None}
     text = f"{gap:.2f}{'†' if row['fallback'] else ''}"
     return {"text": text, "says": says, "kind": "", "value": f"{gap:.4g}", "heat": round(100 * min(1, gap / full))}
 

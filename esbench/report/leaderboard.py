@@ -1,4 +1,4 @@
-"""The page of a leaderboard: one file that opens offline, beside the rows that it was made from."""
+"""The page of a leaderboard: one file that opens offline, beside its rows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from esbench.registry import registry
 from esbench.report.looks import PATHS, look
 from esbench.templating import page as whole
 
-#: One choice of a dataset and a noise level of a board, and its lines.
+#: A dataset and a noise level of a board, and its lines.
 Selection = tuple[str, str, list[Entry]]
 
 
 def selections(board: Board) -> list[Selection]:
-    """Return the lines of each choice of a dataset and a noise level; the first is all of them."""
+    """Return the lines for each dataset and noise level; the first selection has all of them."""
     return [(dataset, noise, standings(rows)) for (dataset, noise), rows in board.selections().items()]
 
 
@@ -33,10 +33,10 @@ def leaderboard(
     """Write a leaderboard into a folder, and return its files, the page first.
 
     Args:
-        boards: each with its selections.
-        rows: all that count.
-        sources: what was read, with its number of rows.
-        said: what is to be said of it.
+        boards: the boards, each with its selections.
+        rows: all rows that count.
+        sources: the names of the sources, each with its number of rows.
+        said: notes about the rows.
         folder: an existing folder.
     """
     entries = [entry for _, chosen in boards for _, _, lines in chosen for entry in lines]
@@ -67,7 +67,7 @@ def _table(dataset: str, noise: str, entries: Sequence[Entry]) -> dict[str, Any]
 
 
 def _criteria(entries: Sequence[Entry]) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Return what is known of each criterion: its look, whose it is, and its summary and reference if it is here."""
+    """Return each criterion's look and owner, and its summary and reference if it is installed."""
     known = {(record.info.name, record.distribution): record.info for record in registry().records["criterion"]}
     found: dict[tuple[str, str, int], dict[str, Any]] = {}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""The worst stops of each criterion: what fools it."""
+"""The worst stops of each criterion, which show where it fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from esbench.bench.levels import criteria, is_reference
 
 Row = Mapping[str, Any]
 
-#: How many stops of a criterion are listed.
+#: The number of stops of a criterion that are listed.
 MOST = 10
 
 
@@ -19,7 +19,7 @@ class Worst:
     """The stops of a criterion that are furthest below the peak.
 
     Attributes:
-        criterion: which.
+        criterion: the criterion.
         rows: their rows of the results table, the largest gap first.
     """
 
@@ -27,13 +27,13 @@ class Worst:
     rows: Sequence[Row]
 
     def kinds(self) -> str:
-        """Return how many of them came too early, too late or never: `7 early, 2 late, 1 never`."""
+        """Return how many of them are too early, too late or missing: `7 early, 2 late, 1 never`."""
         found = [kind(row) for row in self.rows]
         return ", ".join(f"{found.count(each)} {each}" for each in ("early", "late", "never") if each in found)
 
 
 def kind(row: Row) -> str:
-    """Return whether a stop that is below the peak came early, late or never."""
+    """Return whether a stop below the peak is early, late or missing."""
     if row["fallback"]:
         return "never"
     return "early" if row["stop_step"] < row["peak_step"] else "late"

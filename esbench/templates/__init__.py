@@ -19,7 +19,7 @@ class Kind:
     Attributes:
         what: its name in a sentence.
         code: the file of the component.
-        summary: of the example.
+        summary: the summary of the example.
         check: the command that checks the plugin.
     """
 

@@ -65,9 +65,9 @@ class Finding:
     Attributes:
         check: its name.
         status: ok, failed, skipped if it does not apply, or warning if the author should look at it.
-        tried: what was done.
-        came: the result.
-        advice: what to do, if it is not ok.
+        tried: the action.
+        came: its result.
+        advice: how to fix it, if it is not ok.
     """
 
     check: str
@@ -124,7 +124,7 @@ def _findings(component: Component) -> Iterator[Finding]:
 
 @dataclass
 class Showing:
-    """A criterion's values on the optimisation, one per step, the seconds of each, and what it wrote to."""
+    """A criterion's values on the optimisation, one per step, the seconds of each, and the views it wrote to."""
 
     values: list[Value | None]
     seconds: list[float]
@@ -137,14 +137,14 @@ class Showing:
 
     @property
     def has_values(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any value."""
         return any(number is not None for number in self.numbers)
 
 
 def _run(
     component: Component, steps: int | None = None, length: int = 1, clean: Any = None, size: scenes.Size | None = None
 ) -> Showing:
-    """Measure the optimisation with a new object of the criterion; `clean` is only in memory and must not be found."""
+    """Measure the optimisation with a new object of the criterion; `clean` is in memory, but must not be used."""
     size = size or _size(component)
     criterion = Criterion(component, problem := scenes.problem(size))
     run = Showing([], [])
@@ -170,7 +170,7 @@ def _steps(component: Component) -> int:
 
 
 def _copies(block: Block, problem: Problem) -> dict[str, Any]:
-    """Return copies of every view that a criterion could write to; tensors first, as the others are made of them."""
+    """Return copies of every view that a criterion could write to; tensors first, as the others are made from them."""
     assert problem.noisy is not None
     shown: dict[str, Any] = {
         "the output": block.outputs,
@@ -189,7 +189,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _attempt(function: Callable[[], Any]) -> Any:
-    """Return the result of a function, or the message of its exception; a criterion may even call sys.exit."""
+    """Return the result of a function, or the message of its exception; a criterion could even call sys.exit."""
     try:
         return function()
     except KeyboardInterrupt:
@@ -301,7 +301,7 @@ def _not_finite(values: Sequence[Value | None]) -> Value | None:
 def _input(run: Showing) -> Finding:
     tried = "compared each output, its average and the observation before and after"
     if run.written:
-        advice = "Work on a copy: all criteria see the same pictures."
+        advice = "Work on a copy: all criteria get the same pictures."
         return Finding("input", "failed", tried, f"it writes to {run.written}", advice)
     return Finding("input", "ok", tried, "it does not change them")
 
@@ -373,7 +373,7 @@ def _state(component: Component, first: Showing) -> Finding:
     )
 
     def saved() -> dict[int, tuple[dict[str, Any], bytes]]:
-        """Return the state at each split as returned, while the object continues, and as a checkpoint stores it."""
+        """Return the state at each split, as returned while the object continues, and as a checkpoint stores it."""
         states = {}
         for block in scenes.optimisation(n, size=size):
             if block.first in splits:
@@ -409,7 +409,7 @@ def _from_state(component: Component, state: dict[str, Any], split: int, steps: 
 def _awkward(component: Component, first: Showing | str) -> Iterator[Finding]:
     memory = isinstance(component.target, type)
     h, w = LARGEST
-    # as many outputs as it needs for a value, except for the largest, to limit memory
+    # as many outputs as it needs for a value, except of the largest picture, to limit memory
     enough = _first_value(first) + 1 if isinstance(first, Showing) and first.has_values else 1
     for name, picture in scenes.awkward(_size(component), (h // 2, w // 2) if memory else LARGEST):
         steps = enough if memory and not name.startswith("huge") else 1
@@ -433,7 +433,7 @@ def _shown(component: Component, picture: Floats, steps: int) -> list[Value | No
 
 
 def _judged(check: str, tried: str, values: list[Value | None] | str, silent: bool) -> Finding:
-    """Return whether values are numbers, or None with a reason; `silent` if no reason is needed."""
+    """Return whether values are numbers, or None with a reason, which is optional if `silent`."""
     advice = "Return Value(None, reason=...) if there is no number."
     if isinstance(values, str):
         return Finding(check, "failed", tried, values, advice)

@@ -1,4 +1,4 @@
-"""Inputs of the conformance checks: a synthetic optimisation, and awkward pictures."""
+"""Inputs of the conformance checks: a synthetic optimisation, and unusual pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from esbench.pictures import Floats, Pictures
 
 Size: TypeAlias = tuple[int, int]
 
-#: Height and width of the outputs: two of NIQE's patches, and not a square.
+#: Height and width of the outputs: two of NIQE's patches, not square.
 SIZE = (96, 200)
 
 #: The same for a criterion with memory, which needs many more of them.
@@ -30,7 +30,7 @@ LOSS = 0.01
 
 
 def photograph(size: Size = SIZE, *, turned: bool = False) -> Floats:
-    """Return a clean picture (H, W, 3) in [0, 1]: a photograph, continued by its mirror image."""
+    """Return a clean picture (H, W, 3) in [0, 1]: a photograph, extended by its mirror image."""
     tile = _tile()[::-1, ::-1] if turned else _tile()
     extra = [(0, max(0, wanted - has)) for wanted, has in zip(size, tile.shape[:2], strict=True)]
     whole: Floats = np.pad(tile, (*extra, (0, 0)), mode="symmetric")[: size[0], : size[1]]
@@ -90,7 +90,7 @@ def unrest(level: float, steps: int, picture: Floats) -> Iterator[Frame]:
 
 
 def frame(picture: Floats, step: int = 0, known: Problem | None = None) -> Frame:
-    """Return one picture as a frame whose average is the picture itself; the default observation is it plus noise."""
+    """Return one picture as a frame whose average is the picture itself; the default observation adds noise to it."""
     pictures = Pictures(picture[None])
     if known is None:
         noisy = (np.nan_to_num(picture, posinf=1.0) + np.float32(0.1)).clip(0, 1)
@@ -115,7 +115,7 @@ def awkward(size: Size, largest: Size) -> Iterator[tuple[str, Floats]]:
 
 
 def _known(noisy: Floats) -> Problem:
-    """Return a problem with everything that a criterion may need."""
+    """Return a problem with all that a criterion may need."""
     holdout = np.random.default_rng(3).random(noisy.shape[:2]) < 0.1
     return Problem(noisy=Pictures(noisy[None])[0], sigma=SIGMA, holdout=holdout)
 

@@ -243,7 +243,7 @@ def test_hostile_names_are_only_ever_text(tmp_path, write_run):
 def test_a_run_that_ended_its_units_early_is_reported_without_a_peak(tmp_path, write_run):
     page = page_of(write_run(tmp_path / "RUN", live=True))
     assert "The gap to the peak is not known" in page.seen()
-    assert "No gap is known, so there is nothing to draw." in page.text["p"]
+    assert "No gap is known, so there are no figures." in page.text["p"]
     assert "21.00" in page.text["td"]
     assert "?" in page.text["td"]
     assert "ended early (--live)" in page.seen()

@@ -37,8 +37,8 @@ TURNED_BACK = {6: 8, 8: 6}
 #: Variance of rounding to 8 bits on the scale [0, 1]: the lower bound of a distance.
 ROUNDING = 1 / 12 / 255**2
 
-#: Margin in grey levels (at most a quarter of the interval) by which projected coefficients lie inside their intervals,
-#: so that rounding the pixels to 8 bits (standard deviation 0.29) does not move them out again.
+#: Margin in grey levels (at most a quarter of the interval) between projected coefficients and the ends of their
+#: intervals, so that rounding the pixels to 8 bits (standard deviation 0.29) does not move them out again.
 INSIDE = 1.0
 
 #: Projections into the intervals, each followed by clipping to [0, 1].
@@ -55,7 +55,7 @@ class Jpeg(Task):
             are compressed to the same coefficients.
     """
 
-    grid = 32  # whole blocks of colours that are reduced by up to four
+    grid = 32  # whole blocks of colour components that are subsampled by up to four
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Jpeg(Task):
         return self.observe(y, file=file.getvalue())
 
     def observe(self, y: Floats, *, mask: Any = None, guide: Any = None, file: bytes | None = None) -> Observation:
-        """Return a decoded JPEG as it is stored, and its coefficients.
+        """Return a decoded JPEG in its stored orientation, and its coefficients.
 
         Args:
             y: its pixels, upright.
@@ -91,7 +91,7 @@ class Jpeg(Task):
             file: the file.
 
         Raises:
-            UsageError: the file is missing or is no JPEG of these pixels.
+            UsageError: the file is missing or is not a JPEG of these pixels.
             DataError: its coefficients cannot be read.
         """
         self.takes_no(mask=mask, guide=guide)
@@ -108,14 +108,14 @@ class Jpeg(Task):
         return Observation(np.ascontiguousarray(stored), extra={"jpeg": held, "orientation": orientation})
 
     def window(self, observation: Observation, rows: slice, columns: slice) -> Observation:
-        """Return a part that begins at whole blocks."""
+        """Return a part that starts at a block."""
         part = coefficients(observation).window(rows, columns)
         return dataclasses.replace(observation.window(rows, columns), extra={**observation.extra, "jpeg": part})
 
     def distance(self, x: torch.Tensor, observation: Observation) -> torch.Tensor:
         """Return the squared distance of a picture to the intervals, a mean over pixels and channels.
 
-        A coefficient of a component that is reduced by v x h counts v h times: for the pixels that it stands for.
+        A coefficient of a component that is subsampled by v x h has the weight v h, the number of pixels it represents.
 
         Raises:
             UsageError: pixels are held out.
@@ -155,7 +155,7 @@ class Jpeg(Task):
         return float(np.mean([psnr(a + 0.5, b + 0.5) for a, b in planes]))
 
     def finish(self, x: Floats, observation: Observation) -> Floats:
-        """Return the output projected into the intervals: compressed again it gives the file, but for rounding."""
+        """Return the output projected into the intervals: compressing it again gives the file, except for rounding."""
         held = coefficients(observation)
         matrix = _matrix(x.shape[2])
         corrections = [Correction(plane, held, *x.shape[:2], luma=plane is held.planes[0]) for plane in held.planes]
@@ -166,12 +166,12 @@ class Jpeg(Task):
         return x.clip(0, 1)
 
     def upright(self, picture: Floats, observation: Observation) -> Floats:
-        """Return a picture turned as the file's EXIF orientation says."""
+        """Return a picture with the file's EXIF orientation applied."""
         turned: Floats = images.UPRIGHT.get(observation.extra["orientation"], np.asarray)(picture)
         return turned
 
     def _fitted(self, x: torch.Tensor, observation: Observation) -> tuple[torch.Tensor, list[Interval]]:
-        """Return colours and intervals as tensors on the device of a picture; made once for an observation."""
+        """Return the colour matrix and the intervals as tensors on the device of a picture; cached per observation."""
         held = coefficients(observation)
         key = id(held), x.shape, x.device, x.dtype
         if key not in self._intervals:
@@ -193,14 +193,14 @@ class Jpeg(Task):
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the coefficients of a component may lie.
+    """The quantisation intervals of a component's coefficients.
 
     Attributes:
-        down: from the rows of a picture to those of the coefficients.
+        down: the matrix from the rows of a picture to those of the coefficients.
         across: the same for columns.
-        low: the least that each may be.
-        high: the most.
-        area: the pixels that a value of the component stands for.
+        low: the lower ends of the intervals.
+        high: the upper ends.
+        area: the number of pixels that a value of the component represents.
     """
 
     down: torch.Tensor
@@ -214,18 +214,18 @@ class Interval:
         return self.down @ plane @ self.across.mT
 
     def outside(self, c: torch.Tensor) -> torch.Tensor:
-        """Return how far coefficients are outside."""
+        """Return how far coefficients are outside of their intervals."""
         return (self.low - c).relu() + (c - self.high).relu()
 
 
 def coefficients(observation: Observation) -> Coefficients:
-    """Return what the file of an observation holds."""
+    """Return the coefficients in the file of an observation."""
     held: Coefficients = observation.extra["jpeg"]
     return held
 
 
 def bounds(plane: Plane, *, luma: bool) -> tuple[Matrix, Matrix]:
-    """Return between what the coefficients of a component lie, in grey levels, the offset of luma put back."""
+    """Return the ends of the intervals of a component's coefficients, in grey levels, with the offset of luma added."""
     steps = plane.steps
     centre = (plane.levels * steps).astype(np.float64)
     if luma:
@@ -234,13 +234,13 @@ def bounds(plane: Plane, *, luma: bool) -> tuple[Matrix, Matrix]:
 
 
 def analysis(n: int, size: int, full: int, reduced: int) -> Matrix:
-    """Return the matrix (n, full) from one axis of a picture to its coefficients: reduced by means, then the DCT.
+    """Return the matrix (n, full) from one axis of a picture to its coefficients: subsampling by means, then the DCT.
 
     Args:
-        n: coefficients, of whole blocks.
-        size: of the compressed picture, whose last value is repeated to whole blocks.
-        full: of the picture that it is applied to; what is beyond `size` has no part in it.
-        reduced: by how much the component is reduced.
+        n: the number of coefficients, of whole blocks.
+        size: the length of the compressed picture, whose last value is repeated to whole blocks.
+        full: the length of the picture that it is applied to; values beyond `size` are ignored.
+        reduced: the subsampling factor of the component.
     """
     means = np.zeros((n, full))
     places = np.arange(n)[:, None] * reduced + np.arange(reduced)
@@ -250,13 +250,13 @@ def analysis(n: int, size: int, full: int, reduced: int) -> Matrix:
 
 
 class Correction:
-    """What takes the coefficients of a component just inside their intervals.
+    """The correction that moves the coefficients of a component just inside their intervals.
 
     Args:
         plane: the component.
-        held: what the file holds.
-        h: height of the pictures.
-        w: width of the pictures.
+        held: the coefficients in the file.
+        h: the height of the pictures.
+        w: the width of the pictures.
         luma: whether it is the luma.
     """
 
@@ -269,7 +269,7 @@ class Correction:
         self._up, self._back = np.linalg.pinv(self._down), np.linalg.pinv(self._across)
 
     def __call__(self, plane: Matrix) -> Matrix:
-        """Return the smallest change of a component (H, W), in grey levels, that does it."""
+        """Return the smallest change of a component (H, W), in grey levels, with this effect."""
         c = self._down @ plane @ self._across.T
         change: Matrix = self._up @ (c.clip(self._low, self._high) - c) @ self._back.T
         return change

@@ -1,7 +1,7 @@
-"""What a JPEG file holds: its quantised coefficients and its quantisation tables (ITU-T T.81).
+"""Read the quantised coefficients and the quantisation tables of a JPEG file (ITU-T T.81).
 
-Decoders give pixels only, rounded and clipped, from which the coefficients of bright or finely quantised blocks cannot
-be had back. So the entropy coding is read here: baseline, extended and progressive Huffman files of 8 bits.
+Decoders return only pixels, rounded and clipped, from which the coefficients of bright or finely quantised blocks
+cannot be recovered. So the entropy coding is read here: baseline, extended and progressive Huffman files of 8 bits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from esbench.errors import DataError
 
 Block: TypeAlias = list[int]
 
-#: The order in which the coefficients of a block stand in the file (T.81, figure 5).
+#: The order of the coefficients of a block in the file (T.81, figure 5).
 ZIGZAG = sorted(range(64), key=lambda i: (s := sum(divmod(i, 8)), i // 8 if s % 2 else i % 8))
 
 
@@ -26,9 +26,9 @@ class Plane:
     """One component.
 
     Attributes:
-        levels: (8 R, 8 C), the quantised coefficients of R x C blocks, each block in its place.
+        levels: (8 R, 8 C), the quantised coefficients of R x C blocks, in the layout of the picture.
         table: (8, 8), the quantisation steps.
-        reduced: by how much the component is reduced, vertically and horizontally.
+        reduced: the subsampling factors of the component, vertical and horizontal.
     """
 
     levels: npt.NDArray[np.int32]
@@ -47,8 +47,8 @@ class Coefficients:
     """All components of a picture, or of a part of it.
 
     Attributes:
-        height: of the picture.
-        width: of the picture.
+        height: the height of the picture.
+        width: its width.
         planes: Y alone, or Y, Cb and Cr.
     """
 
@@ -57,7 +57,7 @@ class Coefficients:
     planes: tuple[Plane, ...]
 
     def window(self, rows: slice, columns: slice) -> Coefficients:
-        """Return a part that begins at whole blocks of every component."""
+        """Return a part that starts at a block of every component."""
         (top, bottom, _), (left, right, _) = rows.indices(self.height), columns.indices(self.width)
         planes = []
         for plane in self.planes:
@@ -68,10 +68,10 @@ class Coefficients:
 
 
 def read(data: bytes) -> Coefficients:
-    """Return what a file holds.
+    """Return the coefficients in a file.
 
     Raises:
-        DataError: it is no JPEG, damaged, or of a kind that is not read here.
+        DataError: it is not a JPEG, is damaged, or has an unsupported format.
     """
     try:
         return _File(data).coefficients()
@@ -81,7 +81,7 @@ def read(data: bytes) -> Coefficients:
 
 @dataclass
 class _Component:
-    """A component at work: `blocks` row by row, filled up to whole units of an interleaved scan."""
+    """A component while it is read: `blocks` row by row, padded to whole units of an interleaved scan."""
 
     h: int
     v: int
@@ -94,7 +94,7 @@ class _Component:
 
 @dataclass
 class _Scan:
-    """Parameters of a scan (T.81, B.2.3), its bits, and what it remembers from block to block."""
+    """Parameters of a scan (T.81, B.2.3), its bits, and its state from block to block."""
 
     first: int
     last: int
@@ -108,7 +108,7 @@ class _Bits:
     """The bits of a scan between two restarts.
 
     Args:
-        data: without stuffed bytes.
+        data: the bytes, without stuffed ones.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -172,13 +172,13 @@ class _File:
         return self.transform == 1 and tuple(self.components) != tuple(b"RGB")
 
     def _segments(self) -> Iterator[tuple[int, bytes, int]]:
-        """Give marker, content and end of each segment."""
+        """Yield the marker, content and end of each segment."""
         at = 2
         if self.data[:2] != b"\xff\xd8":
-            raise DataError("This is no JPEG file.")
+            raise DataError("This is not a JPEG file.")
         while 0 <= (at := self.data.find(b"\xff", at)) < len(self.data) - 1:
             marker = self.data[at + 1]
-            if marker in (0, 0xFF, *range(0xD0, 0xD8)):  # of a scan, or filling
+            if marker in (0, 0xFF, *range(0xD0, 0xD8)):  # inside a scan, or fill bytes
                 at += 1
                 continue
             if marker == 0xD9:
@@ -240,7 +240,7 @@ class _File:
                     before[which] = self._block(scan, chosen[which][0].blocks[block], chosen[which][1], before[which])
 
     def _parts(self, start: int) -> Iterator[bytes]:
-        """Give the entropy-coded bytes from a place on, restart by restart."""
+        """Yield the entropy-coded bytes from a position on, one restart interval at a time."""
         at = start
         while (at := self.data.find(b"\xff", at)) >= 0:
             marker = self.data[at + 1] if at + 1 < len(self.data) else 0xD9
@@ -253,7 +253,7 @@ class _File:
         raise DataError("The JPEG ends too early.")
 
     def _units(self, components: list[_Component]) -> Iterator[list[tuple[int, int]]]:
-        """Give the units of a scan: of one component its blocks, of several those that cover the same pixels."""
+        """Yield the units of a scan: single blocks of one component, or the blocks of several for the same pixels."""
         if len(components) == 1:
             (c,) = components
             for row in range(c.rows):
@@ -270,7 +270,7 @@ class _File:
                 ]
 
     def _block(self, scan: _Scan, block: Block, codes: int, before: int) -> int:
-        """Read what a scan has of a block, and return its DC as far as it is known, for the next one."""
+        """Read a scan's part of a block, and return its DC as far as it is known, for the next block."""
         bits = scan.bits
         if scan.first == 0:
             if scan.high:
@@ -315,7 +315,7 @@ def _refine(scan: _Scan, block: Block, ac: list[tuple[int, int]]) -> None:
     bits, k, one = scan.bits, scan.first, 1 << scan.low
 
     def pass_over(zeros: int) -> None:
-        """Refine what is not zero up to the coefficient after so many zeros."""
+        """Refine nonzero coefficients up to the coefficient after a number of zeros."""
         nonlocal k
         while k <= scan.last and (block[k] or zeros):
             if not block[k]:

@@ -17,16 +17,16 @@ from esbench.records import Range
 if TYPE_CHECKING:
     import torch
 
-#: The score leaves out so many pixels at each edge, where methods differ in what they take to lie outside.
+#: The number of pixels at each edge that the score ignores, because methods extend the picture differently.
 CUT = 4
 
 
 class Superres(Task):
-    """min over theta of the mean of (A x A' - y)^2, A being the Lanczos reduction of one axis.
+    """min over theta of the mean of (A x A' - y)^2, where A reduces one axis by a Lanczos filter.
 
-    The benchmark reduces with Pillow's Lanczos filter of three lobes and 8 bits and not with A, on purpose: nobody
-    knows the operator of a picture that was found. A picture whose sides are no multiples of the factor is continued
-    with its last row and column; the observation has ceil(side / factor) pixels.
+    The benchmark reduces with Pillow's Lanczos filter of three lobes and 8 bits and not with A, on purpose: the
+    operator of a picture from elsewhere is unknown. A picture whose sides are not multiples of the factor is extended
+    by repeating its last row and column; the observation has ceil(side / factor) pixels.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Superres(Task):
         self._reductions: dict[Any, torch.Tensor] = {}
 
     def degrade(self, clean: Floats, rng: np.random.Generator, noise: AddNoise, companions: Companions) -> Observation:
-        """Return the 8-bit picture after Pillow's Lanczos reduction, with noise on top."""
+        """Return the 8-bit picture after Pillow's Lanczos reduction, with added noise."""
         from PIL import Image
 
         h, w, _ = clean.shape
@@ -54,7 +54,7 @@ class Superres(Task):
         return Observation(noise(y), extra={"size": (h, w)})
 
     def shape(self, observation: Observation) -> tuple[int, int, int]:
-        """Return the size of the clean picture, or of an observation so many times larger."""
+        """Return the size of the clean picture, or the size of the enlarged observation."""
         h, w, c = observation.y.shape
         return (*observation.extra.get("size", (h * self.factor, w * self.factor)), c)
 
@@ -74,7 +74,7 @@ class Superres(Task):
         return bicubic(observation.y, self.factor)[:h, :w]
 
     def _reduction(self, n: int, full: int, like: torch.Tensor) -> torch.Tensor:
-        """Return `reduction` for an axis, on the device of a tensor; made once."""
+        """Return `reduction` for an axis, on the device of a tensor; cached."""
         key = n, full, like.device, like.dtype
         if key not in self._reductions:
             import torch
@@ -84,12 +84,12 @@ class Superres(Task):
 
 
 def reduction(n: int, full: int, factor: int, lobes: int) -> npt.NDArray[np.float64]:
-    """Return the matrix (n, full) that reduces one axis: a Lanczos filter at every `factor`-th place.
+    """Return the matrix (n, full) that reduces one axis: a Lanczos filter at every `factor`-th position.
 
-    The pixel i of the reduced axis lies at c = factor * i + (factor - 1) / 2 of the full one. A place at the distance
-    d = |place - c| / factor < lobes has the weight lobes * sin(pi d) sin(pi d / lobes) / (pi d)^2; they are scaled to
-    sum to 1, and beyond an end the last value counts. For an even factor it is the fixed convolution of Deep Image
-    Prior (phase 1/2). As a matrix, unlike a padded convolution, it gives the same bits each time on a GPU.
+    The pixel i of the reduced axis is at c = factor * i + (factor - 1) / 2 of the full one. A position at the distance
+    d = |position - c| / factor < lobes has the weight lobes * sin(pi d) sin(pi d / lobes) / (pi d)^2. The weights are
+    scaled to sum to 1, and the last value is repeated beyond an end. For an even factor it is the fixed convolution of
+    Deep Image Prior (phase 1/2). As a matrix, unlike a padded convolution, it gives the same bits each time on a GPU.
     """
     centre = factor * np.arange(n)[:, None] + (factor - 1) / 2
     places = np.ceil(centre - lobes * factor).astype(int) + np.arange(2 * lobes * factor)
