@@ -185,7 +185,7 @@ def test_a_picture_that_is_too_small_for_the_network_is_continued(tmp_path):
 
 def test_what_is_no_jpeg_file_is_one_sentence(tmp_path):
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(UsageError, match="restores JPEG files, and this is a file of another format"):
+    with pytest.raises(UsageError, match="needs a JPEG file, got a file of another format"):
         esbench.restore(tmp_path / "a.png", "jpeg", **TINY)
     with pytest.raises(UsageError, match="needs the JPEG file itself"):
         esbench.restore(picture(), "jpeg", **TINY)
@@ -193,7 +193,7 @@ def test_what_is_no_jpeg_file_is_one_sentence(tmp_path):
 
 def test_nothing_can_be_held_out_of_intervals(tmp_path):
     path = saved(tmp_path / "a.jpg")
-    with pytest.raises(UsageError, match="cannot hold out pixels: its coefficients see all"):
+    with pytest.raises(UsageError, match="cannot hold out pixels, as its coefficients depend on all"):
         esbench.restore(path, "jpeg[fit=interval]", criterion="holdout", **TINY)
     assert esbench.restore(path, "jpeg", criterion="holdout", **TINY).criterion == "holdout"
 

@@ -102,7 +102,7 @@ def test_a_window_is_that_part_of_every_plane():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: b"\x89PNG" + data[4:], "no JPEG file"),
+        (lambda data: b"\x89PNG" + data[4:], "not a JPEG file"),
         (lambda data: data[:-200], "ends too early|damaged"),
         (lambda data: data.replace(b"\xff\xc0", b"\xff\xc9", 1), "arithmetically coded"),
         (lambda data: data.replace(b"\xff\xdb", b"\xff\xe5"), "damaged: KeyError"),
