@@ -1,4 +1,4 @@
-"""The noise of a picture, from the picture alone."""
+"""Estimate the noise of a picture from the picture alone."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Kind: TypeAlias = Literal["gaussian", "poisson", "speckle", "impulse"]
 
-#: Values in a patch, and how many patches there must be for each.
+#: The most values in a patch, and the least number of patches; patches are smaller if the picture has too few.
 VALUES, PATCHES = 50, 80
 
-#: So many patches are enough: a picture with more than four times as many gives every other one, or fewer.
+#: Enough patches for an estimate: of at least four times as many, only every second pixel, or fewer, starts a patch.
 ENOUGH = 100_000
 
-#: The mean of what is taken for noise may be above its median by this share, and on average that share of it is not
-#: noise (crops of BSD400 from 40 x 40 to whole, sigma 15 to 75: 1.4 to 2.8 %).
+#: SKEW: how far, relatively, the mean of the eigenvalues classified as noise may exceed their median. LEAK: the share
+#: of their mean that is not noise (measured on BSD400, from 40 x 40 crops to whole, sigma 15 to 75: 1.4 to 2.8 %).
 SKEW, LEAK = 0.01, 0.02
 
-#: Noise is not white where the averages of 2 x 2 pixels, or those of 4 x 4, have so many times the variance that they
-#: should have. White noise of sigma 3 came to 3.2 and 47 at most on 24 crops of BSD400, that of sigma 5 to 2.2 and 19.
+#: Noise is not white if averages of 2 x 2 or 4 x 4 pixels have so many times the variance that white noise would have.
+#: On 24 crops of BSD400, white noise of sigma 3 reached at most 3.2 and 47 times, of sigma 5 at most 2.2 and 19 times.
 CORRELATED = (3.0, 50.0)
 
-#: Noise that is not white is looked for in the calmest CALM of all blocks of SIDE x SIDE in which fewer than SATURATED
-#: of the values are black or white. It is by CALMER less there: they are the calmest by chance too, and what neighbours
-#: share over more than a block goes with its plane (BSD400, noise that was blurred, demosaiced, compressed).
+#: Noise that is not white is measured in the share CALM of the SIDE x SIDE blocks with the least variance, without
+#: blocks in which more than the share SATURATED of the values is black or white. The variance there is too small by the
+#: factor CALMER, because the calmest blocks are so partly by chance, and because the plane that is removed from a block
+#: includes correlations longer than it (measured on BSD400 with noise that was blurred, demosaiced or compressed).
 SIDE, CALM, SATURATED, CALMER = 8, 0.05, 0.02, 1.3
 
-#: Levels of a clean picture at which the effect of clipping is worked out.
+#: Levels of a clean picture at which the effect of clipping is computed.
 LEVELS = np.linspace(0, 1, 257)
 
-#: Shot noise of a brightness above this is clipped.
+#: Above this brightness, shot noise is assumed to be clipped.
 SATURATES = 0.75
 
 
@@ -45,13 +46,14 @@ class Noise:
     """The noise of a picture.
 
     Attributes:
-        variance: as the picture has it, on the [0, 1] scale: what clipping took away is not in it.
-        per_channel: the same of each channel; `variance` is their mean.
-        sigma: the standard deviation, on the 0-255 scale, of Gaussian noise that has this variance once clipped.
-        kind: what it is most like: as strong everywhere, growing with the square root of the brightness, growing with
-            the brightness, or single values that are black or white.
-        white: whether pixels and channels have noise of their own; after JPEG, for one, they have not, and then the
-            variance is a rough one.
+        variance: of the noise in the picture after clipping, on the [0, 1] scale.
+        per_channel: the variance of each channel; `variance` is their mean.
+        sigma: the standard deviation, on the 0-255 scale, of Gaussian noise that has this variance after clipping.
+        kind: the most similar kind: `gaussian` if the noise is equally strong everywhere, `poisson` if it grows with
+            the square root of the brightness, `speckle` if with the brightness, `impulse` if single values are black
+            or white.
+        white: whether the noise is independent between pixels and channels; after JPEG, for example, it is not, and
+            then the variance is only a rough estimate.
     """
 
     variance: float
@@ -65,10 +67,10 @@ def estimate(image: Floats) -> Noise:
     """Return the noise of a picture.
 
     The method is that of Chen, Zhu and Heng, "An efficient statistical method for image noise level estimation" (ICCV
-    2015), with a level for each channel; in a picture of one channel it prefers smooth patches.
+    2015), with a level for each channel; for a picture of one channel it uses the smooth patches.
 
     Args:
-        image: (H, W, C) in [0, 1]. Below 32 x 32 the variance comes out too low.
+        image: (H, W, C) in [0, 1]. Below 32 x 32 pixels the variance is underestimated.
     """
     kind = _kind(image)
     levels, white = _variances(image, kind)
@@ -83,15 +85,15 @@ def estimate(image: Floats) -> Noise:
 
 
 def estimate_sigma(image: Floats) -> float:
-    """Return the standard deviation of additive Gaussian noise, before it was clipped, on the 0-255 scale."""
+    """Return the standard deviation of additive Gaussian noise before clipping, on the 0-255 scale."""
     return estimate(image).sigma
 
 
 def estimate_gain(image: Floats) -> float:
-    """Return the gain s of shot noise, y = s Poisson(x / s), before it was clipped, on the [0, 1] scale.
+    """Return the gain s of shot noise, y = s Poisson(x / s), before clipping, on the [0, 1] scale.
 
-    It is the smaller of two estimates, which texture and saturated areas raise: the one that gives a picture of this
-    brightness as much noise as it has, and the median of variance / brightness where it is not saturated.
+    It is the smaller of two estimates, because texture and saturated areas raise each of them: the gain that explains
+    the variance of the whole picture, and the median of variance / brightness where the picture is not saturated.
 
     Args:
         image: (H, W, C) in [0, 1].
@@ -116,7 +118,7 @@ def estimate_gain(image: Floats) -> float:
 def _variances(image: Floats, kind: Kind) -> tuple[Array, bool]:
     """Return the variance of each channel, and whether the noise is white."""
     c = image.shape[2]
-    if c > 1 and (image == image[..., :1]).all():  # a grey picture in colour: its channels have one noise
+    if c > 1 and (image == image[..., :1]).all():  # a grey picture stored in colour: all channels have the same noise
         return np.repeat(single_variance(image[..., :1], kind), c), True
     noisy = image.var((0, 1)) > 0
     levels = np.zeros(c)
@@ -131,7 +133,7 @@ def _variances(image: Floats, kind: Kind) -> tuple[Array, bool]:
 
 
 def _correlated(image: Floats, variance: float) -> bool:
-    """Whether averages of pixels have more of the noise than they should have."""
+    """Whether averages of pixels have more variance than they would have with white noise."""
     for times in CORRELATED:
         image, variance = _halved(image), variance / 4
         if channel_variances(image).mean() >= times * variance:
@@ -142,9 +144,9 @@ def _correlated(image: Floats, variance: float) -> bool:
 def channel_variances(image: Floats) -> Array:
     """Return the variance of the noise of each channel of a colour picture, independent between them.
 
-    Clean patches lie in a subspace, so the smallest eigenvalues of the patches' covariance are the noise alone, and
-    spread evenly around its variance. That holds where all values of a patch have noise of one level, and clipping
-    takes more from one channel than from another: the channels are scaled until their noise has the same level.
+    Clean patches lie in a subspace, so the smallest eigenvalues of the patches' covariance contain only noise, and are
+    spread evenly around its variance. This requires the same noise level for all values of a patch, but clipping
+    reduces some channels more than others: so the channels are scaled until their noise has the same level.
     """
     c, patches = image.shape[2], _patches(image)
     covariance = _covariance(patches)
@@ -166,10 +168,11 @@ def channel_variances(image: Floats) -> Array:
 def single_variance(image: Floats, kind: Kind = "gaussian") -> float:
     """Return the variance of the noise of a picture of one channel.
 
-    It has no other channel to tell texture from noise by, but smooth patches show the noise as well as all: those whose
-    gradients are larger than those of the noise in 99 of 100 patches are left out, and the noise is that of the others,
-    until nothing changes (Liu, Tanaka and Okutomi, "Single-image noise level estimation for blind denoising", IEEE TIP
-    2013). Noise that grows with the brightness is made even before; impulses are not in every patch, and all count.
+    A single channel gives little to separate texture from noise, so only smooth patches are used: patches with larger
+    gradients than 99 of 100 patches of noise are left out and the noise is estimated from the rest, repeatedly, until
+    it no longer changes (Liu, Tanaka and Okutomi, "Single-image noise level estimation for blind denoising", IEEE TIP
+    2013). Noise that grows with the brightness is first equalised. For impulses, which are not in every patch, all
+    patches are used.
     """
     patches = _patches(image, values=VALUES // 2)
     d, even = patches.shape[1], 1.0
@@ -194,15 +197,15 @@ def single_variance(image: Floats, kind: Kind = "gaussian") -> float:
 
 
 def calm_variances(image: Floats) -> Array:
-    """Return the variance of the noise of each channel, whatever neighbours and channels share of it.
+    """Return the variance of the noise of each channel, also if pixels or channels are correlated.
 
-    It is what the calmest blocks have besides a plane. Clipping would make the darkest and the brightest blocks the
-    calmest, so they are left out, and what it takes from the noise of the others is taken off in the end.
+    It is measured in the blocks with the least variance around a plane. Clipping would make the darkest and brightest
+    blocks the calmest, so they are left out; the effect of clipping on the whole picture is applied at the end.
     """
     h, w, c = image.shape
     p = min(SIDE, h, w)
     windows = np.lib.stride_tricks.sliding_window_view(image, (p, p), axis=(0, 1))
-    step = math.isqrt(4 * windows.shape[0] * windows.shape[1] // ENOUGH) + 1  # a block is worth several patches
+    step = math.isqrt(4 * windows.shape[0] * windows.shape[1] // ENOUGH) + 1  # a block counts for several patches
     blocks = windows[::step, ::step].reshape(-1, c, p * p)
     saturated = ((blocks <= 0) | (blocks >= 1)).mean((1, 2))
     least = np.sort(saturated)[min(len(blocks), PATCHES) - 1]
@@ -216,7 +219,7 @@ def calm_variances(image: Floats) -> Array:
 
 
 def _patches(image: Floats, values: int = VALUES) -> Array:
-    """Return patches, (n, C p p), at every pixel, as large as a picture of this size can have."""
+    """Return patches, (n, C p p), as large as the size of the picture permits, at every pixel or evenly thinned out."""
     h, w, c = image.shape
     p = math.isqrt(min(values, h * w // PATCHES) // c)
     p = min(max(p, 2), h, w)
@@ -232,10 +235,10 @@ def _covariance(patches: Array) -> Array:
 
 
 def _tail(spectrum: npt.NDArray[np.floating[Any]], n: int, c: int) -> tuple[float, int]:
-    """Return mean and length of the longest tail of ascending eigenvalues that is not skewed.
+    """Return the mean and the number of the most of the smallest eigenvalues, in ascending order, that are not skewed.
 
-    The eigenvalues of noise in n patches are spread by chance; divided by what they would be then, those of noise are
-    all alike.
+    In n patches of pure noise the eigenvalues differ by chance; divided by the spread expected from that, those of
+    noise are about equal.
     """
     spread = _spread(c, math.isqrt(len(spectrum) // c))
     for k in range(len(spectrum), 0, -1):
@@ -247,10 +250,10 @@ def _tail(spectrum: npt.NDArray[np.floating[Any]], n: int, c: int) -> tuple[floa
 
 @functools.cache
 def _spread(c: int, p: int) -> list[Array]:
-    """Return how far the k smallest eigenvalues are from their mean in white noise of c channels, for k = 1, 2, ...
+    """Return the deviations of the k smallest eigenvalues from their mean for white noise of c channels, k = 1, 2, ...
 
-    In units of the mean, for a single patch: with n patches it is by the square root of n less. Those of k dimensions
-    are spread like those of all, by the square root of k.
+    They are relative to the mean, and for a single patch: for n patches, divide by the square root of n. The spread
+    over k dimensions is that over all d dimensions, times the square root of k / d.
     """
     noise = np.random.default_rng(0).standard_normal((128, 128, c))
     windows = np.lib.stride_tricks.sliding_window_view(noise, (p, p), axis=(0, 1)).reshape(-1, c * p * p)
@@ -264,7 +267,7 @@ def _spread(c: int, p: int) -> list[Array]:
 
 @functools.cache
 def _differences(p: int) -> Array:
-    """Return the differences of neighbours in a patch as rows of a matrix."""
+    """Return the matrix that maps a patch to the differences of neighbouring pixels."""
     place = np.arange(p * p).reshape(p, p)
     eye = np.eye(p * p)
     across = eye[place[:, 1:].ravel()] - eye[place[:, :-1].ravel()]
@@ -274,9 +277,9 @@ def _differences(p: int) -> Array:
 
 @functools.cache
 def _limit(p: int) -> float:
-    """Return what 99 of 100 patches of white noise of variance 1 have at most as sum of squared differences.
+    """Return the 99th percentile of the sum of squared differences in patches of white noise of variance 1.
 
-    The sum is close to a scaled chi-square of the same mean and variance (Wilson and Hilferty's cube root of it).
+    The sum is approximated by a scaled chi-square of the same mean and variance (by Wilson and Hilferty's cube root).
     """
     energy = _differences(p).T @ _differences(p)
     mean = np.trace(energy)
@@ -297,10 +300,10 @@ def _halved(image: Floats) -> Floats:
 
 
 def _kind(image: Floats) -> Kind:
-    """Return what the noise is most like.
+    """Return the most similar kind of noise.
 
-    Impulses: values that are black or white among others that are far from it, with few in between, where noise that
-    was clipped has more. Else what fits best of the variance against the brightness, both taken locally.
+    It is impulse noise if black or white values are surrounded by values far from them with few in between, where
+    clipped noise has more. Otherwise it is the kind whose curve of variance over brightness fits the local ones best.
     """
     if min(image.shape[:2]) < 5:
         return "gaussian"
@@ -321,7 +324,7 @@ def _kind(image: Floats) -> Kind:
 
 
 def _locally(image: Floats) -> Floats:
-    """Return patches of 5 x 5 of single channels, (n, 25)."""
+    """Return 5 x 5 patches of single channels, (n, 25)."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (5, 5), axis=(0, 1))
     step = math.isqrt(image.size // (4 * ENOUGH)) + 1
     patches: Floats = windows[::step, ::step].reshape(-1, 25)
@@ -329,7 +332,7 @@ def _locally(image: Floats) -> Floats:
 
 
 def _impulses(patches: Floats) -> bool:
-    """Whether over 1 in 100 values is an impulse, and most of what is far from its neighbours is one."""
+    """Whether more than 1 in 100 values are impulses, and most of the values far from their neighbours are."""
     value, median = patches[:, 12], np.median(patches, axis=1)
     extreme = between = among = 0
     for end in (0.0, 1.0):
@@ -342,10 +345,10 @@ def _impulses(patches: Floats) -> bool:
 
 
 def _by_brightness(patches: Floats, bins: int = 16) -> tuple[Array, Array, Array]:
-    """Return brightness, variance of the noise there, and the weight of this number, of patches by brightness.
+    """Return brightness, variance of the noise and weight for groups of patches of similar brightness.
 
-    The variance is that of the mask of Immerkaer, "Fast noise variance estimation" (CVIU 1996), which takes planes
-    away; the median of its squares, because edges remain.
+    The variance is measured by the mask of Immerkaer, "Fast noise variance estimation" (CVIU 1996), which removes
+    planes; by the median of its squares, because edges remain.
     """
     mask = np.zeros((5, 5), np.float32)
     mask[1:4, 1:4] = np.outer([1, -2, 1], [1, -2, 1]) / np.float32(6)
@@ -354,7 +357,7 @@ def _by_brightness(patches: Floats, bins: int = 16) -> tuple[Array, Array, Array
     rows = []
     for i in range(bins):
         here = bin_of == i
-        variance = np.median(square[here]) / 0.4549 if here.any() else 0.0  # of a chi-square of one degree
+        variance = np.median(square[here]) / 0.4549 if here.any() else 0.0  # median of chi-square, 1 degree
         if here.sum() >= max(50, len(mean) / 1000) and variance > 0:
             rows.append((mean[here].mean(), variance, math.sqrt(here.sum())))
     brightness, level, weight = np.array(rows, dtype=np.float64).reshape(-1, 3).T
@@ -371,7 +374,7 @@ _SHAPES: dict[Kind, Array] = {
 
 @functools.cache
 def _curves(kind: Kind) -> list[tuple[Array, Array]]:
-    """Return E y and Var y over the levels of the clean picture, for noise of a kind, a pair for each strength."""
+    """Return E y and Var y at each level of the clean picture for noise of a kind, a pair per strength."""
     pairs = []
     for strength in np.geomspace(0.004, 1.2, 80):
         first, second = _moments(LEVELS, strength * _SHAPES[kind])
@@ -383,25 +386,25 @@ def _curves(kind: Kind) -> list[tuple[Array, Array]]:
 
 
 def clipped_variance(image: Floats, sigma: float) -> float:
-    """Return the variance that Gaussian noise has in a picture clipped to [0, 1], where saturated areas lose noise.
+    """Return the variance of Gaussian noise after clipping to [0, 1], which removes noise in saturated areas.
 
     Args:
-        image: the noisy picture, (H, W, C); its local means say how bright the clean picture is.
+        image: the noisy picture, (H, W, C); its local means estimate the brightness of the clean picture.
         sigma: the standard deviation before clipping, on the 0-255 scale.
     """
     return _clipped_variance(_brightness(image), sigma / 255, "gaussian")
 
 
 def declipped(image: Floats, variance: float) -> float:
-    """Return the sigma, on the 0-255 scale, whose `clipped_variance` in a picture is `variance`.
+    """Return the sigma, on the 0-255 scale, that has this `clipped_variance` in a picture.
 
-    Never below the standard deviation itself; where no level gives so much variance, it is that.
+    It is never below the standard deviation itself, and equal to it if no level gives that much variance.
     """
     return 255 * _strength(_brightness(image), variance, "gaussian")
 
 
 def _strength(share: Array, variance: float, kind: Kind) -> float:
-    """Return the strength of noise of a kind whose `_clipped_variance` is `variance`; without clipping if none has."""
+    """Return the strength at which noise has this `_clipped_variance`; if there is none, that without clipping."""
     level = np.linspace(0, 1, len(share))
     unclipped = math.sqrt(variance / float(share @ np.interp(level, LEVELS, _SHAPES[kind] ** 2).clip(1e-6)))
     low = high = unclipped
@@ -416,9 +419,9 @@ def _strength(share: Array, variance: float, kind: Kind) -> float:
 
 
 def _clipped_variance(share: Array, s: float, kind: Kind) -> float:
-    """Return the mean of Var clip(x + s n) over values whose means E clip(x + s n) are shared out over [0, 1].
+    """Return the mean of Var clip(x + s n), weighted by the shares of the means E clip(x + s n) over [0, 1].
 
-    The standard deviation of n is that of noise of this kind at each level of the clean picture.
+    The standard deviation of n at each level of the clean picture is that of noise of this kind.
     """
     first, second = _moments(LEVELS, s * _SHAPES[kind])
     return float(share @ np.interp(np.linspace(0, 1, len(share)), first, second - first**2))
@@ -444,7 +447,7 @@ def _density(z: Array) -> Array:
 
 
 def _brightness(image: Floats, side: int = 3, levels: int = 1001) -> Array:
-    """Return the share of each level from 0 to 1 among the means of all squares of a picture."""
+    """Return a histogram, over levels from 0 to 1, of the means of all small squares of a picture."""
     side = min(side, *image.shape[:2])
     sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1, image.shape[2]))
     sums[1:, 1:] = image.astype(np.float64).cumsum(0).cumsum(1)

@@ -1,4 +1,4 @@
-"""Tables: rows and columns, and how they are written: for a terminal, Markdown, LaTeX, HTML and CSV."""
+"""Tables, and how to write them: for a terminal, and as Markdown, LaTeX, HTML and CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 from esbench.printable import printable
 
-#: What LaTeX takes for more than a character.
+#: Characters with a special meaning in LaTeX, and those that need a command.
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -33,7 +33,7 @@ LATEX = {
     "<": r"$<$",
     ">": r"$>$",
     "|": r"\textbar{}",
-    "[": r"{[}",  # after the end of a row it would be its argument
+    "[": r"{[}",  # after the end of a row, LaTeX would read it as an argument
     "*": r"{*}",
     "±": r"$\pm$",
     "…": r"\ldots{}",
@@ -49,12 +49,12 @@ LEAST = 24
 
 @dataclass(frozen=True)
 class Table:
-    """Columns with a head, cells as they are shown or numbers.
+    """A table with named columns; cells are text or numbers.
 
     Attributes:
-        head: the names of the columns; in LaTeX one with a line break is broken there.
+        head: the names of the columns; LaTeX keeps their line breaks.
         rows: the cells; None is shown as a dash.
-        bold: which of them, as (row, column), are in bold where that can be shown.
+        bold: the (row, column) of the cells in bold, for formats that have it.
     """
 
     head: tuple[str, ...]
@@ -64,12 +64,12 @@ class Table:
     def best(
         self, column: str, choose: Callable[[Iterable[float]], float], rows: Collection[int] | None = None
     ) -> Table:
-        """Return the table with the best of a column in bold, and what is shown as the same number.
+        """Return the table with the best cell of a column in bold, and all cells that show the same number.
 
         Args:
-            column: its name.
+            column: the name of the column.
             choose: `min` or `max`.
-            rows: those that take part; None for all.
+            rows: the indices of the rows to choose from; None for all.
         """
         i = self.head.index(column)
         shown = [_number(_cell(row[i])) for row in self.rows]
@@ -89,7 +89,7 @@ class Table:
         Args:
             width: of the terminal; None for any.
         """
-        # a name may hold a new line, or what controls a terminal
+        # a name may contain line breaks or control characters
         head, *rows = ([printable(cell) for cell in line] for line in (self.head, *self._cells()))
         right, wide = self._right(), [max(map(len, column)) for column in zip(*rows, strict=True)] or [0] * len(head)
         text = _aligned([[name] for name in head], [[[cell] for cell in row] for row in rows], right)
@@ -109,14 +109,14 @@ class Table:
         return "\n\n".join(_paragraph(head, row, width) for row in rows)
 
     def markdown(self) -> str:
-        """Return a table as GitHub and most others read it."""
+        """Return the table in the Markdown of GitHub."""
         rule = ["---:" if right else "---" for right in self._right()]
         cells = [[_markdown(cell) for cell in row] for row in self._cells()]
         lines = [[_markdown(name) for name in self.head], rule, *self._marked(cells, "**{}**")]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self) -> str:
-        r"""Return a `tabular`, for `\usepackage{booktabs}`; what follows the mean in a cell is small."""
+        r"""Return a `tabular` that needs `\usepackage{booktabs}`; the text after the mean in a cell is small."""
         right = self._right()
         names = [_stacked(name, r) for name, r in zip(self.head, right, strict=True)]
         cells = [[_shrunk(cell, r) for cell, r in zip(row, right, strict=True)] for row in self._cells()]
@@ -126,13 +126,13 @@ class Table:
         return "\n".join([begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end])
 
     def html(self, caption: str = "", keys: Mapping[str, str] = MappingProxyType({})) -> Markup:
-        """Return a `<table>`; a row is named by its first cell, cells of columns of numbers have the class `number`.
+        """Return a `<table>`; the first cell of a row is its header, cells of numeric columns have the class `number`.
 
-        What follows the mean in a cell, as in `27.34 ± 2.10 (22/24)`, is small: a narrow page has it below the mean.
+        The text after the mean in a cell, as in `27.34 ± 2.10 (22/24)`, is small, and below the mean on narrow pages.
 
         Args:
-            caption: above the table.
-            keys: markup that stands before the name of a row, by that name.
+            caption: shown above the table.
+            keys: markup to put before the name of a row, by that name.
         """
         from esbench.templating import render
 
@@ -144,7 +144,7 @@ class Table:
         return render("table.html", head=self.head, right=right, rows=rows, caption=caption, keys=keys)
 
     def csv(self) -> str:
-        """Return comma-separated values; numbers with all their digits, None as nothing."""
+        """Return comma-separated values; numbers have all their digits, None is empty."""
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows([self.head, *self.rows])
         return text.getvalue()
@@ -195,12 +195,12 @@ def _paragraph(head: list[str], row: list[str], width: int) -> str:
 
 
 def markdown(tables: Iterable[tuple[str, Table]]) -> str:
-    """Return tables for Markdown, each under its title."""
+    """Return tables as Markdown, each with its title above."""
     return "\n\n".join(f"**{_markdown(title)}**\n\n{table.markdown()}" for title, table in tables)
 
 
 def latex(tables: Iterable[tuple[str, Table]]) -> str:
-    """Return tables for LaTeX, each under its title in a comment."""
+    """Return tables as LaTeX, each with its title above in a comment."""
     return "\n\n".join(f"% {' '.join(title.split())}\n{table.latex()}" for title, table in tables)
 
 
@@ -215,13 +215,13 @@ def _numeric(cell: str) -> bool:
 
 
 def _number(cell: str) -> float | None:
-    """Return the number that a cell begins with: 27.0 of `27.00 ± 0.82`."""
+    """Return the number at the start of a cell: 27.0 of `27.00 ± 0.82`."""
     found = re.match(r"[-+]?\d+(\.\d*)?(e[-+]?\d+)?", cell)
     return float(found[0]) if found else None
 
 
 def _parts(cell: str, right: bool) -> tuple[str, str]:
-    """Return the mean of a cell of numbers, and what follows it."""
+    """Split a numeric cell into the mean and the text after it."""
     mean, space, rest = cell.partition(" ")
     return (mean, space + rest) if right and rest[:1] in ("±", "(") else (cell, "")
 
@@ -231,7 +231,7 @@ def _markdown(cell: str) -> str:
 
 
 def _stacked(name: str, right: bool) -> str:
-    """Return a name in as many lines as it has."""
+    """Return the name of a column with its line breaks."""
     first, *others = (_latex(line) for line in name.split("\n"))
     if not others:
         return first
@@ -240,7 +240,7 @@ def _stacked(name: str, right: bool) -> str:
 
 
 def _shrunk(cell: str, numeric: bool) -> str:
-    """Return a cell with what follows the mean in small letters."""
+    """Return a cell with small letters after the mean."""
     mean, rest = _parts(cell, numeric)
     return _latex(mean, numeric) + (rf" {{\scriptsize {_latex(rest)}}}" if rest else "")
 

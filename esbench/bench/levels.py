@@ -1,4 +1,4 @@
-"""The tables of a comparison: a line a criterion, a column a noise level."""
+"""The tables of a comparison: one line per criterion, one column per noise level."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class View:
     Attributes:
         name: of its files.
         title: what is shown, in words.
-        of: a row of the results table to the number that is shown.
-        best: `max` or `min`, of a column's criteria.
-        beside: lines for what is no criterion, each from the row of any criterion.
+        of: returns the number to show for a row of the results table.
+        best: `max` or `min`: which of the numbers in a column is the best.
+        beside: lines that are not criteria, by name; their numbers are the same in the rows of all criteria.
         baselines: whether baselines have a line, with their PSNR.
     """
 
@@ -37,10 +37,10 @@ class View:
     baselines: bool = False
 
 
-#: Criteria that the others have to beat. They take part in no comparison.
+#: Criteria that serve as a reference for the others. They are never marked as the best.
 REFERENCES = ("loss", "fixed", "last")
 
-#: Noise levels of a table, so that it fits on a sheet of A4 with margins of 2.5 cm, also in LaTeX.
+#: The most noise levels in a table: so many fit on A4 paper with margins of 2.5 cm, also in LaTeX.
 COLUMNS = 4
 
 VIEWS = (
@@ -71,7 +71,7 @@ VIEWS = (
 
 
 def levels(rows: Rows) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
-    """Return the rows of each dataset and noise level by their names, from low to high."""
+    """Return the rows by dataset and noise level, in the order of datasets and then of levels."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], level(row)), []).append(row)
@@ -79,41 +79,41 @@ def levels(rows: Rows) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
 
 
 def level(row: Mapping[str, Any]) -> str:
-    """Return the noise of a row as it is read: `gaussian 25`, `poisson[rate=12]`."""
+    """Return the noise of a row as text: `gaussian 25`, `poisson[rate=12]`."""
     return str(row["noise"]) if row["sigma"] is None else f"{row['noise']} {row['sigma']:g}"
 
 
 def of_kind(rows: Iterable[_R], kind: str) -> list[_R]:
-    """Return the rows of criteria, or those of baselines."""
+    """Return the rows of a kind: `criterion` or `baseline`."""
     return [row for row in rows if row["kind"] == kind]
 
 
 def criteria(rows: Rows) -> list[str]:
-    """Return the criteria in the order in which they come."""
+    """Return the criteria in order of first appearance."""
     return list(dict.fromkeys(row["criterion"] for row in of_kind(rows, "criterion")))
 
 
 def baselines(rows: Rows) -> list[str]:
-    """Return the baselines in the order in which they come."""
+    """Return the baselines in order of first appearance."""
     return list(dict.fromkeys(row["criterion"] for row in of_kind(rows, "baseline")))
 
 
 def units(rows: Rows) -> dict[str, Mapping[str, Any]]:
-    """Return one row of each unit, that of a criterion, by its id."""
+    """Return a row of one criterion for each unit, by its id."""
     return {row["unit"]: row for row in of_kind(rows, "criterion")}
 
 
 def is_reference(criterion: str) -> bool:
-    """Whether a criterion is one that the others have to beat."""
+    """Whether a criterion is a reference for the others."""
     return criterion.partition("[")[0] in REFERENCES
 
 
 def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
     """Return a title and a table for each dataset, or for up to four of its noise levels.
 
-    A cell is mean ± standard deviation over the units of its column, the best of a column in bold. A criterion that
-    has no number for some units says for how many it has one, and is never the best: the others were measured on more.
-    Nor is a reference, or one that not stopped, which has a dagger.
+    A cell is the mean ± standard deviation over the units of its column; the best of a column is in bold. If a
+    criterion has no number for some units, its cell says for how many it has one, and it is never the best, because
+    the others were measured on more. References and criteria that did not stop, marked by a dagger, are not either.
     """
     by_dataset: dict[str, list[tuple[str, list[Mapping[str, Any]]]]] = {}
     for (dataset, noise), group in levels(rows).items():
@@ -126,18 +126,18 @@ def comparison(rows: Rows, view: View) -> list[tuple[str, Table]]:
 
 
 def _parts(groups: Sequence[_T], most: int) -> list[Sequence[_T]]:
-    """Return groups in parts of at most so many, as even as can be."""
+    """Split groups into parts of similar length, each with at most `most` groups."""
     size = -(-len(groups) // -(-len(groups) // most))
     return [groups[i : i + size] for i in range(0, len(groups), size)]
 
 
 def _beside(rows: Rows, view: View) -> list[str]:
-    """Return the lines of a table that are no criteria, baselines last."""
+    """Return the names of the lines that are not criteria, baselines last."""
     return [*view.beside, *(baselines(rows) if view.baselines else ())]
 
 
 def _part(groups: Sequence[tuple[str, Rows]], names: Sequence[str], beside: Sequence[str], view: View) -> Table:
-    """Return the table of some noise levels."""
+    """Return the table of a part of the noise levels."""
     columns, bold = [], set()
     for i, (_, group) in enumerate(groups, 1):
         n, known = len(units(group)), _known(group, names, beside, view)
@@ -156,7 +156,7 @@ def _part(groups: Sequence[tuple[str, Rows]], names: Sequence[str], beside: Sequ
 
 
 def numbers(rows: Rows, view: View) -> Table:
-    """Return what the tables of a comparison show as plain numbers: a line for each cell."""
+    """Return the numbers behind the tables of a comparison, one line per cell."""
     lines = [
         (dataset, noise, name, len(values), statistics.fmean(values), float(np.std(values)))
         for (dataset, noise), group in levels(rows).items()
@@ -167,13 +167,13 @@ def numbers(rows: Rows, view: View) -> Table:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return mean ± standard deviation, or the one value that there is."""
+    """Return mean ± standard deviation; of a single value, only the value."""
     mean = f"{statistics.fmean(values):.2f}"
     return mean if len(values) == 1 else f"{mean} ± {np.std(values):.2f}"
 
 
 def _known(group: Rows, names: Sequence[str], beside: Sequence[str], view: View) -> list[tuple[str, list[float]]]:
-    """Return the name and the numbers of each cell of a column: the criteria, and what is beside them."""
+    """Return the name and the numbers of each cell of a column: the criteria, then the other lines."""
     ours = of_kind(group, "criterion")
     cells = [(name, [view.of(row) for row in ours if row["criterion"] == name]) for name in names]
     for name in beside:
@@ -189,7 +189,7 @@ def _cell(values: list[float], of: int) -> str | None:
 
 
 def counted(text: str, n: int, of: int) -> str:
-    """Return a text with how many of how many units it is about, if not about all: `27.34 ± 2.10 (22/24)`."""
+    """Append to a text how many of the units it covers, unless it covers all: `27.34 ± 2.10 (22/24)`."""
     return text if n == of else f"{text} ({n}/{of})"
 
 

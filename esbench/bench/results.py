@@ -1,4 +1,4 @@
-"""What a run found, decided from its traces. No torch here: a laptop without it can read a run."""
+"""The results of a run, computed from its traces. This module works without torch, which a laptop may not have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """The rule of a row: its two parameters."""
+    """The parameters of the stopping rule that a row was computed with."""
 
     patience: int
     min_delta: float = 0.0
@@ -38,7 +38,7 @@ class Rule:
 
 
 class Done(NamedTuple):
-    """A unit that is done: its result, and what it is made of."""
+    """A unit that is done, with its result and its spec."""
 
     unit: Unit
     result: dict[str, Any]
@@ -54,7 +54,7 @@ class Results:
     """The results of a run.
 
     Args:
-        run: its folder.
+        run: the folder of the run.
 
     Example:
         ```python
@@ -88,7 +88,7 @@ class Results:
         criteria: Sequence[str] | None = None,
         baselines: Sequence[str] | None = None,
     ) -> list[Row]:
-        """Return one row for each unit that is done and each criterion, then each baseline.
+        """Return one row per finished unit and criterion, then one per baseline.
 
         Args:
             units: the ids of the units; None for all.
@@ -101,17 +101,17 @@ class Results:
     def replay(
         self, *, patience: int | None = None, min_delta: float = 0.0, criteria: Sequence[str] | None = None
     ) -> list[Row]:
-        """Return the rows of `table` as another rule, or other parameters of the criteria, would have had them.
+        """Return the rows that `table` would have with another rule, or with other parameters of the criteria.
 
-        Nothing is optimised again: the stops are decided from the traces. What can be had from them is every criterion
-        that was measured, CIFS with another `lam` that is a number, and a criterion without memory with a coarser
-        `every`. `ssim` is None where no criterion stopped at that step when the unit was run. A stop that is not
-        decided yet where a unit ended early (`--live`) has no row. Baselines, which do not stop, are left out.
+        Nothing is optimised again: the stops are recomputed from the traces. This is possible for every criterion that
+        was measured, for CIFS with another numeric `lam`, and for a criterion without memory with a coarser `every`.
+        `ssim` is None if no criterion stopped at that step when the unit was run. If a unit ended early (`--live`), a
+        stop that was not decided by then has no row. Baselines do not stop and are left out.
 
         Args:
-            patience: S of the rule; None for that of the run.
-            min_delta: by more than this must a value be lower than the best so far to undercut it.
-            criteria: with their new parameters; None for all that were measured.
+            patience: S of the rule; None for the one of the run.
+            min_delta: the amount by which a value must be lower than the best so far to replace it.
+            criteria: the criteria with their new parameters; None for all that were measured.
 
         Example:
             ```python
@@ -120,7 +120,7 @@ class Results:
             ```
 
         Raises:
-            UsageError: a criterion cannot be had from what was measured, or a number does not fit.
+            UsageError: a criterion cannot be computed from what was measured, or a number is out of range.
         """
         rule = Rule(self.config.patience if patience is None else patience, float(min_delta))
         done = list(self._done(None))
@@ -132,22 +132,22 @@ class Results:
         if measured and undecided and not (rows and asked is None):
             raise UsageError(
                 f"No unit of {str(self.run.path)!r} is long enough to decide {undecided[0]!r} with patience "
-                f"{rule.patience}: they ended early (--live)."
+                f"{rule.patience}: all of them ended early (--live)."
             )
         return rows
 
     def compare(self, other: Results | None = None, *, criteria: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Return what changes from these results to others, unit by unit of the same picture, noise level and seed.
+        """Compare these results with others, in pairs of units of the same picture, noise level and seed.
 
-        Each record is one measure (`psnr_db`, `gap_db`, `average_psnr_db` or `stop_step`) of a pair of criteria: the
-        mean of the differences, second minus first, and an interval that holds it with 95 % confidence. It comes from
-        a bootstrap over pictures: all seeds and noise levels of a picture are drawn together, since they are not
+        Each record is about one measure (`psnr_db`, `gap_db`, `average_psnr_db` or `stop_step`) of a pair of criteria:
+        the mean of the differences, second minus first, and its 95 % confidence interval. The interval comes from a
+        bootstrap over pictures: all seeds and noise levels of a picture are drawn together, since they are not
         independent. `docs/results.md` explains every key.
 
         Args:
-            other: the second run; None for this one, with two criteria.
-            criteria: one for both sides, or one for each, as `replay` takes them; none for all that both measured, or
-                for the only one of each side.
+            other: the second run; None to compare two criteria of this one.
+            criteria: one for both sides, or one for each, as in `replay`; empty for all that both runs measured, or
+                for the only criterion of each run.
 
         Example:
             ```python
@@ -157,7 +157,7 @@ class Results:
             ```
 
         Raises:
-            UsageError: nothing can be paired.
+            UsageError: there are no pairs.
         """
         from esbench.bench.compare import compare
 
@@ -172,7 +172,7 @@ class Results:
     def failures(
         self, *, units: Iterable[str] | None = None, criteria: Sequence[str] | None = None
     ) -> list[tuple[str, str, str]]:
-        """Return unit, criterion (empty for the unit itself) and reason of everything that failed or was damaged.
+        """Return the unit, criterion (empty for the unit itself) and reason of each failure or damaged file.
 
         Args:
             units: the ids of the units; None for all.
@@ -242,7 +242,7 @@ class Results:
                 yield Done(unit, look.result, look.spec)
 
     def _look(self, unit: Unit) -> Look:
-        """Return what a unit left; what was seen before is read again only where there is another result."""
+        """Return the files of a unit; they are read again only if its result has changed."""
         edition = unit.edition()
         before, look = self._seen.get(unit.id, (None, Look()))
         if edition is None or edition != before:
@@ -252,18 +252,18 @@ class Results:
         return look
 
     def _asked(self, texts: Iterable[str], measured: Sequence[str]) -> list[Wanted]:
-        """Return the criteria that somebody typed; what was measured need not be installed here.
+        """Return the criteria that the user named; those that were measured need not be installed.
 
         Raises:
-            UsageError: one cannot be had from what was measured.
+            UsageError: one cannot be computed from what was measured.
         """
         asked = [Wanted(text) if text in measured else wanted(text) for text in texts]
         for criterion in asked:
             if measured and criterion.source(measured) is None:
                 raise UsageError(
-                    f"{criterion.text!r} was not measured in {str(self.run.path)!r} and does not follow from what was: "
-                    "only the lam of CIFS, to a number, and every, to a multiple, can change without another "
-                    f"optimisation. Measured: {', '.join(measured)}."
+                    f"{criterion.text!r} was not measured in {str(self.run.path)!r} and cannot be computed: "
+                    "without another optimisation, only the lam of CIFS (to a number) and every (to a multiple) can "
+                    f"change. Measured: {', '.join(measured)}."
                 )
         return asked
 
@@ -280,21 +280,21 @@ class Results:
 
 
 def _stops(done: Done, asked: Sequence[Wanted] | None, rule: Rule) -> Iterator[tuple[Wanted, dict[str, Any]]]:
-    """Yield the criteria that are decided in a unit, each with what a row says of its stop."""
+    """Yield the criteria that are decided in a unit, each with the values of a row that describe its stop."""
     measured = done.measured
     trace = functools.cache(lambda *names: done.unit.trace(list(names)))  # each column is read once
     for criterion in map(Wanted, measured) if asked is None else asked:
         if (source := criterion.source(measured)) is None:
             continue
         stop = _stop(done, criterion, source, rule, trace)
-        if done.result["complete"] or not stop["fallback"]:  # else the unit ended before the rule did
+        if done.result["complete"] or not stop["fallback"]:  # else the unit ended before the stop was decided
             yield criterion, stop
 
 
 def _stop(
     done: Done, criterion: Wanted, source: str, rule: Rule, trace: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return what a row says of the stop and of whose criterion it is: as the result has it, or from the curves."""
+    """Return the values of a row for the stop and the maker of the criterion, from the result or the traces."""
     unit, entry = done.unit, done.measured[source]
     if source == criterion.text and "steps_run" in entry and rule == Rule(entry["patience"]):
         return entry
@@ -310,7 +310,7 @@ def _stop(
 def _row(done: Done, criterion: Wanted, rule: Rule, stop: dict[str, Any]) -> Row:
     unit, result, spec = done
     ssim = {entry["stop_step"]: entry["ssim"] for entry in done.measured.values()}
-    # where the task has no score of its own, the PSNR is the score
+    # if the task defines no score, the score is the PSNR
     score = stop.get("score_db", stop["psnr_db"])
     per_step = 1000 * result["seconds"] / result["steps"]
     score_peak, score_last = (result.get(f"score_{name}", result[name]) for name in ("peak_db", "last_db"))
@@ -367,12 +367,12 @@ def _row(done: Done, criterion: Wanted, rule: Rule, stop: dict[str, Any]) -> Row
 
 
 def _baseline_row(done: Done, text: str, entry: Mapping[str, Any]) -> Row:
-    """Return the row of a baseline: what the unit depends on, its own numbers, and None for what a stop has."""
+    """Return the row of a baseline: the settings of the unit, the numbers of the baseline, and None for the stop."""
     unit, result, spec = done
     found = {name: entry[name] for name in ("psnr_db", "ssim", "score_db", "seconds", "version")}
-    whose = {"criterion": text, "kind": "baseline", "distribution": "esbench", "distribution_version": ""}
+    owner = {"criterion": text, "kind": "baseline", "distribution": "esbench", "distribution_version": ""}
     where = {"unit": unit.id, "baseline_db": result.get("baseline_db")}
-    return cast("Row", dict.fromkeys(COLUMNS) | dataclasses.asdict(spec) | found | whose | where)
+    return cast("Row", dict.fromkeys(COLUMNS) | dataclasses.asdict(spec) | found | owner | where)
 
 
 def _gap(peak: float | None, value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The results table: one row for each unit and criterion, the same columns in CSV, JSON and Parquet."""
+"""The results table: one row per unit and criterion, with the same columns in CSV, JSON and Parquet."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, TypedDict
 
 
 class Row(TypedDict):
-    """One row. The order of the columns is a promise; docs/results.md says what each means.
+    """One row. The order of the columns is stable; docs/results.md describes each of them.
 
-    Those up to `unit` are what was found, the others all that the unit depends on and who made the criterion: so a row
-    says of itself whether it may be compared with a row of somebody else.
+    The columns after `unit` complete the settings of the unit and name the maker of the criterion, so that a row alone
+    shows whether it can be compared with a row of another user.
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""Inputs: what the network is given. A kind inside the package, without a hook; records only."""
+"""Inputs of the network. Only built-in ones, without a plugin hook; this module has only their records."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ INFOS = [
     ),
     InputInfo(
         name="observation",
-        summary="the observation, brought to the size of the picture",
+        summary="the observation, resized to the size of the picture",
         target="esbench.builtin.inputs.pictures:Observed",
         reference="Metzler et al., Unsupervised learning with Stein's unbiased risk estimator, 2018",
     ),
     InputInfo(
         name="guide",
-        summary="the picture that the task is guided by, such as the one with flash",
+        summary="the guide picture of the task, such as the one with flash",
         target="esbench.builtin.inputs.pictures:Guide",
         reference=f"{_DIP}; flash and no flash",
     ),

@@ -1,4 +1,4 @@
-"""Coordinates: a smooth input, which makes for a smooth picture where nothing is known."""
+"""Coordinates: a smooth input, which favours a smooth picture where nothing is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Meshgrid:
     """z is (column / (W - 1), row / (H - 1))."""
 
     def channels(self, depth: int, task: Task, observation: Observation) -> int:
-        """Return the two coordinates, whatever the settings ask for."""
+        """Return 2, the number of coordinates, regardless of the settings."""
         return 2
 
     def __call__(self, place: Place) -> torch.Tensor:

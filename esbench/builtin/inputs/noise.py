@@ -12,7 +12,7 @@ class Noise:
     """z is uniform in [0, scale], drawn once."""
 
     def channels(self, depth: int, task: Task, observation: Observation) -> int:
-        """Return the channels that the settings ask for."""
+        """Return the number of channels in the settings."""
         return depth
 
     def __call__(self, place: Place) -> torch.Tensor:

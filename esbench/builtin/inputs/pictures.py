@@ -17,7 +17,7 @@ class Observed:
     """z is the observation."""
 
     def channels(self, depth: int, task: Task, observation: Observation) -> int:
-        """Return the channels of the observation."""
+        """Return the number of channels of the observation."""
         return int(observation.y.shape[2])
 
     def __call__(self, place: Place) -> torch.Tensor:
@@ -29,7 +29,7 @@ class Guide:
     """z is the task's guide."""
 
     def channels(self, depth: int, task: Task, observation: Observation) -> int:
-        """Return the channels of the guide.
+        """Return the number of channels of the guide.
 
         Raises:
             UsageError: the task has none.
@@ -42,7 +42,7 @@ class Guide:
 
 
 def observed(observation: Observation) -> Floats:
-    """Return the observation, 0 where it is not known or held out: what is held out must not be seen by the network."""
+    """Return the observation, 0 where it is unknown, or held out, which the network must not see."""
     if observation.known is None and observation.holdout is None:
         return observation.y
     kept: Any = seen(observation.known, observation.holdout)
@@ -51,7 +51,7 @@ def observed(observation: Observation) -> Floats:
 
 
 def guide(task: Task, observation: Observation) -> Floats:
-    """Return the picture that a task is guided by.
+    """Return the guide picture of a task.
 
     Raises:
         UsageError: there is none.
@@ -64,7 +64,7 @@ def guide(task: Task, observation: Observation) -> Floats:
 
 
 def resized(picture: Floats, place: Place) -> torch.Tensor:
-    """Return a picture as z, in the size of z."""
+    """Return a picture as z, resized to the size of z."""
     z = Pictures(picture[None]).tensor.to(place.device)
     if tuple(z.shape[-2:]) != place.size:
         z = functional.interpolate(z, place.size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)

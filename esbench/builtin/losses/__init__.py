@@ -1,4 +1,4 @@
-"""Losses: what is minimised. A kind inside the package, without a hook; records only."""
+"""Losses: what is minimised. Only built-in ones, without a plugin hook; this module has only their records."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ INFOS = [
     ),
     LossInfo(
         name="mse-kl",
-        summary="the same, and how far the channels' values are from a Gaussian with those of the observation",
+        summary="the mean squared error plus a divergence between the values of each channel and a Gaussian",
         target="esbench.builtin.losses.mse_kl:mse_kl",
         reference="Barrack, A deep learning approach to JPEG colour restoration without ground truth",
     ),

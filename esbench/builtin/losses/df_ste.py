@@ -1,7 +1,7 @@
 """DF-STE: Stein's estimate with more noise added to the input at each step.
 
 Jo, Chun and Choi, "Rethinking Deep Image Prior for Denoising" (ICCV 2021), the objective `eSURE_uniform` of their code.
-Each output is of another noise, and their average over the steps is what they call a stochastic temporal ensemble.
+Each output has different added noise; their average over the steps is what they call a stochastic temporal ensemble.
 """
 
 from __future__ import annotations

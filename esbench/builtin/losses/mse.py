@@ -1,4 +1,4 @@
-"""The distance to the observation and nothing else."""
+"""The distance to the observation alone."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from esbench.kinds import Step, Terms
 
 
 def mse(step: Step) -> Terms:
-    """Return the data term: the mean of (forward(x) - y)^2, where the task has no distance of its own."""
+    """Return the data term: the mean of (forward(x) - y)^2, unless the task defines another distance."""
     return Terms(step.data)

@@ -1,7 +1,7 @@
-"""The distance to the observation, and how far the values of each channel are from a Gaussian with those of it.
+"""The distance to the observation, plus the KL divergence of each channel's histogram from a fitted Gaussian.
 
-M. Barrack, "A deep learning approach to JPEG colour restoration without ground truth" (poster). Neither lam nor the
-bins are said there, nor how the histogram is differentiated: these are esbench's.
+M. Barrack, "A deep learning approach to JPEG colour restoration without ground truth" (poster). It gives neither
+lam, nor the bins, nor how to differentiate the histogram: these choices are those of esbench.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch
 from esbench.kinds import Step, Terms
 from esbench.records import Range
 
-#: Bins of [0, 1], and what is mixed into the histogram so that an empty bin is no infinity.
+#: Bins of [0, 1], and the uniform share mixed into the histogram, so that an empty bin does not give infinity.
 BINS = 64
 FLOOR = 1e-3
 
-#: The least standard deviation of the Gaussian: a constant channel is a step of 8 bits wide.
+#: The least standard deviation of the Gaussian, one 8-bit step, for constant channels.
 NARROWEST = 1 / 255
 
 
 def mse_kl(step: Step, *, lam: Annotated[float, Range(0)] = 1e-3) -> Terms:
     """Return data + lam * mean over channels of KL(P || Q).
 
-    P is a Gaussian with mean and variance of a channel of the observation, cut to [0, 1], and Q the histogram of that
-    channel of the output.
+    P is a Gaussian with the mean and variance of a channel of the observation, truncated to [0, 1]; Q is the histogram
+    of that channel of the output.
     """
     if not lam:
         return Terms(step.data)
@@ -39,7 +39,7 @@ def mse_kl(step: Step, *, lam: Annotated[float, Range(0)] = 1e-3) -> Terms:
 
 
 def gaussian(y: torch.Tensor) -> torch.Tensor:
-    """Return for each channel (C, H, W) the shares of a Gaussian with its mean and variance in the bins of [0, 1]."""
+    """Return, for each channel of (C, H, W), the mass of a Gaussian of its mean and variance in each bin of [0, 1]."""
     values = y.double().flatten(1)
     mean, deviation = values.mean(1, keepdim=True), values.std(1, correction=0, keepdim=True).clamp(min=NARROWEST)
     edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64, device=y.device)
@@ -48,20 +48,20 @@ def gaussian(y: torch.Tensor) -> torch.Tensor:
 
 
 def histogram(x: torch.Tensor) -> torch.Tensor:
-    """Return the shares of each channel (C, H, W) in the bins of [0, 1], (C, BINS); differentiable."""
+    """Return the differentiable histogram of each channel of (C, H, W) over [0, 1], (C, BINS), as shares."""
     shares: torch.Tensor = Histogram.apply(x)  # type: ignore[no-untyped-call]
     return shares
 
 
 class Histogram(torch.autograd.Function):
-    """`histogram`.
+    """Compute `histogram`.
 
-    Each pixel counts for the two nearest centres of bins, in proportion to how near they are: the derivative of a share
-    by a pixel is then BINS / pixels, up or down. Sums are of whole numbers, which a GPU adds to the same bits in any
-    order.
+    Each pixel is split between the two nearest bin centres, linearly by distance, so that the derivative of a share
+    with respect to a pixel is plus or minus BINS / pixels. The sums are of integers, so that a GPU gives the same bits
+    in any order.
     """
 
-    #: What a pixel counts, in whole numbers.
+    #: The weight of a pixel, an integer.
     UNIT = 2**30
 
     @staticmethod
@@ -78,7 +78,7 @@ class Histogram(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        """Return the gradient by the pixels."""
+        """Return the gradient with respect to the pixels."""
         (g,) = gradients
         x, left = ctx.saved_tensors
         slope = (g.gather(1, left + 1) - g.gather(1, left)) * (BINS / math.prod(x.shape[1:]))

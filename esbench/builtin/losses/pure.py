@@ -14,7 +14,7 @@ from esbench.divergence import signs
 from esbench.kinds import Step, Terms
 from esbench.records import Range
 
-#: The step of the finite difference is multiplied by DECAY once in EVERY steps, for the first time at step FIRST.
+#: The step of the finite difference is multiplied by DECAY every EVERY steps, first at step FIRST.
 DECAY, EVERY, FIRST = 0.9, 20, 8
 
 
@@ -27,8 +27,8 @@ def pure(
 ) -> Terms:
     """Return the mean of (f(y) - y)^2, plus 2 gain y_i df_i/dy_i, minus gain y.
 
-    The derivatives are estimated by a fresh direction at each step: as a finite difference of step `epsilon`, which
-    decreases, or exactly, but for the direction, by a vector-Jacobian product.
+    The derivatives are estimated along a new random direction at each step: by a finite difference of step `epsilon`,
+    which decreases, or exactly along that direction by a vector-Jacobian product.
     """
     exact = divergence == "exact"
     if exact:

@@ -23,8 +23,8 @@ def sure(
 ) -> Terms:
     """Return the mean of (f(y) - y)^2, plus 2 sigma^2 div f(y) / N, minus sigma^2.
 
-    The divergence is estimated by a fresh direction at each step: as a finite difference of step `epsilon`, or exactly,
-    but for the direction, by a vector-Jacobian product.
+    The divergence is estimated along a new random direction at each step: by a finite difference of step `epsilon`, or
+    exactly along that direction by a vector-Jacobian product.
     """
     exact = divergence == "exact"
     if exact:

@@ -1,4 +1,4 @@
-"""Regularisers: what is added to a loss. A kind inside the package, without a hook; records only."""
+"""Regularisers: terms added to a loss. Only built-in ones, without a plugin hook; this module has their records."""
 
 from __future__ import annotations
 

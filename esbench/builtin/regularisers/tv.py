@@ -9,7 +9,7 @@ import torch
 from esbench.kinds import Step
 from esbench.records import Range
 
-#: Added to the squares, so that the root has a gradient where the picture is flat.
+#: Added to the squares, so that the root has a finite gradient where the picture is flat.
 FLAT = 1e-12
 
 
