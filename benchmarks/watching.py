@@ -71,8 +71,7 @@ def main() -> None:
         duration=lengths,
         loop=0,
         quality=25,
-        method=6,
-        minimize_size=True,
+        method=4,
     )
     for name in ("watch.png", "watch.webp"):
         print(name, (ROOT / "docs/images" / name).stat().st_size, "bytes,", len(small), "frames")
