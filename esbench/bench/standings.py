@@ -1,4 +1,4 @@
-"""The standings of criteria over the rows of many runs: a board for each protocol, a line for each criterion."""
+"""The standings of criteria over the rows of many runs: one board per protocol, one line per criterion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esbench.bench.compare import difference, interval
 from esbench.bench.levels import is_reference, level
 from esbench.tables import Table
 
-#: What must be the same for two criteria to be compared, besides pictures and noise: setting -> how it is read.
+#: What must be the same for two criteria to be compared, besides pictures and noise: setting -> its text in titles.
 PROTOCOL = {
     "task": "{}",
     "network": "{}",
@@ -37,10 +37,10 @@ PROTOCOL = {
 #: The settings that the title of every board names; of the others, those in which the boards differ.
 NAMED = ("task", "network", "iterations", "patience", "crop", "device")
 
-#: What makes a line: a criterion with the same name, owner and version of its numbers.
+#: The columns that identify a line: the name of a criterion, its owner and the version of its numbers.
 KEY = ("criterion", "distribution", "version")
 
-#: A criterion, as KEY has it.
+#: A criterion, as the values of KEY.
 Key = tuple[Any, ...]
 
 Row = Mapping[str, Any]
@@ -53,24 +53,24 @@ class Entry:
 
     Attributes:
         criterion: canonical.
-        distribution: whose it is.
-        distribution_versions: those that its rows were made with.
+        distribution: the distribution that provides it.
+        distribution_versions: the versions that computed its rows.
         version: of its numbers.
         rank: from 1; None if it is not ranked.
         why: why it is not ranked, or empty.
-        units: on how many units it has a gap.
-        of: how many units count.
-        stopped: on how many of its units it stopped by itself.
+        units: the number of units on which it has a gap.
+        of: the number of units that count.
+        stopped: the number of its units on which it stopped by itself.
         gap_db: its mean gap to the peak.
         low: of the 95 % interval of the mean; None with one picture.
-        high: of the same.
+        high: of the same interval.
         behind_db: the mean paired difference to the first; None for the first.
         behind_low: of its 95 % interval.
-        behind_high: of the same.
+        behind_high: of the same interval.
         average_gap_db: the mean gap of the averaged output to its peak.
-        saved: the part of the steps that need not be run, from 0 to 1.
-        ms: what it adds to a step, in milliseconds.
-        share: the same as a part of a step.
+        saved: the fraction of the steps that need not be run, from 0 to 1.
+        ms: the time that it adds to a step, in milliseconds.
+        share: that time as a fraction of a step.
     """
 
     criterion: str
@@ -121,9 +121,9 @@ class Board:
 
 
 def gathered(sources: Iterable[tuple[str, Rows]]) -> tuple[list[Row], list[str]]:
-    """Return the rows that count of several sources, and what is to be said of the others.
+    """Return the rows of several sources that count, and remarks on the others.
 
-    What is there twice, a criterion on a unit by the same rule, counts once, as the first source has it.
+    A row of the same criterion, unit and rule in several sources counts once, with the numbers of the first source.
     """
     kept: dict[tuple[Any, ...], tuple[str, Row]] = {}
     said = []
@@ -149,7 +149,7 @@ def gathered(sources: Iterable[tuple[str, Rows]]) -> tuple[list[Row], list[str]]
 
 
 def boards(rows: Rows) -> tuple[list[Board], list[str]]:
-    """Return the boards, the one with the most rows first, and what is to be said of them."""
+    """Return the boards, the one with the most rows first, and remarks on them."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in PROTOCOL), []).append(row)
@@ -171,8 +171,8 @@ def boards(rows: Rows) -> tuple[list[Board], list[str]]:
 def standings(rows: Rows) -> list[Entry]:
     """Return the lines of a board: the ranked criteria by their mean gap, then the others.
 
-    A unit counts if at least half of the criteria have a gap on it. Ranked are the criteria that have all units which
-    count, and stopped on one of them; the others may have had the easier pictures. References are not ranked.
+    A unit counts if at least half of the criteria have a gap on it. A criterion is ranked if it has a gap on all units
+    that count and stopped on at least one; otherwise it may have had easier pictures. References are not ranked.
 
     Args:
         rows: of one board, each with a gap.
@@ -193,14 +193,14 @@ def standings(rows: Rows) -> list[Entry]:
 
 
 def table(entries: Sequence[Entry]) -> Table:
-    """Return the lines as they are shown."""
+    """Return the lines as a table."""
     head = ("rank", "criterion", "gap (dB)", "95 %", "behind (dB)", "95 % paired", "units", "stopped", "averaged (dB)",
             "steps saved", "ms a step", "made by")  # fmt: skip
     return Table(head, [_line(entry) for entry in entries])
 
 
 def maker(entry: Entry) -> str:
-    """Return whose a criterion is: its distribution, with versions, and the version of its numbers."""
+    """Return the maker of a criterion: its distribution, with versions, and the version of its numbers."""
     versions = f" {', '.join(entry.distribution_versions)}" if entry.distribution_versions else ""
     return f"{entry.distribution}{versions} (version {entry.version})"
 
