@@ -127,11 +127,13 @@ class Manner:
     as_json: bool
     quiet: bool
     verbose: bool
+    started: float  # before PyTorch is imported, which takes seconds of the minutes
 
     @classmethod
     def taken(cls, flags: dict[str, Any]) -> Manner:
         """Return it, taken out of the flags of a command."""
-        return cls(**{field.name: flags.pop(field.name) for field in fields(cls)})
+        given = {field.name: flags.pop(field.name) for field in fields(cls) if field.name != "started"}
+        return cls(**given, started=time.monotonic())
 
 
 def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
@@ -145,7 +147,7 @@ def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
     Raises:
         UsageError: the request is invalid; raised before any optimisation.
     """
-    started, report = time.monotonic(), manner.report
+    report = manner.report
     _keep_apart(jobs, report)
     with _writable([job.file for job in jobs] + ([] if report is None else [report]), manner.force):
         for job in jobs:
@@ -158,7 +160,7 @@ def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
             with display(manner.quiet, manner.verbose) as listen:
                 if readable and not promise.agreed(readable, options, manner.yes, listen):
                     return 130
-                interrupted = _work(readable, options, manner, listen, page, started)
+                interrupted = _work(readable, options, manner, listen, page)
             reported = report is None or _write_report(report, jobs)
             if manner.as_json:
                 print_json([job.row(options) for job in jobs if job.reason])
@@ -370,7 +372,6 @@ def _work(
     manner: Manner,
     listen: Listen,
     page: WatchedRestoration | None,
-    started: float,
 ) -> bool:
     """Restore the pictures one after another and return whether Ctrl-C or SIGTERM interrupted the work."""
 
@@ -379,7 +380,7 @@ def _work(
         if page is not None:
             page.told(event)
 
-    interrupted = False
+    interrupted, started = False, manner.started
     for i, job in enumerate(jobs):
         photo = job.photo()
         if photo is None:
