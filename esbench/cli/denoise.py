@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,18 +17,18 @@ import numpy as np
 
 from esbench import device as devices
 from esbench import disk, images
-from esbench.bench.driver import duration
 from esbench.cli import promise
 from esbench.cli.options import max_pixels_option, part_options
+from esbench.cli.order import Order
 from esbench.cli.output import json_option, print_json, say
 from esbench.cli.progress import Listen, display
 from esbench.cli.watch import port_option, watch_option, watched
-from esbench.errors import DataError, Unavailable, UnitError, UsageError
+from esbench.errors import Unavailable, UnitError, UsageError
 from esbench.events import Event, Notice
 from esbench.registry import registry
 from esbench.report import denoise_page
 from esbench.restoration.options import ITERATIONS, PATIENCE, QUALITIES, Options
-from esbench.restoration.restore import Restoration, Restored, most
+from esbench.restoration.restore import Restoration
 
 if TYPE_CHECKING:
     from esbench.live.restored import WatchedRestoration
@@ -171,103 +171,6 @@ def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
             if page is not None and (sections := _sections(jobs)):
                 page.deliver(denoise_page.page(sections))
     return 130 if interrupted else 0 if reported and all(job.restored is not None for job in jobs) else 1
-
-
-@dataclass
-class Order:
-    """One picture of the command.
-
-    Attributes:
-        name: the path as typed.
-        file: the file to write.
-        max_pixels: refuse a picture of more pixels.
-        pixel_steps: upper bound of the work, in pixels times steps; 0 if the picture cannot be read.
-        reason: why it stopped or failed; empty before it starts.
-        restored: the result without the image.
-        section: its part of the report.
-    """
-
-    name: str
-    file: Path
-    max_pixels: int
-    pixel_steps: int = 0
-    reason: str = ""
-    restored: Restored | None = None
-    section: Section | None = None
-
-    def look(self, options: Options) -> None:
-        """Check the picture and its output before any optimisation, and set `pixel_steps`.
-
-        Raises:
-            UsageError: the format of `file` cannot hold the picture.
-        """
-        photo = self.photo()
-        if photo is None:
-            return
-        if problem := images.unwritable(self.file, photo):
-            raise UsageError(f"{problem}.")
-        self.pixel_steps = most(options, *photo.pixels.shape[:2])
-
-    def photo(self) -> images.Photo | None:
-        """Return the picture; if it cannot be read, report why and return None."""
-        try:
-            return images.read_photo(self.name, self.max_pixels)
-        except DataError as error:
-            self.fail(str(error))
-            return None
-
-    def fail(self, reason: str) -> None:
-        """Record and print why this picture failed; the others continue."""
-        self.reason = reason
-        say(f"esbench: {reason}", err=True)
-
-    def begin(self, photo: images.Photo, options: Options, emit: Listen, folder: Path | None) -> Restoration:
-        """Return the restoration of the picture, ready to iterate; it writes its live files into the folder."""
-        return Restoration(photo.pixels, options, name=self.name, emit=emit, folder=folder)
-
-    def delivered(self, photo: images.Photo, image: Any) -> images.Photo:
-        """Return the picture to write."""
-        return replace(photo, pixels=image)
-
-    def before(self, photo: images.Photo, at_work: Restoration) -> Any:
-        """Return the picture that the report shows beside the result, of the same size."""
-        return photo.pixels
-
-    def finish(self, photo: images.Photo, at_work: Restoration, interrupted: bool, report: bool) -> None:
-        """Write the best result so far and prepare its part of the report."""
-        done = at_work.result(interrupted)
-        try:
-            images.write_photo(self.file, self.delivered(photo, done.image))
-        except OSError as error:
-            self.fail(f"{str(self.file)!r} cannot be written: {disk.reason(error)}.")
-            return
-        if report:
-            self.section = denoise_page.section(self.name, self.before(photo, at_work), done, at_work.options)
-        self.reason, self.restored = done.reason, replace(done, image=None)
-
-    def summary(self) -> str:
-        """Return the result in one line."""
-        assert self.restored is not None
-        done = self.restored
-        noise = "" if done.sigma_estimate is None else f"noise of sigma {done.sigma_estimate:.1f}, "
-        tiles = (
-            "" if done.disagreement is None else f"tiles differ by {done.disagreement:.1f} of 255 where they overlap, "
-        )
-        return f"{done.reason}; {noise}{tiles}{duration(done.seconds)}"
-
-    def row(self, options: Options) -> dict[str, Any]:
-        """Return the row for --json."""
-        done = self.restored
-        return {
-            "input": self.name,
-            "output": None if done is None else str(self.file),
-            "criterion": options.stops_by if done is None else done.criterion,
-            "stop_step": None if done is None else done.stop_step,
-            "steps_run": 0 if done is None else done.steps_run,
-            "reason": self.reason,
-            "seconds": 0.0 if done is None else round(done.seconds, 3),
-            "sigma_estimate": None if done is None else done.sigma_estimate and round(done.sigma_estimate, 3),
-        }
 
 
 def targets(pictures: Sequence[str], output: str) -> list[Path]:

@@ -38,7 +38,7 @@ def measure_command(
 
     def failed(error: EsbenchError) -> dict[str, Any]:
         failures.append(error)
-        say(str(error), err=True)
+        say(f"esbench: {error}", err=True)
         return {"value": None, "ms": 0.0, "reason": str(error)}
 
     for path in images:

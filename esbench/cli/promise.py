@@ -9,22 +9,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from esbench import device as devices
 from esbench import disk, images, plain
 from esbench.bench.driver import LONG, duration
+from esbench.cli.order import Order
 from esbench.cli.output import print_json, say
 from esbench.cli.progress import Listen
 from esbench.errors import DataError, UsageError
 from esbench.events import Event, Notice
 from esbench.restoration.options import NEARLY_CLEAN, Options
 from esbench.restoration.restore import Restoration
-
-if TYPE_CHECKING:
-    from esbench.cli.denoise import Order
 
 #: Seconds between two checkpoints, and between two previews.
 KEEP_EVERY = 60.0

@@ -12,8 +12,9 @@ import numpy as np
 
 from esbench import device as devices
 from esbench import images, params
-from esbench.cli.denoise import Manner, Order, carry_out, output_option, quality_option, targets, work_options
+from esbench.cli.denoise import Manner, carry_out, output_option, quality_option, targets, work_options
 from esbench.cli.options import part_options
+from esbench.cli.order import Order
 from esbench.cli.progress import Listen
 from esbench.engine import build
 from esbench.errors import DataError, Missing, UsageError

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from esbench import images
-from esbench.cli.denoise import Order, targets
+from esbench.cli.denoise import targets
+from esbench.cli.order import Order
 from esbench.errors import UsageError
 
 TINY = ("--network", "skip[channels=4,scales=1]", "--iterations", "4", "--patience", "2", "--device", "cpu")
@@ -34,7 +35,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def interrupt(monkeypatch):
     """Give interrupt(steps): Ctrl-C is pressed after so many of them."""
-    module = sys.modules["esbench.cli.denoise"]
+    module = sys.modules["esbench.cli.order"]
 
     def interrupt(steps: int) -> None:
         class Interrupted(module.Restoration):
@@ -491,7 +492,7 @@ def test_a_damaged_checkpoint_is_one_sentence_and_can_be_left_behind(esbench, pl
 
 
 def test_sigterm_delivers_what_there_is(esbench, place, monkeypatch):
-    module = sys.modules["esbench.cli.denoise"]
+    module = sys.modules["esbench.cli.order"]
 
     class Ended(module.Restoration):
         def __iter__(self):
@@ -510,7 +511,7 @@ def test_sigterm_delivers_what_there_is(esbench, place, monkeypatch):
 
 def test_the_output_is_there_before_the_end_if_asked_for(esbench, place, interrupt, monkeypatch):
     monkeypatch.setattr("esbench.cli.promise.KEEP_EVERY", 0.0)
-    monkeypatch.setattr("esbench.cli.denoise.Order.finish", lambda *_: None)
+    monkeypatch.setattr("esbench.cli.order.Order.finish", lambda *_: None)
     interrupt(3)
     for option in ((), ("--keep-writing",)):
         esbench("denoise", "a.png", "-o", "out.png", *TINY[:2], "--device", "cpu", *option)
