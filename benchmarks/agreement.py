@@ -1,10 +1,10 @@
-"""Whether the fast loop computes what the plain one computes: `python -m benchmarks.agreement`.
+"""Check that the fast loop agrees with the plain one: `python -m benchmarks.agreement`.
 
 Over pairs of a picture and a noise level:
 
-* first steps: how far the losses of ours are from those of plain, relative, at most. In float64, where rounding does
-  not part them; and in float32, beside a plain loop whose weights were changed by 1e-7 in the beginning, less than a
-  rounding: what any other order of the sums comes to;
+* first steps: the largest relative difference between the losses of ours and plain. In float64, where rounding does not
+  separate them, and in float32, compared with a plain loop whose initial weights were changed by 1e-7, less than a
+  rounding: the effect of any other order of summation;
 * peaks: the highest PSNR of ours and of plain with one seed, and of plain with two seeds. Ours may differ from plain by
   no more than plain with one seed from plain with another.
 """
@@ -34,7 +34,7 @@ from esbench.observation import Observation
 
 
 def pairs(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Give names, clean and noisy pictures, (H, W, C) float32."""
+    """Yield names, clean and noisy pictures, (H, W, C) float32."""
     dataset = open_dataset(args.dataset)[1]
     for i in range(args.pairs):
         name, sigma = dataset.ids()[i // len(args.sigma)], args.sigma[i % len(args.sigma)]

@@ -1,8 +1,8 @@
-"""What damage does: `python -m benchmarks.attack pictures --cases 10000 --seed 0`.
+"""Damage picture files: `python -m benchmarks.attack pictures --cases 10000 --seed 0`.
 
 pictures: valid picture files of many formats are damaged and read by `images.read` and `images.read_photo`, and what
-can be read is written again, in a process with a limit of time and memory. Each ends readable, refused in a sentence,
-in a foreign exception, or in a hang or crash; the last three are bugs.
+can be read is written again, in a process with a limit of time and memory. Each is readable, refused with a sentence,
+raises another exception, hangs or crashes; the last three are bugs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 from esbench import images
 from esbench.errors import DataError
 
-#: Of one case: what is longer is a hang, what takes more memory fails.
+#: The limits of one case: a longer one is a hang, one with more memory fails.
 SECONDS, BYTES = 20, 4 << 30
 
 #: Numbers that sizes, counts and offsets are set to.
@@ -41,7 +41,7 @@ Damage = Callable[[random.Random, bytes, list[bytes]], bytes]
 
 
 def valid() -> dict[str, bytes]:
-    """Return small pictures in every format and kind that can be written here, by a name."""
+    """Return small pictures in all formats and kinds that can be written here, by name."""
     from PIL import Image
 
     y, x = np.mgrid[:24, :40]
@@ -102,7 +102,7 @@ def valid() -> dict[str, bytes]:
 
 
 def _saved(image: Any, format: str, options: dict[str, Any]) -> bytes:
-    """Return a picture as a file, or nothing where the format cannot hold it."""
+    """Return a picture as a file, or nothing if the format cannot store it."""
     file = io.BytesIO()
     try:
         image.save(file, format, **options)
@@ -112,7 +112,7 @@ def _saved(image: Any, format: str, options: dict[str, Any]) -> bytes:
 
 
 def _planar(pixels: Any, order: str, compressed: bool) -> bytes:
-    """Return a TIFF of a plane a channel, a strip each, of either byte order."""
+    """Return a TIFF with one plane per channel, one strip each, of either byte order."""
     h, w, n = pixels.shape
     strips = [pixels[..., i].astype(pixels.dtype.newbyteorder(order)).tobytes() for i in range(n)]
     strips = [zlib.compress(strip) for strip in strips] if compressed else strips
@@ -157,18 +157,18 @@ def flips(rng: random.Random, data: bytes, _: list[bytes]) -> bytes:
 
 
 def cut(rng: random.Random, data: bytes, _: list[bytes]) -> bytes:
-    """Cut the end off."""
+    """Truncate the file."""
     return data[: rng.randrange(len(data))]
 
 
 def hole(rng: random.Random, data: bytes, _: list[bytes]) -> bytes:
-    """Take a part out, double it, or set it to one byte."""
+    """Remove a part, duplicate it, or set it to one byte."""
     a, b = sorted(rng.randrange(len(data) + 1) for _ in range(2))
     return data[:a] + rng.choice((b"", 2 * data[a:b], bytes([rng.choice((0, 255))]) * (b - a))) + data[b:]
 
 
 def splice(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """Go on with a part of another file."""
+    """Continue with a part of another file."""
     other = rng.choice(others)
     return data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
 
@@ -185,7 +185,7 @@ def numbers(rng: random.Random, data: bytes, _: list[bytes]) -> bytes:
 
 
 def inside(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """Damage a file so that its checksums and structure hold: chunks, directories, headers."""
+    """Damage a file such that its checksums and structure stay valid: chunks, directories, headers."""
     try:
         if data[:4] == b"\x89PNG":
             return _png(rng, data, others)
@@ -281,7 +281,7 @@ DAMAGES: tuple[Damage, ...] = (flips, cut, hole, splice, numbers, numbers, insid
 
 
 def cases(n: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Give names and contents of damaged files, the same ones for a seed."""
+    """Yield names and contents of damaged files, which depend on the seed only."""
     files = valid()
     rng, names = random.Random(seed), list(files)
     by_format: dict[str, list[str]] = {}
@@ -300,11 +300,11 @@ def cases(n: int, seed: int) -> Iterator[tuple[str, bytes]]:
         yield f"{i} {name}{damage}", data
 
 
-# -- readers, in a process of their own --------------------------------------------------------------------------------
+# -- readers, in a separate process ------------------------------------------------------------------------------------
 
 
 def work(connection: Any, folder: str) -> None:
-    """Read the file whose path comes, again and again, and say how each reader ended."""
+    """Read the files whose paths arrive, and report how each reader ended."""
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
     while (path := connection.recv()) is not None:
         for reader in (_read, _read_photo):
@@ -335,7 +335,7 @@ def _read(path: str, folder: Path) -> None:
 
 
 def _read_photo(path: str, folder: Path) -> None:
-    """Read a photo, and write it in each format: what cannot be written would be found out after hours."""
+    """Read a photo and write it in each format, because a failure to write would be noticed only after hours."""
     photo = images.read_photo(path)
     pixels, alpha = photo.pixels, photo.alpha
     assert pixels.dtype in (np.uint8, np.uint16), pixels.dtype
@@ -419,7 +419,7 @@ def main() -> None:
     sub = what.add_parser("pictures", help="damaged picture files")
     sub.add_argument("--cases", type=int, default=10_000)
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--keep", type=Path, metavar="DIR", help="where the files that show a bug are kept")
+    sub.add_argument("--keep", type=Path, metavar="DIR", help="the folder for files that show a bug")
     a = parser.parse_args()
     asked = {"pictures": lambda: pictures(a.cases, a.seed, a.keep)}
     print(json.dumps(asked[a.what](), indent=1, ensure_ascii=False))

@@ -1,8 +1,8 @@
 """Attacks on run folders and plugins: `python -m benchmarks.attack_runs corruptions|plugins|kills`.
 
 Every file of a run is cut, emptied, swapped with another unit's, replaced by JSON of another shape or by a folder, and
-`status`, `export`, `replay` and `run`, then `run --retry-failed`, must tell it in a sentence and end with the table of
-an undisturbed run. A plugin does at its import what it should not, and no later command may mind.
+`status`, `export`, `replay` and `run`, then `run --retry-failed`, must report it in a sentence and end with the table
+of an undisturbed run. A plugin has a fault at import, which must not affect later commands.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from esbench.images import write
 
 JSON = ("[]", "null", "{}", '"x"', "5", "NaN", "1e999", "[" * 9999, '{"a":' * 9999, "{", '{"plan": ["../.."]}')
 
-#: What a plugin does at import.
+#: The faults of a plugin at import.
 IMPORTS = {
     "os._exit(3)": "import os; os._exit(3)",
     "os._exit(0)": "import os; os._exit(0)",
@@ -76,7 +76,7 @@ def config(place: Path) -> Config:
 
 
 def table(out: Path) -> list[dict]:
-    """Return the rows of a run, as they were measured and as they are replayed, without times."""
+    """Return the rows of a run, as measured and as replayed, without times."""
     rows = [*Results(out).table(), *Results(out).replay(patience=1)]
     return [{k: v for k, v in row.items() if k != "seconds" and not k.endswith("ms_per_step")} for row in rows]
 
@@ -86,7 +86,7 @@ def run(asked: Config, out: Path) -> None:
 
 
 def corruptions_of(whole: Path, seed: int) -> Iterator[tuple[str, Path, Callable[[Path], object]]]:
-    """Give kind, file and what spoils that file in a copy of a run, for every file of it."""
+    """Yield the kind of damage, the file, and a function that damages it in a copy of a run, for every file."""
     units = sorted((whole / "units").iterdir())
     for file in sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file() and "lock" not in p.name):
         data = (whole / file).read_bytes()
@@ -113,7 +113,7 @@ def _folder(path: Path) -> None:
 
 
 def corruptions(arguments: argparse.Namespace) -> None:
-    """Spoil one thing at a time and count what comes of it."""
+    """Damage one file at a time and count the outcomes."""
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         place = Path(folder)
@@ -149,7 +149,7 @@ def corruptions(arguments: argparse.Namespace) -> None:
                 print(f"{kind} {file}: retry: {type(error).__name__}: {error}", file=screen)
             counts[kind]["cases"] += 1
             counts[kind]["told"] += bool(said)
-            # a picture that is only shown may be gone or damaged; what counts is a table that changed in silence
+            # a picture that is only shown may be lost or damaged; a silently changed table is a bug
             counts[kind]["accepted in silence"] += changed and not said and kind != "gone"
             counts[kind]["tracebacks"] += traceback
             counts[kind]["healed"] += healed
@@ -198,7 +198,7 @@ def plugins(arguments: argparse.Namespace) -> None:
 
 
 def kills(arguments: argparse.Namespace) -> None:
-    """Kill the process that a plugin's criterion is measured in, at random moments, and compare the tables."""
+    """Kill the process that measures a plugin's criterion at random moments, and compare the tables."""
     random.seed(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -230,7 +230,7 @@ def kills(arguments: argparse.Namespace) -> None:
                 old.unlink()
             out = place / f"r{i}"
             process = subprocess.Popen([*command, str(out)], env=environ, stdout=subprocess.DEVNULL)
-            if i:  # the first one is left alone
+            if i:  # the first one is not killed
                 while process.poll() is None and len(list(site.glob("pid-*"))) < 2:
                     time.sleep(0.02)
                 time.sleep(random.uniform(0, 1.5))
@@ -253,8 +253,8 @@ def kills(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("attack", choices=("corruptions", "plugins", "kills"))
-    parser.add_argument("--every", type=int, default=1, help="only each so many-th of the corruptions")
-    parser.add_argument("--kills", type=int, default=20, help="runs that a process is killed in")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th corruption")
+    parser.add_argument("--kills", type=int, default=20, help="the number of runs in which a process is killed")
     parser.add_argument("--executor", default="serial", help="of the killed runs: serial or dask[workers=2]")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
-"""The JPEG encoders that are at hand, same bytes, and how long each takes: `python -m benchmarks.codecs`.
+"""Time the installed JPEG encoders, which give the same bytes: `python -m benchmarks.codecs`.
 
-One frame after the other, and a block of frames on several threads, in turns within one run. A ratio is an encoder's
+Single frames in sequence, and a block of frames on several threads, in turns within one run. A ratio is an encoder's
 time over that of OpenCV, one frame after the other, in the same turn.
 """
 

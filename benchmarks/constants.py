@@ -1,9 +1,9 @@
-"""The constants of `discrepancy`, from the traces of ordinary runs: `python -m benchmarks.constants RUN...`.
+"""Fit the constants of `discrepancy` on the traces of ordinary runs: `python -m benchmarks.constants RUN...`.
 
-A run keeps the loss and the PSNR of the averaged output of every step. The noisy picture is made again from the spec,
-and with it the variance v of its noise, estimated (`blind`) and as it is (`true`: the mean of (y - x)^2). For any
+A run keeps the loss and the PSNR of the averaged output of every step. The noisy picture is created again from the
+spec, and with it the variance v of its noise, estimated (`blind`) and exact (`true`: the mean of (y - x)^2). For any
 `slope` and `c` they give the curve |loss + slope * fall - c v| and its stop, without another optimisation. Fit on
-pictures that nothing is tested on:
+pictures that are not used for testing:
 
     esbench run -d bsd400 --crop 96 --sigma 15 --sigma 25 --sigma 50 --images 8 --iterations 1600 -c emv -c wmv
 """
@@ -25,14 +25,14 @@ from esbench.builtin.criteria.discrepancy import WINDOW, _fall
 from esbench.noise import estimate
 from esbench.stopping.rule import Stop, first_stop
 
-#: The values that are tried: of `slope` with c = 1, and of c with no slope.
+#: The values to try: of `slope` with c = 1, and of c with no slope.
 SLOPE = np.round(np.arange(0, 0.601, 0.05), 2)
 C = np.round(np.arange(0.80, 1.051, 0.025), 3)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One optimisation: what its spec says, the variance of its noise, its trace, and how fast the loss falls."""
+    """One optimisation: its spec, the variance of its noise, its trace, and the rate at which the loss falls."""
 
     image: str
     sigma: float | None
@@ -81,7 +81,7 @@ def curves(path: str) -> list[Curve]:
 
 
 def falls(losses: np.ndarray) -> np.ndarray:
-    """Return how fast the losses fall at each step, as the criterion has it."""
+    """Return the rate at which the losses fall at each step, as in the criterion."""
     points = [(math.log(step + 1), loss) for step, loss in enumerate(losses.tolist())]
     return np.array([_fall(points[max(0, step + 1 - WINDOW) : step + 1]) for step in range(len(points))])
 
@@ -178,7 +178,7 @@ def main() -> None:
 
 
 def unit(curve: Curve, patience: int) -> dict[str, Any]:
-    """Return what is told of one optimisation; the ranges are those within 0.05 dB of the best of the values tried."""
+    """Return the row of one optimisation; the ranges are those within 0.05 dB of the best value."""
     average = curve.trace["average_psnr_db"]
     peak = int(average.argmax())
     row = {

@@ -1,9 +1,9 @@
-"""How long brisque, niqe and niqe-live take beside the programs that they follow: `python -m benchmarks.criteria`.
+"""Time brisque, niqe and niqe-live against the programs that they follow: `python -m benchmarks.criteria`.
 
-All on the same noisy 512 x 768 frames, in turns within one run: ours a batch at once, the others as many frames one by
-one, which is all that they do. A ratio is the other's time over ours in the same turn, on the wall and in seconds of
-processor; the median and the quartiles of these ratios are printed. Compared with what is installed: opencv-contrib (as
-it comes, which is with IPP where it has it), pyiqa, and live_python_qa (`--live FOLDER` that holds it).
+All on the same noisy 512 x 768 frames, in turns within one run: ours as a batch, the others frame by frame,
+because they have no batches. A ratio is the other's time over ours in the same turn, in wall-clock and in
+processor time; the median and the quartiles of these ratios are printed. Compared with the installed ones of:
+opencv-contrib (with IPP if the wheel has it), pyiqa, and live_python_qa (`--live FOLDER` that contains it).
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ def frames(n: int, h: int, w: int) -> np.ndarray:
 
 
 def block(images: np.ndarray, device: str) -> Callable[[], list[Frame]]:
-    """Give a function that gives frames of new pictures: the views of the last turn would be there already."""
+    """Return a function that creates frames of new pictures: those of the last turn have their views already."""
     outputs = torch.from_numpy(images).movedim(-1, 1).float().div(255).contiguous().to(device)
 
     def frames() -> list[Frame]:
         pictures = Pictures(outputs)
-        vars(pictures)["finite"] = [True] * len(images)  # asked once for all criteria, and not part of any
+        vars(pictures)["finite"] = [True] * len(images)  # computed once for all criteria, and not part of any
         return [Frame(pictures, i) for i in range(len(images))]
 
     return frames
 
 
 class Times:
-    """Milliseconds a frame, of every turn, on the wall and of all threads together."""
+    """Milliseconds per frame of each turn, in wall-clock time and of all threads together."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
@@ -90,7 +90,7 @@ def ratio(mine: list[float], its: list[float]) -> dict[str, float]:
 
 
 def rivals(image: np.ndarray, live: str | None) -> dict[str, tuple[str, Callable[[], Any]]]:
-    """Return for a criterion the name of the program that it follows, and what measures the image with it."""
+    """Return the name of the program that a criterion follows, and a function that measures the image with it."""
     found: dict[str, tuple[str, Callable[[], Any]]] = {}
     if hasattr(cv2, "quality"):
         paths = [str(models.path(name)) for name in (models.BRISQUE_MODEL, models.BRISQUE_RANGE)]
@@ -112,8 +112,8 @@ def memory(name: str, size: tuple[int, int]) -> float:
         return float(re.findall(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
 
     small, large = (block(frames(1, *s), "cpu") for s in ((288, 288), size))
-    OURS[name](small())  # with all that is made only once
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    OURS[name](small())  # including everything that is created once
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = resident("VmRSS")
     OURS[name](large())
     return resident("VmHWM") - before

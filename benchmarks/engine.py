@@ -1,17 +1,17 @@
-"""How many steps a second the optimisation makes: `python -m benchmarks.engine`.
+"""Measure the steps per second of an optimisation: `python -m benchmarks.engine`.
 
-Loops take turns, a few steps each, in a process each and on the same picture:
+Loops take turns of a few steps, each in its own process, on the same picture:
 
 * plain: `dip.loop.Trajectory`, eager float32;
-* ours: `dip.fast.Fast`, in float32 and, where the device has units for it (or with `--bfloat16`), in bfloat16;
-* reference (`--reference`): the plain loop, and each step measured as the papers' programs do: the output is copied to
+* ours: `dip.fast.Fast`, in float32 and, if the device supports it (or with `--bfloat16`), in bfloat16;
+* reference (`--reference`): the plain loop, and each step measured like the papers' programs: the output is copied to
   the CPU, its PSNR comes from scikit-image, its JPEG from OpenCV, its variance from a buffer of 100 outputs that is
-  averaged anew each time, BRISQUE from OpenCV where it has it, NIQE from pyiqa where that is installed.
+  averaged anew each time, BRISQUE from OpenCV and NIQE from pyiqa, if available.
 
 With `--criteria` ours is timed once more with all criteria measured on each step. The floor is the time of the
-network's convolutions alone, forward and backward, each with tensors of its own, channels last. A ratio is a loop's
-time over that of plain in the same turn; medians and quartiles are printed. On a CPU there is the time that the process
-was at work beside that on the clock, as a second witness on a machine that others use too.
+network's convolutions alone, forward and backward, each with separate tensors, channels last. A ratio is a loop's
+time over that of plain in the same turn; medians and quartiles are printed. On a CPU, the processor time is
+printed beside the wall-clock time, for machines that are shared.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def steps(trajectory: Trajectory) -> Callable[[], int]:
 
 
 def measured(trajectory: Trajectory, observation: np.ndarray) -> Callable[[], int]:
-    """Return what makes a block and measures all criteria on each of its steps."""
+    """Return a function that computes a block and measures all criteria on each of its steps."""
     blocks = iter(trajectory)
     problem = Problem(noisy=Pictures(observation[None])[0], sigma=25.0)
     criteria = [Criterion(registry().get("criterion", name), problem) for name in CRITERIA]
@@ -92,7 +92,7 @@ def measured(trajectory: Trajectory, observation: np.ndarray) -> Callable[[], in
 
 
 def as_the_reference(trajectory: Trajectory, clean: np.ndarray, notes: list[str]) -> Callable[[], int]:
-    """Return what makes a step and measures it on the CPU, from scratch."""
+    """Return a function that computes a step and measures it on the CPU, from scratch."""
     from skimage.metrics import peak_signal_noise_ratio
 
     trajectory.block = 1
@@ -126,7 +126,7 @@ def as_the_reference(trajectory: Trajectory, clean: np.ndarray, notes: list[str]
 
 
 class Convolutions:
-    """The convolutions of the network for a picture, without anything around them."""
+    """The convolutions of the network for a picture, without the other layers."""
 
     def __init__(self, h: int, w: int, device: str, dtype: torch.dtype, multiple: int = 1) -> None:
         seen: list[tuple[torch.nn.Conv2d, tuple[int, ...]]] = []
@@ -141,7 +141,7 @@ class Convolutions:
         with_gradient = 0
         like = {"device": device, "dtype": dtype}
         for conv, (_, c, *size) in seen:
-            first = c == Settings().depth  # nobody asks for the gradient of z
+            first = c == Settings().depth  # the gradient of z is not needed
             d, _, k, _ = conv.weight.shape
             filled = -(-c // multiple) * multiple
             x = torch.rand(1, filled, *size, **like).to(memory_format=torch.channels_last)
@@ -164,7 +164,7 @@ class Convolutions:
 
 
 class Turns:
-    """Loops in processes of their own, which take turns, and what each turn took in milliseconds a step."""
+    """Loops in separate processes that take turns, and the milliseconds per step of each turn."""
 
     def __init__(self, names: Sequence[str], h: int, w: int, args: argparse.Namespace) -> None:
         context = multiprocessing.get_context("spawn")
@@ -205,7 +205,7 @@ class Turns:
 
 
 def serve(name: str, h: int, w: int, args: argparse.Namespace, end: Connection) -> None:
-    """Make a loop, and take a turn whenever asked."""
+    """Create a loop, and take a turn on request."""
     cuda = args.device != "cpu"
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -234,7 +234,7 @@ def peak_rss() -> int:
 
 
 def make(name: str, h: int, w: int, device: str, notes: list[str]) -> Callable[[], int]:
-    """Return what makes a few steps of a loop and says how many."""
+    """Return a function that computes a few steps of a loop and returns their number."""
     clean, observation = noisy(h, w)
     kind, _, rest = name.partition(", ")
     if kind == "plain":
@@ -272,7 +272,7 @@ def race(h: int, w: int, args: argparse.Namespace) -> dict[str, Any]:
     halves = args.bfloat16 or args.device != "cpu"
     precisions = ["float32", *(["bfloat16"] if halves else [])]
     names = ["plain", *(f"ours, {p}" for p in precisions), *(f"convolutions, {p}" for p in precisions)]
-    if halves:  # what filling up 132 channels to 136 is worth
+    if halves:  # the gain of padding 132 channels to 136
         names.append("convolutions, bfloat16, whole vectors")
     if args.reference:
         names.append("reference")
@@ -299,7 +299,7 @@ def race(h: int, w: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def hours(races: list[dict[str, Any]]) -> dict[str, float]:
-    """Return what table 1 would take, one unit after the other, where both of its sizes were measured."""
+    """Return the time of table 1, one unit after the other, if both of its sizes were measured."""
     by_size = {(r["height"], r["width"]): {row["loop"]: row["ms_per_step"] for row in r["rows"]} for r in races}
     if not set(TABLE) <= set(by_size):
         return {}

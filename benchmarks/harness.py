@@ -1,4 +1,7 @@
-"""What the harness costs, and what it survives: `python -m benchmarks.harness overhead|many|traffic|workers|kills`."""
+"""Measure the overhead of the harness, and kill its processes.
+
+python -m benchmarks.harness overhead|many|traffic|workers|kills
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ from esbench.registry import made_by, registry
 NETWORK = "skip[channels=4,scales=2]"
 CLOCK = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
-#: How often a unit of `traffic` speaks.
+#: The number of events of a unit of `traffic`.
 TIMES = 200
 
 
@@ -59,12 +62,12 @@ def do(config: Config, out: Path) -> None:
 
 
 def overhead(runs: int) -> dict[str, Any]:
-    """What the driver adds to each step, unit and run: its time by the clock, without what the steps took."""
+    """The overhead of the driver per step, unit and run: wall-clock time without that of the steps."""
     few, many, adds = 50, 250, []
     with tempfile.TemporaryDirectory() as folder:
 
         def outside(name: str, units: int, steps: int) -> float:
-            """Return the ms outside the steps of a run of so many units of so many steps."""
+            """Return the milliseconds outside the steps of a run of a number of units of a number of steps."""
             config = Config(
                 dataset=str(pictures(Path(folder) / f"{name} pictures", units, 96)),
                 criterion=("last",),
@@ -92,7 +95,7 @@ def overhead(runs: int) -> dict[str, Any]:
 
 
 def nothing(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
-    """A unit that takes no time, but leaves what a real one leaves on the disk."""
+    """A unit that takes no time, but writes the files of a real one."""
     started = time.perf_counter()
     spec = UnitSpec(**job["spec"])
     unit = Run(job["run"]).unit(unit_id(spec))
@@ -110,7 +113,7 @@ def nothing(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str,
 
 def many(units: int, workers: int) -> dict[str, Any]:
     """Units that do nothing, through the Dask executor and the store."""
-    from benchmarks import harness  # a function of __main__ would cross the wire whole, each time
+    from benchmarks import harness  # a function of __main__ would be sent as a whole, each time
     from esbench.executors import dask
 
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +155,7 @@ def many(units: int, workers: int) -> dict[str, Any]:
 
 
 def traffic(workers: int) -> dict[str, Any]:
-    """What the driver has to do for a unit that runs: its events, and its looks whether to halt."""
+    """The work of the driver for a running unit: its events, and its checks whether to halt."""
     from benchmarks import harness
     from esbench.executors import dask
 
@@ -171,12 +174,12 @@ def traffic(workers: int) -> dict[str, Any]:
 
 
 def idle(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
-    """A unit that only takes its time."""
+    """A unit that only waits."""
     return _again_and_again(job, lambda: None)
 
 
 def tell(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
-    """A unit that tells how far it is."""
+    """A unit that reports its progress."""
     from distributed import get_worker
 
     far = {"step": 1000, "iterations": 20_000, "psnr_db": 25.0, "best": {"cifs-jpeg": 900, "wmv": 800}, "stopped": {}}
@@ -185,7 +188,7 @@ def tell(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, An
 
 
 def look(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, Any]:
-    """A unit that looks whether to halt."""
+    """A unit that checks whether to halt."""
     from distributed import Event
 
     return _again_and_again(job, Event(name).is_set)
@@ -238,7 +241,7 @@ def kills(times: int, executor: str, seed: int = 0) -> dict[str, Any]:
             device="cpu",
         )
         torch.set_num_threads(1)  # the numbers of a worker are those of a thread
-        driver.plan(config, Path(folder) / "none")  # so that what a run imports is there in every copy
+        driver.plan(config, Path(folder) / "none")  # so that every copy has the imports of a run
         file, whole = Path(folder) / "config.toml", Path(folder) / "whole"
         file.write_text(config.to_toml())
         _begin(file, whole).join()
@@ -267,7 +270,7 @@ def kills(times: int, executor: str, seed: int = 0) -> dict[str, Any]:
 
 
 def _begin(file: Path, out: Path) -> Any:
-    """Start `esbench run` on a folder; in a copy of this process, since to import everything takes seconds."""
+    """Start `esbench run` on a folder; in a fork of this process, because importing everything takes seconds."""
     process = multiprocessing.get_context("fork").Process(target=_run, args=(file, out))
     process.start()
     return process
@@ -281,7 +284,7 @@ def _run(file: Path, out: Path) -> None:
 
 
 def _works(run: Any, out: Path) -> bool:
-    """Wait until a run has written something, and return whether it is still there."""
+    """Wait until a run has written something, and return whether it is still running."""
     begun = time.time()
     while run.is_alive():
         if any(file.stat().st_mtime > begun for file in out.glob("units/*/*.*")):

@@ -1,9 +1,9 @@
-"""What a network gives in how much time: `python -m benchmarks.ladder`.
+"""Measure the PSNR of networks against time: `python -m benchmarks.ladder`.
 
 Crops of photographs with noise are denoised with each entry of the ladder, on one thread, for some seconds of that
 thread's processor time. The table has, for each entry and each time, the highest PSNR of the averaged output so far:
-what it gives if it is stopped well. Averages of several decays are made of the same outputs. Beside it stands what
-scikit-image gives with the noise level told. A time is given for 128 x 128 pixels: 512 x 512 take 16 times as long.
+the result of a perfect stop. Averages of several decays are computed from the same outputs. For comparison,
+scikit-image is run with the known noise level. Times are those of 128 x 128 pixels: 512 x 512 take 16 times as long.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from esbench.observation import NoiseModel, Observation
 
 DECAYS = (0.9, 0.97, 0.99)
 
-#: network, and the settings that differ from its own.
+#: network, and the settings that differ from its defaults.
 LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("skip[channels=64]", {}),
     ("skip[channels=64]", {"input_scale": 1.0}),
@@ -71,7 +71,7 @@ def climb(
         started = time.process_time()
         try:
             outputs = next(blocks).outputs.tensor
-        except UnitError:  # it diverged, again and again: this is as far as it gets
+        except UnitError:  # it diverged repeatedly: this is as far as it gets
             spent = math.inf
         spent += time.process_time() - started
         for decay, average in () if spent == math.inf else averages.items():

@@ -1,7 +1,7 @@
-"""What it costs to be watched: `python -m benchmarks.live [--side 256] [--seconds 60] [--device cpu]`.
+"""Measure the cost of the live page: `python -m benchmarks.live [--side 256] [--seconds 60] [--device cpu]`.
 
-One optimisation with all that it writes for `esbench watch`. The cost is the processor time of the thread that writes
-as a share of that of the whole process, in the same run, so that other work on the machine does not count. On a GPU the
+One optimisation that writes the files for `esbench watch`. The cost is the processor time of the writing thread as a
+share of that of the whole process, in the same run, so that other work on the machine does not count. On a GPU the
 steps wait for the thread only where both need Python: turns of some seconds with and without it are compared, and the
 median ratio is printed with its quartiles.
 """
@@ -35,7 +35,7 @@ TURN = 5.0
 
 
 class Timed(Live):
-    """Notes the processor time of each write."""
+    """Records the processor time of each write."""
 
     def __init__(self, *given: object) -> None:
         super().__init__(*given)

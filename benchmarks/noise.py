@@ -1,13 +1,13 @@
-"""How well the noise of a picture is estimated from the picture alone: `python -m benchmarks.noise`.
+"""Measure the accuracy of the noise estimate: `python -m benchmarks.noise`.
 
 Every picture of Kodak24 and CBSD68, as centre crops and whole, with Gaussian noise of sigma 5 to 75 and with the other
-degradations. The truth is what the noise has on average in the picture, once it was clipped. Beside ours: the method of
-Chen, Zhu and Heng (ICCV 2015) as published, with one level for all channels, and the variance worked out from the known
-sigma, which `discrepancy[variance=sigma]` uses.
+degradations. The truth is the mean variance of the noise in the picture after clipping. Compared are ours, the method
+of Chen, Zhu and Heng (ICCV 2015) as published, with one level for all channels, and the variance computed from the
+known sigma, which `discrepancy[variance=sigma]` uses.
 
-With `--processed` the noise went through what happens in cameras and on the way from them. The truth is then how far
-the picture is from what the same processing makes of the clean one; beside ours the eigenvalues alone. Without noise,
-what is taken for it.
+With `--processed` the noisy picture is processed as in cameras and afterwards. The truth is then the difference to the
+clean picture after the same processing; ours is compared with the eigenvalues alone. Without noise, the columns show
+the variance that is mistaken for it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ OTHERS = [
     *(f"impulse[share={share}]" for share in (0.03, 0.1, 0.3, 0.5)),
 ]
 
-#: So many values are drawn for the truth, and at least four times the picture.
+#: The number of values drawn for the truth, at least four times the picture.
 DRAWN = 500_000
 
 
 def pictures(datasets: list[str], limit: int | None, crop: int | None, grey: bool) -> Iterator[np.ndarray]:
-    """Give clean pictures (H, W, C) in [0, 1]."""
+    """Yield clean pictures (H, W, C) in [0, 1]."""
     for dataset in datasets:
         folder = named.named(dataset)
         for name in folder.ids()[:limit]:
@@ -70,7 +70,7 @@ def truth(clean: np.ndarray, degradation: Any, rng: np.random.Generator) -> np.n
 def rows(
     datasets: list[str], limit: int | None, crops: list[int | None], grey: bool, noises: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """Give a row for each size and degradation."""
+    """Yield a row per size and degradation."""
     for crop in crops:
         for text in noises:
             degradation = registry().get("degradation", text)
@@ -104,7 +104,7 @@ def blurred(clean: np.ndarray, noise: np.ndarray, radius: float) -> tuple[np.nda
 
 
 def demosaiced(clean: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a camera makes of one colour at each pixel, without and with the noise."""
+    """Return the picture of a camera that measures one colour per pixel, without and with the noise."""
 
     def colours(picture: np.ndarray) -> np.ndarray:
         mosaic = picture[..., 1].copy()
@@ -142,7 +142,7 @@ PROCESSED: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
 
 
 def processed(datasets: list[str], limit: int | None, crops: list[int | None], sigmas: list[float]) -> Iterator[str]:
-    """Give the lines of a table."""
+    """Yield the lines of a table."""
     yield "| size | sigma | noise | variance | eigenvalues | said not to be white |"
     yield "|---|---|---|---|---|---|"
     for crop in crops:
@@ -165,7 +165,7 @@ def processed(datasets: list[str], limit: int | None, crops: list[int | None], s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", action="append", help="[kodak24 and cbsd68]")
-    parser.add_argument("--images", type=int, help="the first so many of each")
+    parser.add_argument("--images", type=int, help="only the first N of each")
     parser.add_argument("--crop", type=int, nargs="+", default=[96, 128, 256, 0], help="0: whole pictures")
     parser.add_argument("--grey", action="store_true", help="the mean of the channels")
     parser.add_argument("--noise", action="append", help="a degradation [Gaussian of seven levels, and the others]")

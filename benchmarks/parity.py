@@ -1,4 +1,4 @@
-"""How far brisque, niqe and niqe-live are from the programs that they follow: `python -m benchmarks.parity`.
+"""Compare brisque, niqe and niqe-live with the programs that they follow: `python -m benchmarks.parity`.
 
 Kodak24 and CBSD68, each clean, with Gaussian noise of sigma 15, 25 and 50, and blurred. Compared with what is
 installed:
@@ -33,7 +33,7 @@ KINDS = ("clean", "15", "25", "50", "blurred")
 
 
 def pictures(limit: int | None, kinds: tuple[str, ...]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Give kind, name and uint8 (H, W, 3) RGB."""
+    """Yield kind, name and uint8 (H, W, 3) RGB."""
     for dataset in ("kodak24", "cbsd68"):
         folder = named.named(dataset)
         for index, name in enumerate(folder.ids()[:limit]):
@@ -57,7 +57,7 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 
 class Differences:
-    """Numbers by name and kind, and what is printed of them."""
+    """Numbers by name and kind, and their summary for printing."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -106,7 +106,7 @@ def against_opencv(limit: int | None) -> list[dict[str, Any]]:
                 difference = np.abs(ours[0].numpy() - features)
                 flipped = [i for i in SHAPES if 5e-4 < difference[i] < 1.5e-3]
                 flips[ipp, colour] += len(flipped)
-                # the mean of a product follows from its shape, and moves with it
+                # the mean of a product is computed from its shape, and flips with it
                 kept = np.delete(difference, flipped + [i + 1 for i in flipped if i not in (0, 18)])
                 tables[ipp, colour, "score"].add(kind, score - theirs[-1])
                 tables[ipp, colour, "features but shapes that flip"].add(kind, kept.max())
@@ -130,7 +130,7 @@ def relative(
 
 
 def live_python_qa(folder: str) -> Callable[[str], Callable[[np.ndarray], float]]:
-    """Return, for a window of float64 or float32 weights, what the package computes."""
+    """Return a function that computes the package's score, for a window of float64 or float32 weights."""
     np.int = int  # type: ignore[attr-defined]  # gone since NumPy 1.24
     sys.path.insert(0, folder)
     package = importlib.import_module("live_python_qa.niqe")
@@ -159,7 +159,7 @@ def pyiqa_niqe(prior: niqe.Prior) -> Callable[[np.ndarray], float]:
 
 
 def basicsr_niqe(prior: niqe.Prior, folder: str) -> Callable[[np.ndarray], float]:
-    """Load niqe.py by itself, because its package wants much else."""
+    """Load niqe.py alone, because its package has many dependencies."""
     matlab: dict[str, Any] = {}
     exec(Path(folder, "matlab_functions.py").read_text(), matlab)
     module = types.ModuleType("niqe")
@@ -177,7 +177,7 @@ def basicsr_niqe(prior: niqe.Prior, folder: str) -> Callable[[np.ndarray], float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, help="only the first so many of each set")
+    parser.add_argument("--images", type=int, help="only the first N of each set")
     parser.add_argument("--live", help="folder that holds live_python_qa/")
     parser.add_argument("--basicsr", help="folder that holds BasicSR's niqe.py and matlab_functions.py")
     parser.add_argument("--only", choices=("brisque", "niqe", "niqe-live"))

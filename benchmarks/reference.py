@@ -1,10 +1,11 @@
-"""The authors' own code of Deep Image Prior beside ours: `python -m benchmarks.reference CHECKOUT`.
+"""Compare the authors' code of Deep Image Prior with ours: `python -m benchmarks.reference CHECKOUT`.
 
 CHECKOUT is a clone of github.com/DmitryUlyanov/deep-image-prior, which is not part of esbench: its network
 (`models/skip.py`) and its downsampler (`models/downsampler.py`) are imported from there, and the loop of its notebooks
-for super-resolution and inpainting is written out here. Both sides begin with the same weights and the same input.
+for super-resolution and inpainting is written out here. Both sides start with the same weights and the same input.
 
-* at the first step, in float64: how far the outputs are apart, at most, and the gradients, as vectors, relative;
+* at the first step, in float64: the largest difference of the outputs, and the relative difference of the gradients as
+  vectors;
 * curves: with perturbations, each side its own, the mean distance between the PSNRs of the outputs at the same step,
   theirs and ours, beside that of ours with two seeds of the perturbations; and the peaks.
 """
@@ -40,10 +41,10 @@ class Pair:
     """Their optimisation and ours of one observation.
 
     Args:
-        args: of the command.
-        task: as text.
-        dtype: of weights, input and losses.
-        perturbation: of the input.
+        args: the arguments of the command.
+        task: the task as text.
+        dtype: the dtype of weights, input and losses.
+        perturbation: the perturbation of the input.
     """
 
     def __init__(self, args: argparse.Namespace, task: str, dtype: torch.dtype, perturbation: float) -> None:
@@ -92,7 +93,7 @@ class Pair:
         return net, lambda x: mse_loss(x * mask, y * mask) / mask.mean()
 
     def their_steps(self) -> Iterator[np.ndarray]:
-        """Give the output of each step of the notebooks' loop."""
+        """Yield the output of each step of the notebooks' loop."""
         z, (net, loss) = self.ours().z, self.theirs()
         generator = torch.Generator().manual_seed(3)
         optimiser = torch.optim.Adam(net.parameters(), lr=self.settings.learning_rate)
@@ -115,7 +116,7 @@ def our_steps(trajectory: Trajectory) -> Iterator[np.ndarray]:
 
 
 def first_step(args: argparse.Namespace, task: str) -> dict[str, float]:
-    """Return how far outputs and gradients of the first step are apart."""
+    """Return the differences of outputs and gradients at the first step."""
     pair = Pair(args, task, torch.float64, perturbation=0.0)
     begin, (net, loss) = pair.ours(), pair.theirs()
     x, other = begin.f(begin.z), net(begin.z)
@@ -126,7 +127,7 @@ def first_step(args: argparse.Namespace, task: str) -> dict[str, float]:
 
 
 def curves(args: argparse.Namespace, task: str) -> dict[str, Any]:
-    """Return what the PSNRs of the outputs say."""
+    """Return a summary of the PSNRs of the outputs."""
     pair = Pair(args, task, torch.float32, args.perturbation)
     found = {
         "theirs": pair.their_steps(),

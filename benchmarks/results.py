@@ -1,6 +1,6 @@
-"""How long it takes to read a run, and to decide it again: `python -m benchmarks.results`.
+"""Time reading and replaying a run: `python -m benchmarks.results`.
 
-The runs are made up, with the files that a real one leaves: one as long as the paper's (276 units of 20,000 steps, two
+The runs are synthetic, with the files of a real one: one as long as the paper's (276 units of 20,000 steps, two
 criteria), and one of many small units.
 """
 
@@ -32,7 +32,7 @@ SIZE = (512, 768)
 
 
 def made_up(folder: Path, units: int, steps: int) -> Results:
-    """Write a run whose curves look like those of a DIP: a fall, a turn, and noise of their own on each."""
+    """Write a run whose curves look like those of a DIP: a fall, a turn, and independent noise on each."""
     config = Config(criterion=CRITERIA, dataset="made-up", iterations=steps, patience=max(1, steps // 20))
     specs = [spec(i, steps) for i in range(units)]
     run, rng = Run(folder), np.random.default_rng(0)
@@ -59,7 +59,7 @@ def made_up(folder: Path, units: int, steps: int) -> Results:
             stop = found(stop_of(column["value"], config.patience), psnr, psnr, ms)
             entry = {"made_by": made_by(text), "resolved": {"lam": lam}, "missing": 0, "reason": "", "failed": ""}
             entries[text] = entry | {"patience": config.patience, "ssim": 0.9, **stop}
-        if units < 1000:  # only another lam asks for it
+        if units < 1000:  # only needed for another lam
             unit.write_image("clean", np.zeros((*SIZE, 3), np.uint8))
         unit.write_trace({"step": step, **trace})
         peak = {"peak_step": int(psnr.argmax()), "peak_db": psnr.max(), "average_peak_db": psnr.max()}
@@ -69,7 +69,7 @@ def made_up(folder: Path, units: int, steps: int) -> Results:
 
 
 def grown(results: Results, units: int) -> Results:
-    """Return a run of many more units, each with the files of one that is there."""
+    """Return a run of many more units, each with the files of an existing one."""
     run, there = results.run, results.run.units()
     for i in range(len(there), units):
         one = there[i % len(there)].path
@@ -103,7 +103,7 @@ def spec(i: int, steps: int) -> UnitSpec:
 
 
 def seconds(what: Callable[[], Any], runs: int) -> tuple[list[float], list[float]]:
-    """Return how long something takes each time, by the clock and on the processor."""
+    """Return the wall-clock and the processor time of each call."""
     times, processor = [], []
     for _ in range(runs):
         started, before = time.perf_counter(), time.process_time()
@@ -123,7 +123,7 @@ def main() -> None:
     arguments = parser.parse_args()
     measured = []
 
-    # everything as a command would do it: an object of Results keeps what it has read
+    # as a command would do it: a Results object caches what it has read
     def measure(what: str, function: Callable[[], Any], bar: float | None = None) -> None:
         times, processor = ([round(s, 3) for s in found] for found in seconds(function, arguments.runs))
         measured.append({"what": what, "seconds": times, "processor": processor, "bar": bar})

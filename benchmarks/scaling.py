@@ -1,7 +1,7 @@
-"""How the optimisation grows: `python -m benchmarks.scaling [units|sizes|steps ...]`.
+"""Measure how an optimisation scales: `python -m benchmarks.scaling [units|sizes|steps ...]`.
 
-* units: one, two and four optimisations at once on one device, a process each, and what they make together;
-* sizes: steps a second and memory for squares from 128 to 1024, on a CPU to 512;
+* units: one, two and four optimisations at once on one device, a process each, and their total speed;
+* sizes: steps per second and memory for squares from 128 to 1024, on a CPU to 512;
 * steps: memory after the first steps and at intervals up to the last; it must not grow.
 
 On a CPU the threads are shared out among the units. Memory is that of the GPU, or of the process.
@@ -31,7 +31,7 @@ def memory_mib(device: str) -> float:
 
 
 def unit(size: int, seconds: float, device: str, precision: str, threads: int, end: Connection) -> None:
-    """Make steps for some seconds once all units are ready, and tell how many and with how much memory."""
+    """Compute steps for some seconds once all units are ready, and report their number and the memory."""
     torch.set_num_threads(threads)
     trajectory = loop(Fast, noisy(size, size)[1], device, precision)
     blocks = iter(trajectory)
@@ -63,7 +63,7 @@ def together(n: int, size: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def over_steps(size: int, steps: int, end: Connection, device: str, precision: str, threads: int) -> None:
-    """Tell the memory ten times on the way through an optimisation."""
+    """Report the memory ten times during an optimisation."""
     torch.set_num_threads(threads)
     trajectory = loop(Fast, noisy(size, size)[1], device, precision)
     found: list[tuple[int, float]] = []

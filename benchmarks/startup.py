@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, with many plugins installed: `python -m benchmarks.startup`."""
+"""Time the start of the command line with many plugins installed: `python -m benchmarks.startup`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def value(frame, *, strength: float = 1.0) -> float:
 
 
 def install(folder: Path, n: int) -> None:
-    """Write n distributions with a criterion each; putting the folder on the path installs them."""
+    """Write n distributions with one criterion each; adding the folder to the path installs them."""
     for i in range(n):
         (folder / f"bench_plugin_{i}.py").write_text(MODULE.replace("{i}", str(i)))
         info = folder / f"bench_plugin_{i}-1.0.dist-info"
@@ -58,7 +58,7 @@ def main() -> None:
                 started = time.perf_counter()
                 subprocess.run([sys.executable, *command], env=environ, check=True, stdout=subprocess.DEVNULL)
                 seconds.append(time.perf_counter() - started)
-            seconds = seconds[1:]  # the first one writes the byte code
+            seconds = seconds[1:]  # the first run writes the bytecode
             print(f"{name:32} {statistics.median(seconds):7.3f} {min(seconds):7.3f} {max(seconds):7.3f}")
 
 

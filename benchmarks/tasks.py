@@ -1,11 +1,11 @@
-"""What a user gets of `restore`, blind, beside what there was: `python -m benchmarks.tasks jpeg|flash`.
+"""Measure the results of `restore`, blind, against its input: `python -m benchmarks.tasks jpeg|flash`.
 
 The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by name, or `--dataset` and `--image`.
 
 * jpeg: each is compressed at `--quality`, 4:2:0, and the file restored: PSNR over all channels, and the mean of those
-  of Cb and Cr, of the file and of what is delivered;
-* flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; beside `restore --task flash`
-  is `denoise` of the same picture.
+  of Cb and Cr, of the file and of the result;
+* flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; `restore --task flash` is
+  compared with `denoise` of the same picture.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BERKELEY = ("108082", "16077", "220075", "299086")
 
 
 def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
-    """Give names and clean pictures, uint8 (H, W, C)."""
+    """Yield names and clean pictures, uint8 (H, W, C)."""
     chosen = {"kodak24": KODAK, "cbsd68": BERKELEY} if args.dataset is None else {args.dataset: args.image}
     for dataset, names in chosen.items():
         opened = open_dataset(dataset)[1]
@@ -51,7 +51,7 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def jpeg(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
-    """Return what is gained on a file."""
+    """Return the gain on a file."""
     truth, colours = images.unit(clean), build.task("jpeg")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.jpg"
@@ -65,7 +65,7 @@ def jpeg(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, An
 
 
 def flash(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
-    """Return what is gained with a guide, and without."""
+    """Return the gain with and without a guide."""
     truth, rng = images.unit(clean), np.random.default_rng(0)
     noisy, guide = gaussian(truth, rng, sigma=args.sigma), relit(truth, rng)
     found: dict[str, Any] = {"noisy_db": psnr(noisy, truth)}

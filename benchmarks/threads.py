@@ -1,9 +1,9 @@
-"""Threads on a CPU that others use too: `python -m benchmarks.threads`.
+"""Time threads on a shared CPU: `python -m benchmarks.threads`.
 
-Loops take turns, each in a fresh process: one thread, all threads that spin while they wait, as OpenMP does by itself,
-and all threads that sleep, as the commands of esbench have it. Beside them busy processes count. A ratio is a loop's
-time by the clock over that of one thread in the same turn; processor is that of the processor's time. The last column
-is the loss after ten steps: the number of threads changes the rounding of sums, how they wait does not.
+Loops take turns, each in a fresh process: one thread, all threads that spin while they wait, the default of OpenMP,
+and all threads that sleep, the setting of esbench's commands. Busy processes run beside them. A ratio is a loop's
+wall-clock time over that of one thread in the same turn; processor is the ratio of processor times. The last column
+is the loss after ten steps: the number of threads changes the rounding of sums, the way they wait does not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How long wmv and emv take beside computing the variance of the window anew: `python -m benchmarks.variance`.
+"""Time wmv and emv against recomputing the variance of the window: `python -m benchmarks.variance`.
 
-On the same outputs and the same device, in turns within one run; with how far the values are from the formula in
-float64. The window is computed anew as the formula has it, in the float32 of the outputs, which is the quicker way, and
-at every hundredth step. Means are over as many steps as there are between two at which wmv sums up its window anew.
+On the same outputs and the same device, in turns within one run; also the difference of the values to the formula in
+float64. The window is recomputed by the formula, in the float32 of the outputs, which is faster, and at every hundredth
+step. Means are over the number of steps between two at which wmv recomputes its sums.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WINDOW = 100
 
 
 def outputs(n: int, size: int, device: str) -> Iterator[torch.Tensor]:
-    """Give outputs that settle, (3, size, size) each."""
+    """Yield outputs that converge, (3, size, size) each."""
     generator = torch.Generator().manual_seed(0)
     picture = torch.rand(3, size, size, generator=generator)
     noise = (torch.randn(picture.shape, generator=generator) for _ in range(n))
@@ -55,7 +55,7 @@ def main() -> None:
 
     def timed(compute: Callable[[], float | None]) -> tuple[float, float]:
         started = time.perf_counter()
-        value = compute()  # a float on the host, so the device has been waited for
+        value = compute()  # a float on the host, so the device has finished
         assert value is not None
         return 1000 * (time.perf_counter() - started), value
 

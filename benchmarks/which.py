@@ -1,17 +1,17 @@
-"""Which criterion stops best, and what else there is: `python -m benchmarks.which [RUN...]`.
+"""Compare the stops of criteria, and other denoisers: `python -m benchmarks.which [RUN...]`.
 
-From the curves in results/recordings (see benchmarks/recordings.py), or from finished runs, of whatever tasks, pictures
+From the curves in results/recordings (see benchmarks/recordings.py), or from finished runs of any tasks, pictures
 and noise. For each task and criterion the mean gap to the peak of the averaged outputs with its 95 % interval (a
 bootstrap over pictures), the 95th percentile and the largest; the mean gap to the peak of the outputs (`raw`); the
-units in which its rule never fired, where it counts with the last step; its median stop, and what it costs a step.
+units on which it did not stop, where its last step counts; its median stop, and its cost per step.
 Then, for each noise, the mean gap to the averaged peak, and the largest; and the same for other patiences.
 
 With `--write` it also writes `esbench/recommended.json`, from which `esbench recommend`, `denoise` and `restore` take
-what they stop by: for each task with at least three pictures the criterion whose 95th percentile of the gap to the
+their criterion: for each task with at least three pictures the criterion whose 95th percentile of the gap to the
 averaged peak is smallest, among those that need a noise level and those that do not.
 
-With `--others`, of runs, also what one would try instead, on the same pictures: all baselines that are installed, as of
-`esbench list baselines`.
+With `--others`, for runs, also the alternatives on the same pictures: all installed baselines of `esbench list
+baselines`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ RECORDINGS = Path("results/recordings")
 #: The table of the package.
 RECOMMENDED = Path(__file__).parents[1] / "esbench/recommended.json"
 
-#: The fewest pictures from which something is recommended.
+#: The minimum number of pictures for a recommendation.
 PICTURES = 3
 
-#: Criteria that are told the noise level.
+#: Criteria that get the noise level.
 NEED_THE_LEVEL = ("discrepancy[variance=sigma]", "cifs-jpeg")
 
 
@@ -63,7 +63,7 @@ def noise_of(row: Row) -> str:
 
 
 def recorded(found: Sequence[Recording], patience: int) -> list[Row]:
-    """Return a row for each criterion of each recording."""
+    """Return a row per criterion and recording."""
     rows = []
     for recording in found:
         about, psnr_db, average = recording.about, recording.columns["psnr_db"], recording.columns["average_psnr_db"]
@@ -114,7 +114,7 @@ def judged(found: Sequence[Row]) -> list[Row]:
 
 
 def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
-    """Return the document that says what to stop by: for each task, with the noise level unknown and known."""
+    """Return the document of recommendations: for each task, with the noise level unknown and known."""
     rows = []
     for task in sorted({row["task"] for row in found}):
         mine = [row for row in found if row["task"] == task]
@@ -126,7 +126,7 @@ def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
                 for row in judged(mine)
                 if not is_reference(row["criterion"]) and (known or row["criterion"] not in NEED_THE_LEVEL)
             ]
-            if 2 * ranked[0]["never"] > ranked[0]["units"]:  # the optimisations were too short to tell
+            if 2 * ranked[0]["never"] > ranked[0]["units"]:  # the optimisations were too short to decide
                 continue
             rows.append(
                 {
@@ -154,7 +154,7 @@ def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
 
 
 def instead(path: str) -> Iterator[Row]:
-    """Give, for each picture of a run, its noise and the PSNR of the baselines that are installed."""
+    """Yield, for each picture of a run, its noise and the PSNR of the installed baselines."""
     run, found = Run(path), [record.info.name for record in registry().records["baseline"] if record.status == "ok"]
     for unit in run.units():
         if not (unit.result() or {}).get("complete"):
@@ -166,7 +166,7 @@ def instead(path: str) -> Iterator[Row]:
 
 
 def compared(found: Sequence[Row], paths: Sequence[str], winner: str) -> list[Row]:
-    """Return mean PSNRs for each noise: of the peaks, of what a criterion delivers, and of what is tried instead."""
+    """Return mean PSNRs for each noise: of the peaks, of a criterion's result, and of the baselines."""
     at = {row["unit"]: row for row in found if row["criterion"] == winner}
     by: dict[str, list[Row]] = defaultdict(list)
     for row in (row for path in paths for row in instead(path)):
@@ -208,9 +208,9 @@ def patiences(found: Sequence[Recording]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="finished runs [the curves in results/recordings]")
-    parser.add_argument("--patience", type=int, help=f"another one than that of the runs, or than {PATIENCE}")
-    parser.add_argument("--others", action="store_true", help="also what is not DIP, on the same pictures")
-    parser.add_argument("--winner", default="discrepancy", help="what --others are compared with [discrepancy]")
+    parser.add_argument("--patience", type=int, help=f"instead of that of the runs, or of {PATIENCE}")
+    parser.add_argument("--others", action="store_true", help="also denoisers other than DIP, on the same pictures")
+    parser.add_argument("--winner", default="discrepancy", help="the criterion to compare --others with [discrepancy]")
     parser.add_argument("--write", action="store_true", help="write esbench/recommended.json")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -5,7 +5,7 @@ from esbench import CodecInfo, hookimpl
 
 @hookimpl
 def esbench_codecs():
-    """Return a record for each."""
+    """Return one record per codec."""
     return [
         CodecInfo(
             name="zlib",
@@ -27,6 +27,6 @@ def esbench_codecs():
             target="esbench_lossless.codecs:xz",
             reference="https://tukaani.org/xz/format.html",
             lossless=True,
-            requires=("_lzma",),  # some builds of Python are without it
+            requires=("_lzma",),  # some builds of Python do not have it
         ),
     ]

@@ -5,11 +5,11 @@ from esbench import CriterionInfo, hookimpl
 
 @hookimpl
 def esbench_criteria():
-    """Return its record."""
+    """Return the record of the criterion."""
     return [
         CriterionInfo(
             name="selfval",
-            summary="error of an autoencoder that has learned the outputs before",
+            summary="error of an autoencoder that has learned the previous outputs",
             target="esbench_selfval.criterion:SelfValidation",
             reference="Li et al., Self-validation: early stopping for single-instance deep generative priors, "
             "BMVC 2021, arXiv 2110.12271",

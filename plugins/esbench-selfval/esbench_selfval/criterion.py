@@ -1,6 +1,6 @@
-"""Self-Validation: an autoencoder learns the latest outputs; how badly it does on the next one is its value.
+"""Self-Validation: an autoencoder learns the latest outputs; its error on the next one is the value.
 
-Outputs that become more alike are easy to learn; once there is noise in them they are not. After `DIP+AE` of
+Outputs that become more similar are easy to learn; once they contain noise, they are not. After `DIP+AE` of
 sun-umn/Self-Validation (MIT), whose pictures are 512 x 512.
 """
 
@@ -15,12 +15,12 @@ from torch.nn import functional
 
 BATCH, LEARNING_RATE = 32, 1e-3
 
-#: Height and width of the code, and the channels of the encoder before it: as many as there are halvings, less one.
+#: Height and width of the code, and the channels of the encoder before it, one per halving but the last.
 CODE, WIDTHS = 4, (32, 64, 128, 128, 128, 128, 128, 128)
 
 
 class SelfValidation:
-    """e_t = |x_t - AE(x_t)|, with an autoencoder trained on the outputs before x_t; no value before W of them.
+    """e_t = |x_t - AE(x_t)|, with an autoencoder trained on the outputs before x_t; no value for fewer than W.
 
     At each measured step the newest output is scored, and then learned: one epoch over the last W, in random order.
     """
@@ -43,7 +43,7 @@ class SelfValidation:
         self.trained = False
 
     def update(self, frame) -> Value:
-        """Take the next output, score it and learn it."""
+        """Score the next output, then learn it."""
         x = self._sized(frame.tensor)
         self.outputs = [*self.outputs[1 - self.window :], x]
         if len(self.outputs) < self.window:
@@ -72,7 +72,7 @@ class SelfValidation:
                 torch.manual_seed(self.seed)
                 self.autoencoder = Autoencoder(int(self.side)).to(x.device)
         if self.optimiser is None or self.faithful:  # the original makes a new one each time
-            # they have three, one a part; Adam treats each weight by itself, so one is the same
+            # the original has three, one per part; one is equivalent, because Adam treats each weight separately
             self.optimiser = torch.optim.Adam(self.autoencoder.parameters(), lr=LEARNING_RATE)
         return self.autoencoder
 
@@ -88,7 +88,7 @@ class SelfValidation:
         self.trained = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the outputs of the window, the weights, the optimiser and the generator; copies of what changes."""
+        """Return the outputs of the window, the weights, the optimiser and the generator; what changes is copied."""
         f, optimiser = self.autoencoder, self.optimiser
         return {
             "side": self.side,
@@ -100,7 +100,7 @@ class SelfValidation:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.side, self.outputs, self.trained = state["side"], list(state["outputs"]), state["trained"]
         self.generator.set_state(state["generator"])
         self.autoencoder = self.optimiser = None
@@ -124,7 +124,7 @@ class Autoencoder(nn.Module):
         self.encoder, self.latent, self.decoder = (nn.Sequential(*part) for part in (encoder, latent, decoder))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x as far as 16 numbers can tell it."""
+        """Return x, reconstructed from its code of 16 numbers."""
         code = self.encoder(x)
         return self.decoder(self.latent(code.flatten(1)).view_as(code))
 

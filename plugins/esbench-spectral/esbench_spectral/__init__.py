@@ -5,7 +5,7 @@ from esbench import CriterionInfo, hookimpl
 
 @hookimpl
 def esbench_criteria():
-    """Return its record."""
+    """Return the record of the criterion."""
     return [
         CriterionInfo(
             name="spectral",

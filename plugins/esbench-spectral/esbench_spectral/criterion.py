@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 from esbench import Range, Value
 
-#: The box of the blur, and what of its border is cut off: before and after.
+#: The side of the blur's box, and the pixels that are cut off before and after.
 BOX, BEFORE, AFTER = 9, 5, 4
 
-#: Of the local variations in descending order, the first that counts and how many there are of them.
+#: Of the local variations in descending order, the first that is used, and their number.
 FIRST, COUNT = 2, 999
 
 
@@ -20,7 +20,7 @@ class Spectral:
 
     The published rule stops at the first t > 2n where the difference is below the threshold. Nothing undercuts the
     threshold and a tie keeps the earlier step, so the rule of esbench stops at the same t, unless a minimum above the
-    threshold has lasted for its whole patience before. With `threshold=0` it is the flattest place instead.
+    threshold has lasted for its whole patience before. With `threshold=0` it is the flattest step instead.
     """
 
     def __init__(self, *, window: Annotated[int, Range(2)] = 100, threshold: Annotated[float, Range(0)] = 0.01) -> None:
@@ -28,10 +28,10 @@ class Spectral:
         self.ratios: list[float] = []  # of the last 2n + 1 steps
 
     def update(self, frame) -> Value:
-        """Take the next output and return the value, with its ratio as a part."""
+        """Process the next output and return the value, with its ratio as a part."""
         r, reason = ratio(grey(frame.float))
         if reason:
-            return Value(None, reason=reason)  # its step is left out of the windows
+            return Value(None, reason=reason)  # this step is not part of the windows
         n, before = self.window, self.ratios
         self.ratios = [*before, r][-2 * n - 1 :]
         if len(before) <= 2 * n:
@@ -44,12 +44,12 @@ class Spectral:
         return {"ratios": list(self.ratios)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.ratios = list(state["ratios"])
 
 
 def ratio(x: np.ndarray) -> tuple[float, str]:
-    """Return blur / sharp of a grey picture, or why there is none."""
+    """Return blur / sharp of a grey picture, or the reason why there is none."""
     if min(x.shape) < BEFORE + AFTER + 3:
         return np.nan, f"it is smaller than {BEFORE + AFTER + 3} pixels"
     b, s = blur(x), sharp(x)
@@ -66,7 +66,7 @@ def grey(x: np.ndarray) -> np.ndarray:
 
 
 def blur(x: np.ndarray) -> float:
-    """Return b = 1 - sum max(0, D_F - D_B) / sum D_F, the larger of both axes: 1 where a blur takes nothing away.
+    """Return b = 1 - sum max(0, D_F - D_B) / sum D_F, the larger of both axes; 1 if a blur removes nothing.
 
     D_F and D_B are the absolute differences of neighbours in the picture and in its blur along the same axis (Crete et
     al., The blur effect, 2007).
