@@ -21,7 +21,7 @@ from esbench.builtin.tasks.denoise import Denoise
 from esbench.engine import build
 from esbench.engine.loop import Fit, Trajectory
 from esbench.engine.settings import Settings
-from esbench.errors import DataError, UnitError, UsageError
+from esbench.errors import DataError, Missing, UnitError, UsageError
 from esbench.events import Event, Progress, UnitStarted
 from esbench.observation import NoiseModel, Observation
 from esbench.restoration.options import LIGHT, NETWORK, Options, in_time
@@ -446,10 +446,15 @@ def test_a_criterion_that_needs_what_there_is_not_is_refused(plugin):
         Options(criterion="inner")
 
 
-@pytest.mark.parametrize("noisy", [np.zeros((4, 5), np.int64), np.zeros((4, 5, 4), np.uint8), "photo.png"])
+@pytest.mark.parametrize("noisy", [np.zeros((4, 5), np.int64), np.zeros((4, 5, 4), np.uint8)])
 def test_what_is_no_picture_is_refused(noisy):
     with pytest.raises(UsageError, match="noisy must be"):
         esbench.denoise(noisy, **TINY)
+
+
+def test_a_file_that_is_not_there_is_said():
+    with pytest.raises(Missing, match=r"There is no file 'photo\.png'"):
+        esbench.denoise("photo.png", **TINY)
 
 
 def test_large_pictures_may_take_more_steps():

@@ -80,7 +80,8 @@ def test_a_unit_that_is_left_ends_as_an_undisturbed_one(config, tmp_path, steps)
         at += n
         assert run_unit(job, events.append, after(n)).status == "paused"
         assert events[-1] == UnitPaused(unit=planned.units[0], step=at)
-        assert driver.plan(config, tmp_path / "left").left == planned.left
+        (left,) = driver.plan(config, tmp_path / "left").left
+        assert dataclasses.replace(left, since=job.since) == job
     assert run_unit(job, events.append).status == "done"
     assert [e.step for e in events if isinstance(e, UnitStarted)][-1] == at
     unit = Run(tmp_path / "left").unit(planned.units[0])
@@ -133,7 +134,7 @@ def test_a_budget_leaves_the_run_after_the_step_that_crosses_it_and_the_same_com
     config, tmp_path, monkeypatch
 ):
     ticks = itertools.count()  # a fast machine would end a unit within any budget
-    clock = types.SimpleNamespace(monotonic=lambda: 0.02 * next(ticks), perf_counter=time.perf_counter)
+    clock = types.SimpleNamespace(monotonic=lambda: 0.02 * next(ticks), perf_counter=time.perf_counter, time=time.time)
     monkeypatch.setattr(driver, "time", clock)
     config = dataclasses.replace(config, sigma=(15.0, 25.0))
     once = dataclasses.replace(config, budget="0s")

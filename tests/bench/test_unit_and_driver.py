@@ -14,10 +14,10 @@ from esbench import metrics, models
 from esbench.bench import build, driver, grid
 from esbench.bench import unit as units
 from esbench.bench.config import Config
-from esbench.bench.job import Job
 from esbench.bench.results import Results
-from esbench.bench.spec import Outcome, UnitSpec, unit_id
+from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
+from esbench.bench.wire import job_from_json, job_to_json
 from esbench.engine.loop import Trajectory
 from esbench.errors import ConfigError, Missing, ParamError, PluginError, Unavailable, UsageError
 from esbench.events import Event, Notice, Progress, RunFinished, RunStarted, UnitFailed, UnitFinished, UnitStarted
@@ -448,7 +448,7 @@ def test_a_divergence_is_told_and_the_unit_goes_on(config, tmp_path, monkeypatch
     monkeypatch.setattr(Trajectory, "_update", once_bad)
     events: list[Event] = []
     assert run(config, tmp_path / "r", events) == 0
-    (notice,) = (e for e in events if isinstance(e, Notice))
+    (notice,) = (e for e in events if isinstance(e, Notice) and not e.detail)
     assert notice.text == f"the loss rose at step {bad} (nan): back to an earlier state"
     unit = only_unit(tmp_path / "r")
     assert unit.result()["restored"] == [bad]
@@ -605,7 +605,7 @@ def test_events_come_in_order_to_the_caller_and_to_plugins(config, tmp_path, plu
     first, second = (unit.id for unit in Run(tmp_path / "r").units())
     assert events[0] == RunStarted(folder=str(tmp_path / "r"), units=2, done=0, iterations=30)
     assert events[-1] == RunFinished(folder=str(tmp_path / "r"), done=2, failed=0)
-    order = [(type(e), e.unit) for e in events[1:-1] if not isinstance(e, Progress)]
+    order = [(type(e), e.unit) for e in events[1:-1] if not isinstance(e, Progress | Notice)]
     assert order == [(UnitStarted, first), (UnitFinished, first), (UnitStarted, second), (UnitFinished, second)]
     last = [e for e in events if isinstance(e, Progress) and e.unit == first][-1]
     assert (last.step, last.iterations) == (30, 30)
@@ -616,8 +616,7 @@ def test_events_come_in_order_to_the_caller_and_to_plugins(config, tmp_path, plu
 
 def test_a_unit_can_be_handed_to_another_process_as_plain_values(config, tmp_path):
     job = driver.plan(config, tmp_path / "r").jobs[0]
-    plain = json.loads(json.dumps(dataclasses.asdict(job)))
-    again = Job(**plain | {"spec": UnitSpec(**plain["spec"]), "criteria": tuple(plain["criteria"])})
+    again = job_from_json(json.loads(json.dumps(job_to_json(job))))
     assert again == job
     assert os.path.isabs(job.dataset)
     assert os.path.isabs(job.run)

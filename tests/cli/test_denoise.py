@@ -306,7 +306,7 @@ def test_a_picture_that_is_too_large_is_said_and_the_others_go_on(esbench, place
     Image.new("RGB", (40, 20)).save("large.png")
     answer = esbench("denoise", "large.png", "a.png", "-o", "out", *TINY, "-q", "--max-pixels", "480")
     assert answer.code == 1
-    assert answer.err.startswith("esbench: 'large.png' claims 40 x 20 pixels, more than max-pixels (480): raise that ")
+    assert answer.err.startswith("esbench: 'large.png' claims 40 x 20 pixels, more than max-pixels (480): increase it ")
     assert files(place) == {"a.png", "b.jpg", "empty.png", "large.png", "out/a.png"}
     assert esbench("measure", "-c", "loss", "large.png", "--max-pixels", "799").code == 3
     assert esbench("measure", "-c", "loss", "large.png", "--max-pixels", "800").code == 0
@@ -392,7 +392,7 @@ def test_lines_say_how_fast_it_is_and_how_long_at_most(esbench, place, monkeypat
     lines = [line for line in answer.err.splitlines() if "steps/s" in line]
     for line in lines:
         assert re.fullmatch(
-            r"a\.png, \d of 4: step \d/6, \d+\.\d steps/s, at most [\d.:]+ (s|min) left; discrepancy\[.*\] \d", line
+            r"a\.png, \d of 4: step \d/6, at most [\d.:]+ (s|min) left, \d+\.\d steps/s; discrepancy\[.*\] \d", line
         )
     assert {line.split(":")[0] for line in lines} == {f"a.png, {i} of 4" for i in range(1, 5)}
 
