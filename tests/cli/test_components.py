@@ -225,7 +225,7 @@ def test_what_cannot_be_measured_costs_its_own_values_only(esbench, picture, plu
     assert rows[0]["reason"].startswith("'bad.png' is not a picture")
     assert rows[2]["reason"] == "There is no file 'none.png'."
     assert rows[4]["reason"] == "Criterion 'odd' of esbench-local 1.0 raised ValueError: odd at step 0."
-    assert answer.err.splitlines() == [rows[0]["reason"], rows[2]["reason"], rows[4]["reason"]]
+    assert answer.err.splitlines() == [f"esbench: {rows[i]['reason']}" for i in (0, 2, 4)]
     shown = esbench("measure", "-c", "odd", "-c", "cifs-png[lam=0]", "bad.png", "a b.png")
     assert (shown.code, len(shown.out.splitlines())) == (1, 6)
     assert esbench("measure", "-c", "cifs-png[lam=0]", "bad.png", "none.png", "--json").code == 3
