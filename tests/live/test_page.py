@@ -83,6 +83,11 @@ def test_a_run_is_watched_from_its_start_over_a_kill_to_its_report(tab, start, p
         tab.until("document.querySelector('#emerging .after').naturalWidth === 16")
         assert tab.run("document.querySelectorAll('#grid button').length") == 3
 
+        # at once, so that units are left to be done after it
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        tab.until("document.querySelector('#status').textContent.includes('nothing is at work on it')")
+
         # the keys read the curves, go back through the outputs, and move between the units
         tab.click("#curves svg")
         tab.press("Home")
@@ -97,9 +102,6 @@ def test_a_run_is_watched_from_its_start_over_a_kill_to_its_report(tab, start, p
         tab.press("End")
         assert tab.run("document.activeElement.title").startswith("c, gaussian 25: ")
 
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        tab.until("document.querySelector('#status').textContent.includes('nothing is at work on it')")
         before = tab.run("document.querySelectorAll('#grid [data-status=done]').length")
         assert tab.run("document.querySelectorAll('#curves polyline').length") >= 3
 
