@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import struct
@@ -131,9 +132,37 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[ImageFile
 
 def write(path: str | os.PathLike[str], image: Bytes) -> None:
     """Write uint8 (H, W, 3) or (H, W, 1) to a file, in the format of its suffix."""
+    pillow(image).save(path)
+
+
+def pillow(image: Bytes) -> Image.Image:
+    """Return a picture (H, W, C) of 1 or 3 channels as a Pillow image."""
     from PIL import Image
 
-    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path)
+    return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+
+
+def encoded(image: Bytes, side: int, kind: str, fast: bool = False, **options: Any) -> bytes:
+    """Return a picture as a file, reduced if it is longer than `side`.
+
+    Args:
+        image: (H, W, C) of 1 or 3 channels.
+        side: its longest side, at most.
+        kind: the format, as Pillow calls it.
+        fast: reduce it by the means of boxes.
+        options: of Pillow's writer.
+    """
+    from PIL import Image
+
+    small, file = pillow(image), io.BytesIO()
+    small.thumbnail((side, side), Image.Resampling.BOX if fast else Image.Resampling.LANCZOS)
+    small.save(file, kind, **options)
+    return file.getvalue()
+
+
+def data_url(data: bytes, kind: str) -> str:
+    """Return a picture file as a data URL."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 # -- photos: users' pictures, which lose neither bits nor metadata -----------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -106,14 +104,8 @@ def _axes(axes: Axes | None, height: float = 3.2) -> Axes:
 
 def _url(picture: Any) -> str:
     """Return a user's array as a data URL; one that is larger than SIDE is reduced."""
-    from PIL import Image
-
     try:
         pixels = np.rint(255 * images.unpacked(picture)[0]).astype(np.uint8)
     except UsageError:  # an output of a network may be on any scale
         return ""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return images.data_url(images.encoded(pixels, SIDE, "PNG", optimize=True), "png")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import json
 import math
 import threading
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esbench import disk
+from esbench import disk, images
+from esbench.metrics import finite
 from esbench.pictures import Bytes, Floats, Picture, Pictures
 from esbench.thinning import thinned
 
@@ -126,17 +126,17 @@ class Live:
             self._written = end
         if self._film and shown >= self._film[0]:
             self._film = [due for due in self._film if due > shown]
-            lines.append({"picture": shown, "webp": _text(encoded(picture, SMALL, "WEBP", quality=70, method=2))})
+            small = images.encoded(picture, SMALL, "WEBP", fast=True, quality=70, method=2)
+            lines.append({"picture": shown, "webp": _text(small)})
         if lines:
             with open(self.folder / LOG, "ab") as file:
                 file.writelines(map(_line, lines))
-        with disk.replacing(self.folder / PICTURE, sync=False) as part:
-            part.write_bytes(encoded(picture, SIDE, "JPEG", quality=85))
-        with disk.replacing(self.folder / STATE, sync=False) as part:
-            part.write_bytes(_line(self._state(step) | {"shown": shown}))
+        self._replace(PICTURE, images.encoded(picture, SIDE, "JPEG", fast=True, quality=85))
+        self._replace(STATE, _line(self._state(step) | {"shown": shown}))
 
     def _begin(self, step: int) -> None:
         """Begin the log; of a resumed session with all steps so far, and the pictures of an earlier one."""
+        observation = Pictures(np.nan_to_num(self._observation)[None]).uint8[0]
         head = {
             "unit": self.folder.name,
             "name": self.session.name,
@@ -144,15 +144,19 @@ class Live:
             "stretch": self._stretch,
             "patience": {column.text: column.rule.patience for column in self.session.columns},
             "resumed": self.session.resumed,
-            "observation": _text(encoded(Pictures(np.nan_to_num(self._observation)[None]).uint8[0], SIDE, "JPEG")),
+            "observation": _text(images.encoded(observation, SIDE, "JPEG", fast=True)),
         }
         before, *lines = [*read(self.folder / LOG)] or [{}]
         of_this = before.get("unit") == head["unit"] and before.get("name") == head["name"]
         film = [line for line in lines if of_this and "picture" in line and line["picture"] < step]
         if film:
             self._film = [due for due in self._film if due > film[-1]["picture"]]
-        with disk.replacing(self.folder / LOG, sync=False) as part:
-            part.write_bytes(b"".join(map(_line, [head, *film])))
+        self._replace(LOG, b"".join(map(_line, [head, *film])))
+
+    def _replace(self, name: str, data: bytes) -> None:
+        # whatever is in its place, even a pipe that is not read
+        with disk.replacing(self.folder / name, sync=False) as part:
+            part.write_bytes(data)
 
     def _ready(self) -> int:
         """Return how many steps are measured completely."""
@@ -179,11 +183,11 @@ class Live:
             "paused": self._paused,
             "time": time.time(),
             "steps_per_second": (step - self._first_step) / seconds if seconds > 0 else None,
-            "psnr_db": _finite(trace.psnr[step - 1]) if trace.psnr else None,
+            "psnr_db": finite(trace.psnr[step - 1]) if trace.psnr else None,
             "rules": {
                 column.text: {
                     "best_step": column.rule.best_step,
-                    "best_value": _finite(column.rule.best_value),
+                    "best_value": finite(column.rule.best_value),
                     "step": column.rule.step,
                     "stop_step": None if column.rule.stop is None else column.rule.stop.step,
                     "failed": column.failed,
@@ -218,24 +222,10 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def encoded(picture: Bytes, side: int, format: str, **options: Any) -> bytes:
-    """Return a picture, uint8 (H, W, C), reduced to a longest side, as a file."""
-    from PIL import Image
-
-    image, file = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture), io.BytesIO()
-    image.thumbnail((side, side), Image.Resampling.BOX)
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
 def _padded(values: Sequence[float], start: int, end: int) -> Sequence[float]:
     """Return the values between two steps; a criterion that failed has none from there on."""
     found = values[start:end]
     return [*found, *[math.nan] * (end - start - len(found))]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _text(data: bytes) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from esbench import images
 from esbench.pictures import Bytes
 from esbench.templating import page as whole
 from esbench.templating import render
@@ -196,13 +195,7 @@ def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
 
 def _png(picture: Bytes) -> str:
     """Return a picture as a data URL, reduced if it is too large."""
-    from PIL import Image
-
-    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return images.data_url(images.encoded(picture, SIDE, "PNG", optimize=True), "png")
 
 
 def _eight_bits(pixels: npt.NDArray[Any]) -> Bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -184,8 +182,8 @@ def picture(path: Path, side: int | None) -> str:
     """Return a picture as a data URL: the unchanged file, or a WebP reduced to a longest side."""
     disk.regular(path)
     if side is None:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    return f"data:image/webp;base64,{base64.b64encode(_reduced(path, side)).decode()}"
+        return images.data_url(path.read_bytes(), "png")
+    return images.data_url(_reduced(path, side), "webp")
 
 
 def script(value: Any) -> str:
@@ -219,13 +217,7 @@ def _made(
 
 
 def _reduced(path: Path, side: int) -> bytes:
-    from PIL import Image
-
-    pixels, buffer = images.read(path), io.BytesIO()
-    small = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small.save(buffer, format="WEBP", quality=QUALITY)
-    return buffer.getvalue()
+    return images.encoded(images.read(path), side, "WEBP", quality=QUALITY)
 
 
 def _db(value: float | None) -> str:

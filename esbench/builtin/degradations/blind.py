@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
+from esbench import images
 from esbench.pictures import Floats, Pictures
 from esbench.records import Range
 
@@ -39,9 +40,7 @@ def jpeg(clean: Floats, rng: np.random.Generator, *, quality: Annotated[int, Ran
 
     eight = Pictures(clean[None]).uint8[0]
     file = io.BytesIO()
-    Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight).save(
-        file, "JPEG", quality=quality, subsampling="4:2:0"
-    )
+    images.pillow(eight).save(file, "JPEG", quality=quality, subsampling="4:2:0")
     with Image.open(file) as image:
         decoded = np.asarray(image).reshape(clean.shape)
     return decoded.astype(np.float32) / np.float32(255)

@@ -74,9 +74,7 @@ class Jpeg(Task):
 
         eight = Pictures(noise(clean)[None]).uint8[0]
         file = io.BytesIO()
-        Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight).save(
-            file, "JPEG", quality=self.quality, subsampling=":".join(str(self.subsampling))
-        )
+        images.pillow(eight).save(file, "JPEG", quality=self.quality, subsampling=":".join(str(self.subsampling)))
         with Image.open(file) as image:
             y = np.asarray(image, np.float32).reshape(clean.shape) / np.float32(255)
         return self.observe(y, file=file.getvalue())
