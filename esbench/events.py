@@ -90,3 +90,7 @@ class RunFinished(Event):
     done: int
     failed: int
     left: int = 0
+
+
+def ignore(event: Event) -> None:
+    """Do nothing with an event."""

@@ -92,11 +92,11 @@ class Lines:
                     err=True,
                 )
             case Notice() if (self.verbose or not event.detail) and self.said.new(event):
-                say(f"{event.unit}: {event.text}" if event.unit else event.text, err=True)
+                say(_sentence(event), err=True)
             case UnitFinished():
                 say(f"{event.unit}: done in {duration(event.seconds)}", err=True)
             case UnitFailed() if self.said.new(event):
-                say(f"{event.unit}: failed: {event.reason}", err=True)
+                say(_sentence(event), err=True)
             case UnitPaused():
                 say(f"{event.unit}: paused at step {event.step}", err=True)
             case RunFinished() if event.left:
@@ -150,7 +150,7 @@ class Bars:
                 )
                 self._update_run()
             case Notice() if (self.verbose or not event.detail) and self.said.new(event):
-                self._print(f"{event.unit}: {event.text}" if event.unit else event.text)
+                self._print(_sentence(event))
             case UnitFinished():
                 self._end(event.unit)
                 if self.run is not None:  # a restoration has none
@@ -162,7 +162,7 @@ class Bars:
             case UnitFailed():
                 self._end(event.unit)
                 if self.said.new(event):
-                    self._print(f"{event.unit}: failed: {event.reason}")
+                    self._print(_sentence(event))
 
     def _update_run(self) -> None:
         """Show how long the run may still take: the steps that are left, at the speed of the units at work."""
@@ -205,7 +205,12 @@ def display(quiet: bool, verbose: bool = False) -> Iterator[Listen]:
 
 def _failures(event: Event, said: Said) -> None:
     if isinstance(event, UnitFailed) and said.new(event):
-        say(f"{event.unit}: failed: {event.reason}", err=True)
+        say(_sentence(event), err=True)
+
+
+def _sentence(event: Notice | UnitFailed) -> str:
+    text = event.text if isinstance(event, Notice) else f"failed: {event.reason}"
+    return f"{event.unit}: {text}" if event.unit else text
 
 
 def _units_left(event: RunFinished) -> str:

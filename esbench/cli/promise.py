@@ -20,7 +20,7 @@ from esbench.cli.order import Order
 from esbench.cli.output import print_json, say
 from esbench.cli.progress import Listen
 from esbench.errors import DataError, UsageError
-from esbench.events import Event, Notice
+from esbench.events import Notice, ignore
 from esbench.restoration.options import NEARLY_CLEAN, Options
 from esbench.restoration.restore import Restoration
 
@@ -184,7 +184,3 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def ignore(event: Event) -> None:
-    """Ignore an event."""

@@ -18,7 +18,7 @@ from esbench.bench.spec import unit_id
 from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, paragraphs, print_json, say, shown
 from esbench.cli.progress import display
 from esbench.cli.results import failed_lines
-from esbench.cli.watch import port_option, watch_option, watched
+from esbench.cli.watch import RUNS, port_option, watch_option, watched
 from esbench.events import Event, RunStarted
 from esbench.images import MAX_PIXELS
 
@@ -98,7 +98,7 @@ def run_command(
 
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     config = configuration.resolve(given, preset, file)
-    folder = out if out is not None else Path("esbench-runs") / default_name(config)
+    folder = out if out is not None else RUNS / default_name(config)
 
     def tell(*lines: str) -> None:
         if not quiet:
@@ -192,7 +192,7 @@ def run_left(
     planned: Plan,
     quiet: bool,
     verbose: bool = False,
-    begun: Callable[[], object] = bool,
+    begun: Callable[[], None] | None = None,
 ) -> int:
     """Run the unfinished units of a plan, show progress on stderr, and return how many units failed.
 
@@ -211,7 +211,7 @@ def run_left(
     with display(quiet, verbose) as listen:
 
         def told(event: Event) -> None:
-            if isinstance(event, RunStarted):
+            if begun is not None and isinstance(event, RunStarted):
                 begun()
             listen(event)
 

@@ -28,7 +28,7 @@ from esbench import __version__, images, notebook, seeds
 from esbench import device as devices
 from esbench.engine import build
 from esbench.errors import DataError
-from esbench.events import Event, Notice, Progress, UnitFinished
+from esbench.events import Event, Notice, Progress, UnitFinished, ignore
 from esbench.noise import Noise, estimate
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Bytes, Floats, Pictures
@@ -412,7 +412,7 @@ class Restoration:
             options: other options than its own.
         """
         options = dataclasses.replace(options or self.options, iterations=TRIAL)
-        piece = Piece(self.name, self.task, self._part(self._tiles[0]), options, 0, _ignore)
+        piece = Piece(self.name, self.task, self._part(self._tiles[0]), options, 0, ignore)
         blocks = iter(piece.session.trajectory)
         next(blocks)  # the first one is slow
         first, started = piece.step, time.perf_counter()
@@ -455,18 +455,14 @@ class Restoration:
         from esbench.engine.live import Live
 
         # of a large picture only some of the pixels are shown, so only these are computed
-        (before, n), (picture, _) = (
-            (self._sums[self._at[1]], self._counts[self._at[1]]),
-            self._blended(self._sums, self._counts),
-        )
+        t, (picture, _) = self._at[1], self._blended(self._sums, self._counts)
         every = max(1, max(picture.shape[:2]) // SHOWN)
-        background, tile = picture[::every, ::every].copy(), self._tiles[self._at[1]].times(self._factor)
+        background, tile = picture[::every, ::every].copy(), self._tiles[t].times(self._factor)
         top, left = -tile.rows.start % every, -tile.columns.start % every
         place = np.s_[-(-tile.rows.start // every) :, -(-tile.columns.start // every) :]
 
         def shown() -> Bytes:
-            now = piece.picture() if before is None else (before + piece.picture()) / (n + 1)
-            now = now[top::every, left::every]
+            now = (self._sum(t) / (self._counts[t] + 1))[top::every, left::every]
             background[place][: now.shape[0], : now.shape[1]] = now
             eight: Bytes = Pictures(self._upright(background)[None]).uint8[0]
             return eight
@@ -598,10 +594,6 @@ class Restoration:
             others = next(each.reason for each in optimised if not each.stopped)
             text += f"; of the others the first: {others}"
         return f"interrupted in optimisation {len(optimised)} of {n}: {text}" if interrupted else text
-
-
-def _ignore(event: Event) -> None:
-    """Do nothing."""
 
 
 def most(options: Options, h: int, w: int, factor: int = 1, grid: int = 1) -> int:
