@@ -129,6 +129,12 @@ class Tab:
             raise RuntimeError(f"{address}: {answer['errorText']}")
         self.until("document.readyState === 'complete'")
 
+    def reload(self) -> None:
+        """Load the page again, and wait until the new one is loaded."""
+        self.run("window.old = true")
+        self.call("Page.reload")
+        self.until("!window.old && document.readyState === 'complete'")
+
     def resize(self, width: int, height: int = 900) -> None:
         """Change the size of the window, in pixels of CSS."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

@@ -411,7 +411,7 @@ def test_long_work_is_announced_once_with_what_makes_it_less(esbench, place, lon
     draft = esbench("denoise", "a.png", "-o", "d.png", *TINY[:2], "--device", "cpu", "--quality", "draft").err
     assert "use --minutes N, fewer --iterations, a GPU or" in draft
     assert "This takes" not in esbench("denoise", "a.png", "-o", "c.png", *TINY, "-q").err
-    assert "This takes" not in esbench("denoise", "a.png", "-o", "m.png", *TINY, "--minutes", "1").err
+    assert "This takes" not in esbench("denoise", "a.png", "-o", "m.png", *TINY, "--minutes", "0.02").err
 
 
 class Terminal(io.StringIO):
