@@ -210,8 +210,9 @@ class _Handler(BaseHTTPRequestHandler):
             app.open += 1
         state: dict[str, Any] = {}
         criteria, told = None, time.monotonic()
+        owed = False
         try:
-            while not app.closing.is_set() and state.get("status") != "done" and not self._closed():
+            while not (app.closing.is_set() or owed or self._closed()):
                 events = [] if follow is None else [*follow.events()]
                 if (now := app.state()) != state:
                     if now["criteria"] != criteria:
@@ -221,16 +222,20 @@ class _Handler(BaseHTTPRequestHandler):
                     state = now
                 if not events and time.monotonic() - told >= ALIVE:
                     events = [("alive", None)]
+                if state["status"] == "done":  # counted before the page is told: it may be quick
+                    with app.lock:
+                        app.owed += 1
+                    owed = True
                 for name, value in events:
                     self.wfile.write(f"event: {name}\ndata: {json.dumps(value)}\n\n".encode())
                     told = time.monotonic()
-                app.closing.wait(LOOK_EVERY)
+                app.closing.wait(LOOK_EVERY * (not owed))
         except OSError:  # the page was closed
-            state = {}
+            with app.lock:
+                app.owed -= owed
         finally:
             with app.lock:
                 app.open -= 1
-                app.owed += state.get("status") == "done"
 
     def _closed(self) -> bool:
         """Whether the page has closed the connection."""

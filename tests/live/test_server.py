@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -170,3 +172,17 @@ def test_a_run_that_is_done_is_its_report(done):
     page = WatchedRun(done, "?token=x").page()
     assert "esbench report" in page
     assert '"query":"?token=x"' in page
+
+
+def test_a_page_that_fetches_the_final_page_at_once_is_not_waited_for(done):
+    with Server(lambda query: WatchedRun(done, query)) as server:
+        address = f"http://127.0.0.1:{server.port}"
+        with urlopen(f"{address}/api/events?token={server.token}") as events:
+            while b'"status": "done"' not in (line := events.readline()):
+                assert line
+            with urlopen(f"{address}/?token={server.token}") as final:
+                assert b"esbench report" in final.read()
+            assert events.read() == b"\n"  # the stream ends by itself
+        end = time.monotonic() + 10  # the page is counted when it is sent, just after it is received
+        while server.open or server.owed:
+            assert time.monotonic() < end
