@@ -92,7 +92,7 @@ def summary(gaps: Sequence[float]) -> dict[str, float]:
 
 
 def sweep(found: Sequence[Curve], values: Sequence[float], stop: Callable[[Curve, float], Stop]) -> list[dict]:
-    """Return the summary of the gaps for each value of a parameter, and how often the rule never stopped."""
+    """Return the summary of the gaps for each value of a parameter, and how often the rule did not stop."""
     rows = []
     for value in values:
         stops = [stop(curve, value) for curve in found]
@@ -143,7 +143,7 @@ def groups(found: Sequence[Curve]) -> dict[tuple[int, float | None], list[Curve]
 
 def show(rows: Sequence[dict], head: str) -> None:
     """Print a sweep as a Markdown table."""
-    print(f"\n| {head} | mean | p95 | max | never |\n|---|---|---|---|---|")
+    print(f"\n| {head} | mean | p95 | max | not stopped |\n|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['value']:g} | {row['mean']:.3f} | {row['p95']:.3f} | {row['max']:.3f} | {row['never']} |")
 

@@ -2,13 +2,13 @@
 
 Loops take turns of a few steps, each in its own process, on the same picture:
 
-* plain: `dip.loop.Trajectory`, eager float32;
-* ours: `dip.fast.Fast`, in float32 and, if the device supports it (or with `--bfloat16`), in bfloat16;
+* plain: `engine.loop.Trajectory`, eager float32;
+* ours: `engine.fast.Fast`, in float32 and, if the device supports it (or with `--bfloat16`), in bfloat16;
 * reference (`--reference`): the plain loop, and each step measured like the papers' programs: the output is copied to
   the CPU, its PSNR comes from scikit-image, its JPEG from OpenCV, its variance from a buffer of 100 outputs that is
-  averaged anew each time, BRISQUE from OpenCV and NIQE from pyiqa, if available.
+  recomputed each time, BRISQUE from OpenCV and NIQE from pyiqa, if available.
 
-With `--criteria` ours is timed once more with all criteria measured on each step. The floor is the time of the
+With `--criteria` ours is timed again with all criteria measured on each step. The floor is the time of the
 network's convolutions alone, forward and backward, each with separate tensors, channels last. A ratio is a loop's
 time over that of plain in the same turn; medians and quartiles are printed. On a CPU, the processor time is
 printed beside the wall-clock time, for machines that are shared.
@@ -356,9 +356,8 @@ def main() -> None:
         print(f"\n{r['width']} x {r['height']}, {r['gflop_per_step']:.0f} GFLOP a step, {args.turns} turns")
         for row in r["rows"]:
             low, high = row["quartiles"]
-            line = (
-                f"  {row['loop']:34} {row['ms_per_step']:8.2f} ms a step, {row['ratio']:5.2f} ({low:.2f} to {high:.2f})"
-            )
+            line = f"  {row['loop']:34} {row['ms_per_step']:8.2f} ms per step"
+            line += f", {row['ratio']:5.2f} ({low:.2f} to {high:.2f})"
             line += f", at work {row['work_ms_per_step']:8.2f} ms, {row['work_ratio']:5.2f}"
             if "share_of_convolutions" in row:
                 line += f", {100 * row['share_of_convolutions']:.0f} % of the rate of the convolutions alone"

@@ -87,8 +87,8 @@ def overhead(runs: int) -> dict[str, Any]:
             adds.append((step, unit, small - unit - few * step))
     step, unit, run = np.median(adds, axis=0).round(2).tolist()
     return {
-        "ms a step": step,
-        "ms a unit": unit,
+        "ms per step": step,
+        "ms per unit": unit,
         "ms a run": run,
         "all": np.round(adds, 2).tolist(),
     }
@@ -144,9 +144,9 @@ def many(units: int, workers: int) -> dict[str, Any]:
         return {
             "units": done,
             "workers": workers,
-            "ms a unit": round(1000 * seconds / done, 2),
+            "ms per unit": round(1000 * seconds / done, 2),
             "of it the driver's processor": round(1000 * cpu / done, 2),
-            "ms a unit on its worker": round(1000 * statistics.fmean(took), 2),
+            "ms per unit on its worker": round(1000 * statistics.fmean(took), 2),
             "driver memory (MB)": round(memory),
             "status (s, and on the processor)": timed(lambda: [status(unit) for unit in store.units()]),
             "resume (s, and on the processor)": timed(lambda: driver.plan(config, out)),

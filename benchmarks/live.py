@@ -98,7 +98,7 @@ def main() -> None:
             rates[bool(turn % 2)].append((made.step - first) / (time.monotonic() - began))
         ratios = [w / o for w, o in zip(rates[True], rates[False], strict=True)]
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-        print(f"steps a second with / without: {middle:.4f} ({low:.4f} to {high:.4f})")
+        print(f"steps per second with / without: {middle:.4f} ({low:.4f} to {high:.4f})")
 
 
 if __name__ == "__main__":

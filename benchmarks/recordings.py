@@ -13,9 +13,9 @@ that are in results/recordings were made with, for each sigma,
         --sigma 25 -c 'cifs-jpeg[lam=0]' -c wmv -c emv -c discrepancy -c loss
 
 on pictures from every 25th of bsd400, from the 7th by name; `esbench export RUN -o results/bsd400.csv` wrote the rows
-of that at sigma 25. `study` prints, all exact, what mu = lam / (H W) does on them: the range of mu that stops each near
-its peak and the mu above which it never stops; the mu that `esbench calibrate` would choose for each patience and rule,
-its gaps, its distance from never stopping, and what happens to a picture that was left out of the search; and what
+of that at sigma 25. `study` prints the exact effect of mu = lam / (H W) on them: the range of mu that stops each near
+its peak and the mu above which it does not stop; the mu that `esbench calibrate` would choose for each patience and
+rule, its gaps, its distance from not stopping, and what happens to a picture that was left out of the search; and what
 patience and a first admissible step do to the other criteria.
 `fit` writes the mu of each level into the table of the package, and at the levels without a recording the paper's, in
 the proportion of the nearest one.
@@ -121,12 +121,12 @@ class Recording:
 
     @property
     def size(self) -> np.ndarray:
-        """Bytes a pixel of each output."""
+        """Bytes per pixel of each output."""
         return self.columns["cifs-jpeg[lam=0]:bytes"] / self.about["crop"] ** 2
 
     @property
     def noisy(self) -> float:
-        """Bytes a pixel of the noisy picture, which are known without the clean one."""
+        """Bytes per pixel of the noisy picture, which are known without the clean one."""
         return self.about["noisy_bytes"] / self.about["crop"] ** 2
 
     def curve(self, start: int = 0) -> Curve:
@@ -167,7 +167,7 @@ def window(recording: Recording, patience: int) -> tuple[float, float]:
 
 
 def never(curve: Curve, stops: Pieces) -> float:
-    """Return the mu above which an optimisation never stops."""
+    """Return the mu above which an optimisation does not stop."""
     begins, _ = pieces(stops)
     runs_on = stops.values == len(curve.loss) - 1
     return float(begins[runs_on].min()) if runs_on.any() else np.inf
@@ -176,7 +176,7 @@ def never(curve: Curve, stops: Pieces) -> float:
 def searched(
     found: Sequence[Recording], objective: calibrate.Objective, patience: int, start: int = 0
 ) -> Iterator[str]:
-    """Yield the cells of a search: mu, gaps, the distance from never stopping, and gaps of pictures left out of it."""
+    """Yield the cells of a search: mu, gaps, the distance from not stopping, and gaps of pictures left out of it."""
     curves = [recording.curve(start) for recording in found]
     stops = [calibrate.stops(curve, objective, patience) for curve in curves]
     psnr = [s.of(c.psnr_db) for s, c in zip(stops, curves, strict=True)]
@@ -232,10 +232,10 @@ def study(args: argparse.Namespace) -> None:
             common.append(
                 [f"{sigma:g}", str(len(units)), name, *(f"{e:.1f}" for e in edges), f"{edges[1] / edges[0]:.2f}"]
             )
-    header = ["picture", "sigma", "peak", "at", f"mu within {NEAR} dB", "never from mu"]
-    table([*header, "bytes a pixel: noisy", "at the peak"], lines)
+    header = ["picture", "sigma", "peak", "at", f"mu within {NEAR} dB", "not stopped from mu"]
+    table([*header, "bytes per pixel: noisy", "at the peak"], lines)
     table(["sigma", "pictures", f"within {NEAR} dB on all", "from", "to", "ratio"], common)
-    header = ["sigma", "rule", "patience", "mu", "gap", "never stops from mu times", "left out: gap", "never"]
+    header = ["sigma", "rule", "patience", "mu", "gap", "not stopped from mu times", "left out: gap", "not stopped"]
     lines = [
         [f"{sigma:g}", "first window", str(patience), *searched(units, "windowed", patience)]
         for sigma, units in found.items()

@@ -236,7 +236,7 @@ def main() -> None:
         + [str(row["never"]), f"{row['stop']:.0f}", "" if np.isnan(row["ms"]) else f"{row['ms']:.2f}"]
         for row in rows
     ]
-    print(table([*header, "raw: mean", "never", "stop", "ms a step"], lines), end="\n\n")
+    print(table([*header, "raw: mean", "not stopped", "stop", "ms per step"], lines), end="\n\n")
     for task in dict.fromkeys(row["task"] for row in rows):
         mine = [row for row in rows if row["task"] == task]
         noises = list(dict.fromkeys(noise for row in mine for noise in row["noises"]))

@@ -11,7 +11,7 @@ from esbench.errors import Unavailable, UsageError
 
 
 def named(device: str) -> str:
-    """Return the device of a name: cpu, cuda or cuda:N; for auto a GPU if there is one.
+    """Return the device with a name: cpu, cuda or cuda:N; for auto, a GPU if there is one.
 
     Raises:
         Unavailable: the device is not available.
@@ -35,7 +35,7 @@ def named(device: str) -> str:
 
 @contextmanager
 def threads(n: int | None) -> Iterator[None]:
-    """Compute with so many threads, or with as many as PyTorch has; put back afterwards."""
+    """Compute with this number of threads, or with PyTorch's own; restore the number afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -49,8 +49,8 @@ def threads(n: int | None) -> Iterator[None]:
 def let_threads_sleep() -> None:
     """Let threads that wait for others sleep, in this process and its children; before PyTorch is imported.
 
-    By default they spin for milliseconds, several times a step. On a machine with other work they then keep from the
-    processor the very threads that they wait for, which makes a step several times as long as on one thread.
+    By default they spin for milliseconds, several times per step. On a busy machine they then keep the threads that
+    they wait for from running, which makes a step several times as long as on one thread.
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -70,7 +70,7 @@ def replacing(path: str | os.PathLike[str], suffix: str = "", sync: bool = True)
     Args:
         path: the file to write.
         suffix: of the temporary file, for libraries that depend on it.
-        sync: wait until it is on the disk; without, a loss of power may leave it empty.
+        sync: wait until it is on the disk; otherwise a loss of power may leave it empty.
     """
     # not derived from the name, because a long one would become too long
     part = Path(path).with_name(f".esbench.{uuid.uuid4().hex[:8]}{suffix}")
@@ -86,15 +86,15 @@ def replacing(path: str | os.PathLike[str], suffix: str = "", sync: bool = True)
 
 @contextmanager
 def writing(path: str | os.PathLike[str], remedy: str = "") -> Iterator[None]:
-    """Say it in a sentence if something cannot be written.
+    """Raise an error with a sentence if something cannot be written.
 
     Args:
-        path: of the file or folder that is written.
+        path: the file or folder that is written.
         remedy: a sentence on what to do.
 
     Raises:
         Unavailable: it cannot be written.
-        BlockingIOError: another process holds a lock, which is no error of the disk.
+        BlockingIOError: another process holds a lock, which is not an error of the disk.
     """
     try:
         yield

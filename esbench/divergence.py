@@ -38,7 +38,7 @@ def divergence(
 
 
 def given_itself(step: Step) -> bool:
-    """Whether the input of the network is the unchanged observation, which is only the picture and noise."""
+    """Whether the input of the network is the unchanged observation, which is the picture plus noise."""
     if type(step.task).forward is not Task.forward or type(step.task).distance is not Task.distance:
         return False
     y, weight = step.observation.tensor("y", step.z), step.observation.weight(step.z)

@@ -222,7 +222,7 @@ def unwritable(path: str | os.PathLike[str], photo: Photo) -> str:
         return f"{os.fspath(path)!r} must end in one of {', '.join(FORMATS)}"
     if max(photo.pixels.shape[:2]) > LONGEST.get(FORMATS[suffix], 2**31):
         longest = LONGEST[FORMATS[suffix]]
-        return f"{FORMATS[suffix]} holds at most {longest} pixels a side: choose .png or .tif for {os.fspath(path)!r}"
+        return f"{FORMATS[suffix]} holds at most {longest} pixels per side: choose .png or .tif for {os.fspath(path)!r}"
     if FORMATS[suffix] == "JPEG" and photo.alpha is not None and photo.alpha.min() < np.iinfo(photo.alpha.dtype).max:
         return f"JPEG holds no transparency: choose .png, .tif or .webp for {os.fspath(path)!r}"
     return ""

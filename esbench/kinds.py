@@ -283,7 +283,7 @@ class Baseline(Protocol):
         """Return the picture without its noise.
 
         Args:
-            y: the picture and noise, float32 (H, W, C) in [0, 1].
+            y: the picture plus noise, float32 (H, W, C) in [0, 1].
             generator: for what is drawn, on the device to compute on.
             params: by name, `sigma` as a number.
         """

@@ -44,8 +44,8 @@ def copied(value: Any, place: str = "", depth: int = DEPTH) -> Any:
 
     Args:
         value: a tree; subclasses become their base types.
-        place: of the value in its tree, for the message.
-        depth: levels that may still follow.
+        place: the place of the value in its tree, for the message.
+        depth: how many more levels are allowed.
 
     Raises:
         NotPlain: something in it is not plain data.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module, and not a file of its name in the current directory."""
+    """Return the command that runs a module, but not a file with its name in the current directory."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
@@ -36,7 +36,7 @@ def end(process: subprocess.Popen[str]) -> int:
     The exit code of a process that has ended is kept. Processes that started a new session are not found.
     """
     if process.returncode is None:
-        # kill the group before waiting for its leader, whose id, and so the group's, could then be reused
+        # kill the group before waiting for its leader: afterwards its id, which is also the group's, could be reused
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     return process.wait()

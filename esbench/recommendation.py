@@ -60,11 +60,11 @@ def recommended(task: str, *, level_known: bool, network: str | None = None) -> 
 
 def _why(row: dict[str, Any], network: str | None) -> str:
     best, *others = row["ranked"]
-    never = f", {best['never']} of them never stopped" if best["never"] else ""
+    never = f", {best['never']} of them not stopped" if best["never"] else ""
     said = (
         f"The averaged output was {best['mean_db']:.2f} dB below its peak on average, {best['largest_db']:.2f} dB at "
         f"worst, in {best['units']} optimisations of {row['pictures']} pictures of "
-        f"{' or '.join(map(str, row['side']))} pixels a side with {', '.join(row['networks'])} "
+        f"{' or '.join(map(str, row['side']))} pixels per side with {', '.join(row['networks'])} "
         f"({', '.join(row['noise'])}){never}"
     )
     if others:

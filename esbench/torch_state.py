@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-#: Guards that leave inference mode for as long as they exist.
+#: Guards that keep inference mode switched off as long as they exist.
 _left: list[Any] = []
 
 

@@ -609,7 +609,11 @@ def test_a_missing_photo_is_named():
         ("p.gif", photo(), "'p.gif' must end in one of .png, .jpg, .jpeg, .tif, .tiff, .webp"),
         ("p", photo(), "'p' must end in one of"),
         ("p.jpg", photo(alpha=True), "JPEG holds no transparency: choose .png, .tif or .webp for 'p.jpg'"),
-        ("p.webp", photo(size=(1, 16_384)), "WEBP holds at most 16383 pixels a side: choose .png or .tif for 'p.webp'"),
+        (
+            "p.webp",
+            photo(size=(1, 16_384)),
+            "WEBP holds at most 16383 pixels per side: choose .png or .tif for 'p.webp'",
+        ),
         ("p.jpg", dataclasses.replace(photo(), alpha=np.full((9, 12, 1), 255, np.uint8)), ""),
         ("p.png", photo(np.uint16, alpha=True), ""),
         ("P.PNG", photo(), ""),

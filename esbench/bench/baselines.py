@@ -1,4 +1,4 @@
-"""Baselines of a unit: what denoisers that need no stopping make of its observation, how good, and how quickly."""
+"""Baselines of a unit: the results of denoisers that need no stopping, their scores and their times."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from esbench.registry import Component, registry
 
 
 def check(scene: Scene, text: str) -> None:
-    """Make sure that a baseline can do something with a unit.
+    """Check that a baseline can be computed for a unit.
 
     Raises:
-        UsageError: its observation is not the picture and noise, or no level is told.
+        UsageError: its observation is not the picture plus noise, or it needs a noise level and none is known.
     """
     task = type(scene.task)
     own = task.forward is not Task.forward or task.distance is not Task.distance
     if own or scene.observation.known is not None:
         raise UsageError(
-            f"The baseline {text!r} needs an observation that is the picture and noise, which that of "
+            f"The baseline {text!r} needs an observation that is the picture plus noise, which that of "
             f"{scene.spec.task!r} is not: leave it out."
         )
     component = registry().get("baseline", text)
@@ -70,10 +70,10 @@ def resolved(component: Component, observation: Observation) -> dict[str, Any]:
 
 
 def computed(component: Component, values: Mapping[str, Any], scene: Scene, device: str) -> Floats:
-    """Return what a baseline makes of an observation, clipped to [0, 1].
+    """Return the result of a baseline, clipped to [0, 1].
 
     Raises:
-        UnitError: it is not a picture of this size.
+        UnitError: it is not a finite picture of this size.
     """
     import torch
 
@@ -86,7 +86,7 @@ def computed(component: Component, values: Mapping[str, Any], scene: Scene, devi
 
 
 def scores(scene: Scene, x: Floats) -> dict[str, Any]:
-    """Return how good a picture is."""
+    """Return the scores of a picture."""
     big = min(scene.clean.shape[:2]) >= 11
     return {
         "psnr_db": metrics.finite(metrics.psnr(x, scene.clean)),

@@ -1,4 +1,4 @@
-"""From the spec of a unit to what it describes: its pictures, and its optimisation with criteria on it."""
+"""Build what the spec of a unit describes: its pictures, and its optimisation with criteria."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a unit is about: the clean picture, and what was observed of it.
+    """The pictures and the task of a unit.
 
     Attributes:
         spec: the unit.
-        clean: (H, W, C) in [0, 1].
-        task: how it was observed.
-        observation: what was observed.
+        clean: the clean picture, (H, W, C) in [0, 1].
+        task: the task.
+        observation: the observed data.
     """
 
     spec: UnitSpec
@@ -47,7 +47,7 @@ class Scene:
 
     @property
     def problem(self) -> Problem:
-        """What the criteria are told."""
+        """The part of the observation that criteria get."""
         return build.problem(self.spec.task, self.task, self.observation)
 
     def trajectory(self, device: str) -> Fast:
@@ -68,7 +68,7 @@ class Scene:
         )
 
     def fits(self) -> None:
-        """Make sure that the parts of the optimisation fit each other, without making its weights.
+        """Check that the parts of the optimisation fit each other, without making its weights.
 
         Raises:
             UsageError: they do not, or the picture is too small.
@@ -82,12 +82,12 @@ class Scene:
             raise UsageError(f"{self.spec.image}: {error}") from error
 
     def session(self, device: str, columns: Sequence[Column], emit: Callable[[Event], None], *, live: bool) -> Session:
-        """Return the optimisation with criteria on it, scored by the clean picture."""
+        """Return the optimisation with criteria, scored by the clean picture."""
         from esbench.bench.spec import unit_id
         from esbench.engine.session import Session
         from esbench.engine.trace import Reference, Trace
 
-        score = None if type(self.task).score is Task.score else self.score  # which is the PSNR
+        score = None if type(self.task).score is Task.score else self.score  # that of `Task` is the PSNR
         trace = Trace(Reference(Pictures(self.clean[None]).tensor.to(device), score))
         name, seed = unit_id(self.spec), seeds.derive(self.spec.seed, "probes")
         return Session(name, self.trajectory(device), columns, emit, trace, live=live, seed=seed)
@@ -98,11 +98,11 @@ class Scene:
 
 
 def scene(spec: UnitSpec, dataset: str, max_pixels: int = images.MAX_PIXELS) -> Scene:
-    """Return what a unit is about.
+    """Return the pictures and the task of a unit.
 
     Args:
         spec: the unit.
-        dataset: how the dataset is opened: a name, or an absolute path.
+        dataset: a name, or an absolute path.
         max_pixels: a larger picture of a folder or file is refused.
     """
     opened = grid.open_dataset(dataset, max_pixels)[1]
@@ -111,7 +111,7 @@ def scene(spec: UnitSpec, dataset: str, max_pixels: int = images.MAX_PIXELS) -> 
 
 
 def observed(spec: UnitSpec, clean: Floats, companions: Companions) -> Scene:
-    """Return what a unit is about with a clean picture (H, W, C) in [0, 1], and what belongs to it."""
+    """Return the scene of a unit with a clean picture (H, W, C) in [0, 1] and its companions."""
     task, component = build.task(spec.task), grid.degradation(spec.noise, spec.sigma)
     assert isinstance(component.info, DegradationInfo)
     names = spec.dataset, spec.image
@@ -128,7 +128,7 @@ def _noisy(component: Component, rng: np.random.Generator, picture: Floats) -> F
     """Return a picture with the noise of a degradation.
 
     Raises:
-        PluginError: the degradation gave something else.
+        PluginError: the degradation returned something else.
     """
     noisy: Any = component.target(picture, rng, **component.values)
     if not isinstance(noisy, np.ndarray) or noisy.shape != picture.shape or not np.isfinite(noisy).all():
@@ -140,7 +140,7 @@ def _noisy(component: Component, rng: np.random.Generator, picture: Floats) -> F
 
 
 def _told(component: Component, level: float | None) -> NoiseModel:
-    """Return what is told of a degradation's noise: nothing where it is blind."""
+    """Return what is known of the noise of a degradation: nothing if it is marked blind."""
     assert isinstance(component.info, DegradationInfo)
     if component.info.name == "none":
         return NoiseModel("none")

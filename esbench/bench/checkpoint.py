@@ -33,7 +33,7 @@ def load(unit: Unit, session: Session) -> None:
 
     Raises:
         DataError: the checkpoint cannot be used.
-        UnitError: the checkpoint has the same versions and the same unit, and yet does not fit.
+        UnitError: the checkpoint does not fit, although it is of the same unit and the same versions.
     """
     state = unit.checkpoint()
     if state is None:

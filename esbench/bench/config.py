@@ -59,7 +59,7 @@ class Config:
         dataset: a name, or a folder or file.
         images: how many pictures, the first by name; None for all.
         image: or these, by name; empty for all.
-        max_pixels: of a folder or file, a picture of more is refused.
+        max_pixels: a larger picture of a folder or file is refused.
         crop: side of the centre crop; None for the whole picture.
         noise: the degradation.
         sigma: its levels on the 0-255 scale, if it has one.
@@ -153,7 +153,7 @@ class Config:
 
     @property
     def part(self) -> tuple[int, int]:
-        """Which part of the units, from 1, of how many.
+        """The shard as its number, from 1, and how many there are.
 
         Raises:
             ConfigError: it is not such a pair.
@@ -192,7 +192,7 @@ class Config:
         return dataclasses.replace(self, **both)
 
     def to_toml(self) -> str:
-        """Return the text that `read` takes."""
+        """Return the text of a file for `read`."""
         values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in ONCE)
         return "".join(f"{name} = {_toml(value)}\n" for name, value in values if value not in (None, ()))
 

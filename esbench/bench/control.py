@@ -1,6 +1,6 @@
-"""What `esbench ctl` asks of a run at work: a small file in its folder that every unit looks at.
+"""Requests of `esbench ctl` to a run: a small file in its folder that every unit checks.
 
-It applies to commands that were started before it was asked; a later command goes on.
+A request applies to commands that were started before it; later commands ignore it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 
 FILE = "control.json"
 
-#: Seconds between two looks at the file.
+#: Seconds between two checks of the file.
 LOOK_EVERY = 0.5
 
 
 def ask(run: Path, action: Action, unit: str = "") -> None:
-    """Ask it of a unit, or of all units.
+    """Write a request to a unit, or to all units.
 
     Raises:
         OSError: the file cannot be written.
@@ -35,12 +35,12 @@ def ask(run: Path, action: Action, unit: str = "") -> None:
 
 
 class Control:
-    """What is asked of a unit, or of the run, at any time.
+    """The current request to a unit, or to the run.
 
     Args:
-        run: the folder.
+        run: the folder of the run.
         since: when the command was started, in seconds since the epoch.
-        unit: its id; empty for the run.
+        unit: the id of the unit; empty for the run.
     """
 
     def __init__(self, run: Path, since: float, unit: str = "") -> None:
@@ -49,7 +49,7 @@ class Control:
         self._asked: Action = "resume"
 
     def __call__(self) -> Action:
-        """Return what is asked: of the unit and of the run, what was asked later."""
+        """Return the later of the requests to the unit and to the run."""
         if time.monotonic() - self._looked >= LOOK_EVERY:
             self._looked, asked = time.monotonic(), _read(self._run)
             mine = [asked[who] for who in {"", self._unit} if who in asked and asked[who][1] >= self._since]
@@ -58,7 +58,7 @@ class Control:
 
 
 def _read(run: Path) -> dict[str, tuple[Action, float]]:
-    """Return what is asked of each unit, and when; nothing if the file cannot be read."""
+    """Return the request to each unit and its time; nothing if the file cannot be read."""
     try:
         asked = json.loads(disk.text(run / FILE))
         return {unit: (action, float(when)) for unit, (action, when) in asked.items() if action in ACTIONS}

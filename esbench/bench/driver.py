@@ -54,7 +54,7 @@ class Plan:
         left: the units still to run.
         everything: the ids of the units of all shards.
         left_out: criteria that `all` skips because they are not available, and why.
-        beyond: sentences about what is asked for and the dataset does not have.
+        beyond: sentences about what was requested but is not in the dataset.
     """
 
     criteria: tuple[str, ...]
@@ -142,7 +142,7 @@ def _left(store: Run, jobs: Iterable[Job]) -> Iterator[Job]:
 
 
 def _one_each(jobs: Iterable[Job]) -> dict[str, Job]:
-    """Return one job of each picture, by the picture's name: what depends on the picture alone is looked at once."""
+    """Return one job per picture, by the picture's name: what depends only on the picture is examined once."""
     return {job.spec.image: job for job in jobs}
 
 
@@ -153,9 +153,9 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
 
     Args:
         config: the configuration.
-        folder: of the run.
+        folder: the folder of the run.
         planned: from `plan`.
-        listen: called with every event; plugins are too.
+        listen: called with every event; plugins get them as well.
 
     Raises:
         KeyboardInterrupt: the user interrupted; all progress is on disk.
@@ -190,7 +190,7 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
 
 
 def _entry(config: Config) -> dict[str, Any]:
-    """Return what the folder of a run keeps of each command on it."""
+    """Return the record of this command for the folder of the run."""
     return {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command(),
@@ -234,7 +234,7 @@ class Halt:
 
     def _interrupt(self, *_: object) -> None:
         if self.interrupted:
-            raise Interrupted  # by the user, whichever plugin is at work
+            raise Interrupted  # by the user, whichever plugin is running
         self.interrupted = True
         self._emit(Notice(text="stopping after this step, at a checkpoint; press Ctrl-C again to stop immediately"))
 
@@ -339,7 +339,7 @@ def _pixels(job: Job) -> int:
 
 
 def _check(job: Job) -> None:
-    """Raise before the first step what would make a unit fail: a small picture, a parameter that cannot be resolved."""
+    """Raise before the first step if a unit would fail: a small picture, a parameter that cannot be resolved."""
     scene = build.scene(job.spec, job.dataset, job.max_pixels)
     scene.fits()
     given = scene.problem

@@ -1,4 +1,4 @@
-"""The results table as a file that can be passed on: written by `esbench export`, read and checked by `leaderboard`."""
+"""The results table as a file to share: written by `esbench export`, read and checked by `esbench leaderboard`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from esbench.bench.spec import UnitSpec, unit_id
 from esbench.errors import DataError, UsageError
 from esbench.params import split
 
-#: Columns that files of before do not have, and what they were.
+#: Columns that older files do not have, and their values there.
 LATER = {"kind": "criterion", "seconds": None}
 
 FORMATS = ("csv", "json", "parquet")
@@ -46,12 +46,12 @@ def written(rows: Sequence[Mapping[str, Any]], kind: str) -> bytes:
 def read(path: Path) -> list[Row]:
     """Return the rows of a file that `written` made.
 
-    A file comes from somebody else: each row must be complete, its numbers must agree with each other, and the id of
-    its unit must be that of its settings.
+    The file may come from another user: each row must be complete, its numbers must agree with each other, and the id
+    of its unit must be that of its settings.
 
     Raises:
         UsageError: it has another format.
-        DataError: it cannot be read, or a row is not as it was written.
+        DataError: it cannot be read, or a row is not consistent.
     """
     readers: dict[str, Callable[[bytes], Iterable[dict[str, Any]]]]
     readers = {".csv": _csv, ".json": _json, ".parquet": _parquet}
@@ -80,7 +80,7 @@ def _csv(data: bytes) -> list[dict[str, Any]]:
 
 
 def _value(name: str, cell: str | None) -> Any:
-    """Return a cell of a CSV file as a value of its column's type; the text itself if it is none."""
+    """Return a cell of a CSV file as a value of its column's type; the text itself if it is not one."""
     if not cell and name in NULLABLE:
         return None
     if TYPES[name] is bool:

@@ -1,4 +1,4 @@
-"""What is written down of a unit that has come to its end."""
+"""Write the results of a unit at its end."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from esbench.registry import made_by
 from esbench.stopping.column import Column
 from esbench.stopping.rule import Stop
 
-#: A unit is run again for a criterion that was added later; its losses must then be those that are on the disk.
+#: If a unit is run again for a criterion that was added later, its losses must agree with those on the disk to this.
 SAME = 1e-6
 
 
 def agree(trace: Trace, unit: Unit) -> None:
-    """Check that this is the optimisation that is on the disk.
+    """Check that an optimisation is the same as the one on the disk.
 
     Raises:
-        UnitError: it is another one.
+        UnitError: it is not.
     """
     stored, loss = unit.trace(["loss"])["loss"], np.array(trace.loss)
     same = (loss == stored) | (np.isnan(loss) & np.isnan(stored))
@@ -38,7 +38,7 @@ def agree(trace: Trace, unit: Unit) -> None:
     if not off <= SAME:
         raise UnitError(
             f"A different trajectory: the losses differ from those on the disk by up to {off:.2g} relative (allowed: "
-            f"{SAME}). Values of the two cannot be mixed; another --out measures all criteria anew."
+            f"{SAME}). Values of the two cannot be mixed; with another --out all criteria are measured again."
         )
 
 
@@ -47,10 +47,10 @@ def write(job: Job, unit: Unit, scene: Scene, session: Session, joined: Mapping[
 
     Args:
         job: the unit.
-        unit: where it is kept.
-        scene: what it was about.
-        session: at its end.
-        joined: the result that the columns are added to; None for a unit that was not done yet.
+        unit: the unit on the disk.
+        scene: its pictures and its task.
+        session: its session, at its end.
+        joined: the result to which the columns are added; None for a unit that was not done yet.
     """
     trace = session.trace
     pictures = {"clean": scene.clean, "noisy": scene.observation.y, "peak": trace.peak, "last": trace.last}
@@ -86,7 +86,7 @@ def write(job: Job, unit: Unit, scene: Scene, session: Session, joined: Mapping[
 
 
 def _entry(job: Job, scene: Scene, trace: Trace, column: Column, stop: Stop, output: Floats) -> dict[str, Any]:
-    """Return what is written down of a criterion that did not fail."""
+    """Return the result of a criterion that did not fail."""
     return {
         "patience": job.patience,
         **found(stop, trace.psnr, trace.average_psnr, column.ms, trace.score),
@@ -97,7 +97,7 @@ def _entry(job: Job, scene: Scene, trace: Trace, column: Column, stop: Stop, out
 
 
 def _scores(scene: Scene, trace: Trace, complete: bool) -> dict[str, Any]:
-    """Return peaks and ends, which are known of a complete unit alone, and what needs no optimisation."""
+    """Return the peaks and the last scores, known only if the unit is complete, and the score without optimisation."""
     scores: dict[str, Any] = {
         "peak_step": int(np.argmax(trace.psnr)) if complete else None,
         "peak_db": _whole(complete, max, trace.psnr),

@@ -27,7 +27,7 @@ def units(config: Config, beyond: list[str] | None = None) -> Iterator[UnitSpec]
 
     Args:
         config: the configuration.
-        beyond: a list that gets sentences about what is asked for and the dataset does not have.
+        beyond: a list that gets sentences about what was requested but is not in the dataset.
 
     Raises:
         EsbenchError: something named in it does not exist or is not available.

@@ -32,8 +32,8 @@ class Job:
         max_pixels: a larger picture of a folder or file is refused.
         retry: measure again what failed before.
         baselines: canonical texts.
-        since: when the command was started, in seconds since the epoch; what `esbench ctl` asked earlier is over.
-        threads: on a CPU; None for as many as PyTorch takes.
+        since: when the command was started, in seconds since the epoch; earlier requests of `esbench ctl` are ignored.
+        threads: on a CPU; None for PyTorch's default.
     """
 
     spec: UnitSpec

@@ -19,7 +19,7 @@ LATER = {"loss": "mse", "input": "noise", "regulariser": ""}
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSpec(Settings):
-    """One optimisation as plain values: its settings, and all else that its trajectory depends on.
+    """One optimisation as plain values: its settings, and everything else that its trajectory depends on.
 
     `pixels` is the SHA-256 of the clean pixels after cropping, `device` the kind of device, `engine` a number that
     increases when the loop's numbers change.

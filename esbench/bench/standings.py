@@ -195,7 +195,7 @@ def standings(rows: Rows) -> list[Entry]:
 def table(entries: Sequence[Entry]) -> Table:
     """Return the lines as a table."""
     head = ("rank", "criterion", "gap (dB)", "95 %", "behind (dB)", "95 % paired", "units", "stopped", "averaged (dB)",
-            "steps saved", "ms a step", "made by")  # fmt: skip
+            "steps saved", "ms per step", "made by")  # fmt: skip
     return Table(head, [_line(entry) for entry in entries])
 
 

@@ -3,7 +3,7 @@
     RUN/
       run.toml                  the configuration; `esbench run --config RUN/run.toml` repeats it
       run.json                  format, versions, the plan, one entry per command
-      control.json              what `esbench ctl` asked last
+      control.json              the last requests of `esbench ctl`
       units/<id>/
         spec.json               everything that the optimisation depends on
         trace.parquet           step, loss, psnr_db, average_loss, average_psnr_db, seconds
@@ -12,7 +12,7 @@
         images/*.png            clean, noisy, peak, last, stop-<criterion> and baseline-<baseline>
         result.json             written last and renamed into place: the unit is done
         checkpoint.pt           only while it is not done: the state to resume from
-        live.jsonl              for `esbench watch`: curves and small pictures, as they came
+        live.jsonl              for `esbench watch`: curves and small pictures, in order of time
         live.json, live.jpg     only while it is not done: the step, the rules and the newest picture
         error.txt               the traceback of the last failure
         lock                    held by the process that runs the unit
@@ -56,8 +56,8 @@ from esbench.engine import live
 from esbench.errors import Busy, ConfigError, DataError, EsbenchError, Missing, Unavailable, UsageError
 from esbench.params import split
 
-#: How often to try to lock a run or a unit that another process holds, LOCK_PAUSE seconds apart: who checks whether it
-#: is held holds it for a moment, and a killed process may take a moment to exit.
+#: How often to try to lock a run or a unit that another process holds, LOCK_PAUSE seconds apart: a process that checks
+#: whether it is held holds it for a moment, and a killed process may take a moment to exit.
 RUN_TRIES, LOCK_TRIES, LOCK_PAUSE = 3, 20, 0.25
 
 #: What to do if the folder of a run cannot be written.
@@ -356,7 +356,7 @@ class Unit:
         return self.path / "baselines" / f"{slug(text)}.json"
 
     def baseline(self, text: str) -> dict[str, Any] | None:
-        """Return the numbers of a baseline, or None if it was not computed or they cannot be read: it is cheap."""
+        """Return the numbers of a baseline; None if there are none that can be read: computing them again is cheap."""
         try:
             entry = read_json(self.baseline_path(text))
         except (FileNotFoundError, NotADirectoryError, Damaged):
@@ -427,7 +427,7 @@ class Unit:
         return _is_held(self.path / "lock")
 
     def state(self) -> dict[str, Any]:
-        """Return the state that a running unit writes to be watched; empty if there is none that can be read."""
+        """Return the state that a running unit writes for `esbench watch`; empty if none can be read."""
         try:
             state = read_json(self.path / live.STATE)
             counts = isinstance(state["step"], int) and isinstance(state["iterations"], int)
@@ -543,10 +543,10 @@ def _held(path: Path, *, shared: bool = False, tries: int | None = None, mode: s
         path: the file.
         shared: others may hold it at the same time, if they share it.
         tries: how often to try; None to wait for it.
-        mode: of opening it.
+        mode: the mode in which it is opened.
 
     Raises:
-        BlockingIOError: another process holds it, and does not release it meanwhile.
+        BlockingIOError: another process holds it and does not release it in this time.
         DataError: its path is not a regular file.
     """
     if path.exists():

@@ -1,4 +1,4 @@
-"""The results of a run as tables: a line a criterion, over all its units; and of two runs, a line a measure."""
+"""The results of a run as tables, one row per criterion; and those of a comparison, one row per measure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from esbench.bench.levels import baselines, counted, criteria, is_reference, of_kind, spread
 from esbench.tables import Table
 
-#: Of the tables in a notebook.
+#: The style of the tables in a notebook.
 STYLE = (
     ".esbench :is(td, th) { padding: 0.2em 0.8em; text-align: left; } "
     ".esbench .number { text-align: right; white-space: nowrap; }"
@@ -17,7 +17,7 @@ STYLE = (
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
-    """Return a heading and a table for each dataset and noise level: a line a criterion, over all its units."""
+    """Return a heading and a table for each dataset and noise level: one row per criterion, over all its units."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["noise"], row["sigma"]), []).append(row)
@@ -31,7 +31,7 @@ def notebook(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return str(render("notebook.html", name=name, style=STYLE, tables=summary(rows)))
 
 
-#: measure of a comparison -> its line, and how its numbers are written.
+#: measure of a comparison -> the name of its row, and the format of its numbers.
 LINES = {
     "psnr_db": ("PSNR (dB)", ".2f"),
     "gap_db": ("gap to peak (dB)", ".2f"),
@@ -43,7 +43,7 @@ LINES = {
 
 
 def differences(records: Sequence[dict[str, Any]]) -> list[tuple[str, Table]]:
-    """Return a heading and a table for each pair of criteria of a comparison: a line a measure and noise level."""
+    """Return a heading and a table for each pair of criteria of a comparison: one row per measure and noise level."""
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in records:
         pairs.setdefault((record["first_criterion"], record["second_criterion"]), []).append(record)
@@ -110,14 +110,14 @@ def _noise(row: Mapping[str, Any]) -> str:
 
 
 def _criteria(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a line a criterion, then a line a baseline; with baselines, also how long each takes."""
+    """Return one row per criterion, then one per baseline; with baselines, also the time of each."""
     ours, others = (
         {name: [row for row in rows if (row["kind"], row["criterion"]) == (kind, name)] for name in names}
         for kind, names in (("criterion", criteria(rows)), ("baseline", baselines(rows)))
     )
     n = len({row["unit"] for row in rows})
     scores = {"score at stop (dB)": max, "score gap (dB)": min} if _scored(rows) else {}
-    head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", *scores, "steps saved", "ms a step")
+    head = ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", *scores, "steps saved", "ms per step")
     lines = [(name, *_line(group, n, scored=bool(scores))) for name, group in ours.items()]
     lines += [(name, *_baseline(group, n, scored=bool(scores))) for name, group in others.items()]
     if others:
@@ -126,7 +126,7 @@ def _criteria(rows: Sequence[Mapping[str, Any]]) -> Table:
         lines = [(*line, _seconds(group)) for line, group in zip(lines, groups, strict=True)]
     table = Table(head, lines)
     whole = [i for i, (name, group) in enumerate(ours.items()) if _compared(name, group, n)]
-    if len(whole) < 2:  # the best of one is none
+    if len(whole) < 2:  # a best one needs two to compare
         return table
     for name, best in ({"PSNR at stop (dB)": max, "gap to peak (dB)": min} | scores).items():
         table = table.best(name, best, whole)
@@ -150,7 +150,7 @@ def _compared(name: str, rows: list[Mapping[str, Any]], of: int) -> bool:
 
 
 def _line(rows: list[Mapping[str, Any]], of: int, *, scored: bool) -> tuple[str, ...]:
-    """Return the cells of a criterion; one that lacks units says so at each number."""
+    """Return the cells of a criterion; if units are missing, each number says so."""
     n = len(rows)
     never = sum(row["fallback"] for row in rows)
     stop = f"{statistics.median(row['stop_step'] for row in rows):g}"
@@ -168,6 +168,6 @@ def _line(rows: list[Mapping[str, Any]], of: int, *, scored: bool) -> tuple[str,
 
 
 def _mean(values: list[float | None], of: int) -> str:
-    """Return mean ± standard deviation of the known values, and of how many of how many; a dash if there are none."""
+    """Return mean ± standard deviation of the known values, and how many are known; a dash if there are none."""
     known = [value for value in values if value is not None]
     return counted(spread(known), len(known), of) if known else "-"

@@ -72,7 +72,7 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
     before, texts, others = result_of(job, unit), todo(job, unit), lacking(job, unit)
     if not texts and not others:  # another process has finished it since it was planned
         return None
-    complete = before is not None and before["complete"]  # and stays so
+    complete = before is not None and before["complete"]  # it must remain complete
     scene = build.scene(job.spec, job.dataset, job.max_pixels)
     unit.begin(job.spec)
     for text in others:

@@ -165,7 +165,7 @@ class Bars:
                     self._print(_sentence(event))
 
     def _update_run(self) -> None:
-        """Show how long the run may still take: the steps that are left, at the speed of the units at work."""
+        """Show how long the run may still take: the steps that are left, at the speed of the running units."""
         if self.run is None:
             return
         (run,) = [task for task in self.bars.tasks if task.id == self.run]

@@ -108,20 +108,20 @@ def noise_of(sigma: float, options: Options) -> str:
 
 
 def checkpoint(file: Path) -> Path:
-    """Return where the checkpoint of a restoration is kept that writes a file."""
-    # not by its name, because a long one would become too long
+    """Return the path of the checkpoint of a restoration, given its output file."""
+    # not derived from the name, because a long one would become too long
     name = hashlib.sha256(file.name.encode("utf-8", "surrogateescape")).hexdigest()
     return file.with_name(f".esbench.{name[:12]}")
 
 
 class Kept:
-    """Keep a restoration that takes long: a checkpoint beside the output, and previews if asked for.
+    """Keep a long restoration: a checkpoint beside the output, and previews if requested.
 
     Args:
-        job: the picture.
-        photo: it, as read.
+        job: the order for the picture.
+        photo: the picture as read.
         at_work: its restoration.
-        previews: whether to write the output meanwhile.
+        previews: whether to write intermediate results to the output.
         listen: called with notices.
     """
 
@@ -131,7 +131,7 @@ class Kept:
         self._last = time.monotonic()
 
     def resume(self, force: bool) -> None:
-        """Continue from the checkpoint, if there is one.
+        """Resume from the checkpoint, if there is one.
 
         Args:
             force: start again if it does not fit.

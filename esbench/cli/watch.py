@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from esbench.live.server import Server
     from esbench.live.source import Source
 
-#: Where runs are made that have no --out.
+#: Where runs without --out are stored.
 RUNS = Path("esbench-runs")
 
 port_option = click.option(
     "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The port of the page. [a free one]"
 )
-watch_option = click.option("--watch", is_flag=True, help="Show it in the browser; the address is printed.")
+watch_option = click.option("--watch", is_flag=True, help="Show the progress in the browser; the address is printed.")
 
 
 @click.command("watch")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @port_option
 def watch_command(run: Path | None, port: int) -> None:
-    """Show a run in the browser while it goes on: pictures, curves, stops, all units.
+    """Show a run in the browser while it is running: pictures, curves, stops, all units.
 
-    The address is printed; the page is served to this machine only. It reads what the run writes, so it can be opened
-    and closed at any time. Without RUN: the newest run under esbench-runs/. Ctrl-C ends it; the run goes on.
+    The address is printed; the page is served to this machine only. It reads the files of the run, so it can be opened
+    and closed at any time. Without RUN, it is the newest run under esbench-runs/. Ctrl-C ends the page, not the run.
     """
     from esbench.live.server import Server
     from esbench.live.source import WatchedRun
@@ -52,10 +52,10 @@ def watch_command(run: Path | None, port: int) -> None:
 @click.argument("action", type=click.Choice(ACTIONS))
 @click.argument("unit", required=False)
 def ctl_command(run: Path, action: Action, unit: str | None) -> None:
-    """Pause, resume or stop a run at work, or one of its units.
+    """Pause, resume or stop a run, or one of its units.
 
-    A paused unit keeps its memory and waits for resume. A stopped one is left at a checkpoint, and the same command,
-    or esbench resume, goes on with it later. UNIT is an id, or a part of one that no other unit has.
+    A paused unit keeps its memory and waits for resume. A stopped unit is left at a checkpoint; the same command, or
+    esbench resume, continues it later. UNIT is an id, or a part of an id that no other unit has.
     """
     from esbench import disk
     from esbench.bench.store import Run
@@ -69,14 +69,14 @@ def ctl_command(run: Path, action: Action, unit: str | None) -> None:
         hint = f"it is in {len(found)} ids" if found else did_you_mean(unit, ids) or "'esbench status' lists them"
         raise UsageError(f"No unit {unit!r} in {str(run)!r}: {hint.rstrip('.')}.")
     if not store.busy():
-        raise UsageError(f"Nothing is at work on {str(run)!r}; 'esbench resume {run}' goes on with it.")
+        raise UsageError(f"No process is running {str(run)!r}; 'esbench resume {run}' continues it.")
     with disk.writing(run):
         ask(run, action, found[0] if found else "")
     say(f"{found[0] if found else run}: {action}")
 
 
 def newest() -> Path:
-    """Return the newest run without an --out.
+    """Return the newest run without --out.
 
     Raises:
         Missing: there is none.
@@ -88,13 +88,13 @@ def newest() -> Path:
 
 
 def announce(server: Server) -> None:
-    """Print the address of a page."""
+    """Print the address of the page."""
     say(f"watching at {server.url}", err=True)
 
 
 @contextlib.contextmanager
 def watched(source: Source | Path, port: int) -> Iterator[None]:
-    """Serve the page of the work in a `with` block."""
+    """Serve the live page of the work in a `with` block."""
     from esbench.live.server import Server
     from esbench.live.source import WatchedRun
 

@@ -14,7 +14,7 @@ from esbench.pictures import Pictures
 from esbench.records import LossInfo, NetworkInfo, RegulariserInfo, TaskInfo
 from esbench.registry import Component, registry
 
-#: The noise of a picture with a smaller side is not estimated for a loss: it would come out too low.
+#: For a loss, the noise of a picture with a smaller side is not estimated: the estimate would be too low.
 SMALLEST = 32
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 def settings(task: str, network: str, **given: Any) -> Settings:
-    """Return settings with everything decided: what is given, else what the loss, the task or the network say.
+    """Return settings with all values resolved: the given ones, else the defaults of the loss, the task or the network.
 
     Args:
-        task: as text.
-        network: as text.
-        given: settings by name; None stands for what the parts say, the loss first and the network last.
+        task: its text.
+        network: its text.
+        given: settings by name; None for the default of the loss, else of the task, else of the network.
 
     Raises:
         UsageError: a name or a parameter does not fit.
@@ -63,7 +63,7 @@ def task(text: str) -> Task:
 
 
 def problem(text: str, what: Task, observation: Observation) -> Problem:
-    """Return what the criteria of an optimisation are told."""
+    """Return the part of an observation that the criteria get."""
 
     def observed(x: torch.Tensor) -> torch.Tensor:
         return what.forward(x, observation) if x.ndim == 4 else what.forward(x[None], observation)[0]
@@ -96,13 +96,13 @@ def trajectory(
     """Return an optimisation at its first step.
 
     Args:
-        settings: with everything decided.
+        settings: the settings, with all values resolved.
         what: the task of these settings.
-        observation: what was observed.
+        observation: the observed data.
         device: cpu, cuda or cuda:N.
-        network_seed: of the network's weights.
-        input_seed: of z, the perturbations and what the loss draws.
-        average: of the outputs; None for the plain one.
+        network_seed: the seed of the network's weights.
+        input_seed: the seed of z, of the perturbations and of the random numbers of the loss.
+        average: the average of the outputs; None for the plain one.
 
     Raises:
         UsageError: the parts do not fit each other, or the picture is too small.
@@ -126,13 +126,13 @@ def begin(
     """Return an optimisation at its first step.
 
     Args:
-        kind: of trajectory.
-        fit: what is minimised.
-        f: the network, on the device where all of it happens.
+        kind: the class of the trajectory.
+        fit: the function to minimise.
+        f: the network, on the device of the optimisation.
         make: makes z.
         settings: the numbers.
-        seed: of z, the perturbations and what the loss draws.
-        average: of the outputs; None for the plain one.
+        seed: the seed of z, of the perturbations and of the random numbers of the loss.
+        average: the average of the outputs; None for the plain one.
     """
     import torch
 
@@ -151,7 +151,7 @@ def begin(
 
 
 def parts(settings: Settings, what: Task, observation: Observation, network_seed: int) -> tuple[Fit, Input, Any]:
-    """Return what is minimised, what makes z, and the network as it is at the first step.
+    """Return the function to minimise, the input that makes z, and the network as it is at the first step.
 
     Raises:
         UsageError: they do not fit each other, or the picture is too small.
@@ -175,39 +175,39 @@ def parts(settings: Settings, what: Task, observation: Observation, network_seed
 
 
 def unmeant(loss: Component, settings: Settings, what: Task, observation: Observation, f: Any) -> str:
-    """Return why a loss means nothing here, as the rest of a sentence; empty if it does.
+    """Return why a loss cannot be used with the other parts, as the rest of a sentence; empty if it can.
 
     Args:
         loss: the loss of these settings.
-        settings: with everything decided.
+        settings: the settings, with all values resolved.
         what: the task of these settings.
-        observation: what was observed.
+        observation: the observed data.
         f: the network of these settings.
     """
     assert isinstance(loss.info, LossInfo)
     needs, (h, w, _) = loss.info.needs, observation.y.shape
     own = type(what).distance is not Task.distance
     if (needs and own) or ("observation" in needs and type(what).forward is not Task.forward):
-        return f"needs an observation that is the picture and noise, which that of {settings.task!r} is not"
+        return f"needs an observation that is the picture plus noise, which that of {settings.task!r} is not"
     if "observation" in needs:
         if settings.input != "observation":
-            return f"needs a network that is given the observation, got --input {settings.input}: leave it out"
+            return f"needs the observation as the input of the network, got --input {settings.input}: leave it out"
         if settings.perturbation:
             given = f"--perturbation {settings.perturbation:g}"
-            return f"needs a network that is given the observation as it is, got {given}: leave it out"
+            return f"needs the unchanged observation as the input of the network, got {given}: leave it out"
         if f.input_size(h, w) != (h, w):
-            given = "x".join(map(str, reversed(f.input_size(h, w))))
+            given = " x ".join(map(str, reversed(f.input_size(h, w))))
             return (
-                f"needs a network that is given the observation as it is, and {settings.network!r} is given one of "
-                f"{given}: choose another one"
+                f"needs the unchanged observation as the input of the network, and that of {settings.network!r} has "
+                f"{given} pixels: choose another network"
             )
     told = {"sigma": observation.noise.sigma is not None, "gain": loss.values.get("gain") != "auto"}
     how = {"sigma": "--sigma", "gain": f"'{loss.info.name}[gain=0.04]'"}
     for need in ("sigma", "gain"):
         if need in needs and not told[need] and min(h, w) < SMALLEST:
             return (
-                "needs to know the noise, which cannot be estimated from less than "
-                f"{SMALLEST} x {SMALLEST} pixels, got {w} x {h}: say it, as in {how[need]}"
+                f"needs the noise level, which cannot be estimated from fewer than {SMALLEST} x {SMALLEST} pixels, got "
+                f"{w} x {h}: give it, as in {how[need]}"
             )
     return ""
 

@@ -1,6 +1,6 @@
 """What an optimisation writes while it runs, so that it can be watched: curves, state and small pictures.
 
-    live.jsonl   the head (whose it is, the observation), then the curves, and small pictures of log-spaced steps
+    live.jsonl   the head (its unit, the observation), then the curves, and small pictures of log-spaced steps
     live.json    the state: the step, and the rule of each criterion
     live.jpg     the newest picture
 

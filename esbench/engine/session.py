@@ -35,13 +35,13 @@ class Session:
     Iterate to continue, a block of steps at a time; the results so far are available at any time.
 
     Args:
-        name: in its events.
+        name: its name in events.
         trajectory: the optimisation.
         columns: the criteria.
         emit: called with every event.
         trace: the numbers; with a reference they have a score.
         live: whether to end as soon as all criteria have stopped.
-        seed: of the random numbers of probes.
+        seed: the seed of the random numbers of probes.
 
     Attributes:
         resumed: the steps at which it resumed from a checkpoint.
@@ -122,7 +122,7 @@ class Session:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the remaining steps depend on."""
+        """Return everything on which the remaining steps depend."""
         self.drain()
         return {
             "trajectory": self.trajectory.state_dict(),

@@ -37,8 +37,8 @@ class Settings:
     regulariser: str = ""
 
 
-#: The settings that a configuration and the options of a restoration have under the same name, where None stands for
-#: what the loss, the task or the network say.
+#: The settings that a configuration and the options of a restoration have under the same name; there, None stands for
+#: the default of the loss, the task or the network.
 GIVEN = tuple(f.name for f in fields(Settings) if f.name not in ("iterations", "precision", "task", "network"))
 
 #: The lowest value of the settings that are numbers.
@@ -46,5 +46,5 @@ LOWEST = {"iterations": 1, "learning_rate": 0, "depth": 1, "input_scale": 0, "pe
 
 
 def given(options: object) -> dict[str, Any]:
-    """Return what a configuration or options say of the settings, by name."""
+    """Return the settings in a configuration or in options, by name."""
     return {name: getattr(options, name) for name in GIVEN}

@@ -1,1 +1,1 @@
-"""Where units run: one after the other, or on Dask workers."""
+"""Executors: they run units one after the other, or on Dask workers."""

@@ -63,7 +63,7 @@ def dask(
         halt: whether to pause the units at a checkpoint.
         workers: how many on this machine; 0 for one per slot of each GPU, or one per four cores without a GPU.
         slots_per_gpu: units at a time on each GPU.
-        address: of a running scheduler, as in tcp://host:8786; the other two are then not used.
+        address: the address of a running scheduler, as in tcp://host:8786; the other two are then not used.
     """
     # the worker chooses the GPU
     placed = (dataclasses.replace(job, device=job.device.partition(":")[0]) for job in jobs)
@@ -96,7 +96,7 @@ def dispatch(
             if time.monotonic() - counted >= COUNT_EVERY:
                 threads, counted = sum(client.nthreads().values()), time.monotonic()
             room = 0 if halted else max(0, AHEAD * max(1, threads) - len(out))
-            # several in one message, and their results in another: messages are the work of the driver
+            # several per message, and their results in another: sending messages is most of the driver's work
             if ahead := list(itertools.islice(waiting, room)):
                 sent = client.map(work, [job_to_json(job) for job in ahead], wanted=mine, name=name, pure=False)
                 out |= zip(sent, ahead, strict=True)

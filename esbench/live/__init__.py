@@ -1,1 +1,1 @@
-"""Watching: a page of a run or a restoration, served on this machine while it goes on."""
+"""The live page: a page about a run or a restoration, served on this machine while it is running."""

@@ -1,4 +1,4 @@
-"""What a page shows: pictures that this process restores."""
+"""The data of the live page for pictures that this process restores."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class WatchedRestoration:
     """Pictures that are restored one after another.
 
     Args:
-        names: of the pictures.
-        criterion: that stops them.
-        patience: of the rule.
-        folder: a temporary one, for what is written to be watched.
+        names: the names of the pictures.
+        criterion: the criterion that stops them.
+        patience: the patience of the rule.
+        folder: a temporary folder for the files of the page.
     """
 
     def __init__(self, names: Sequence[str], criterion: str, patience: int, folder: Path) -> None:
@@ -31,11 +31,11 @@ class WatchedRestoration:
 
     @property
     def stopping(self) -> bool:
-        """Whether the picture at work is to be delivered as it is."""
+        """Whether to deliver the current picture as it is."""
         return self._stopping.is_set()
 
     def begin(self, i: int) -> Path:
-        """Begin with a picture, and return the folder for what is written of it."""
+        """Begin with a picture, and return the folder for its files."""
         self._stopping.clear()
         self._units[i]["status"], self._at = "running", i
         folder = self._folder / str(i)
@@ -43,7 +43,7 @@ class WatchedRestoration:
         return folder
 
     def told(self, event: Event) -> None:
-        """Take an event of the picture at work."""
+        """Take an event of the current picture."""
         if isinstance(event, Progress):
             unit, now = self._units[self._at], time.monotonic()
             if event.step <= unit["step"] or not self._began:
@@ -54,11 +54,11 @@ class WatchedRestoration:
             self._later = event.later
 
     def end(self, i: int, failed: str = "") -> None:
-        """End with a picture."""
+        """Note that a picture is done or has failed."""
         self._units[i] |= {"status": "failed" if failed else "done", "reason": failed, "steps_per_second": None}
 
     def deliver(self, page: str) -> None:
-        """Give the final page, once all pictures are done."""
+        """Set the final page, once all pictures are done."""
         self._page = page
 
     def state(self) -> dict[str, Any]:
@@ -88,15 +88,15 @@ class WatchedRestoration:
         return self._folder / unit if any(unit == each["unit"] for each in self._units) else None
 
     def ended(self, unit: str) -> dict[str, Any] | None:
-        """Return nothing: what is left of a picture that is done is its last state."""
+        """Return nothing: of a picture that is done only its last state remains."""
         return None
 
     def page(self) -> str | None:
-        """Return the report on the pictures, once all are done."""
+        """Return the report about the pictures, once all are done."""
         return self._page
 
     def stop(self) -> bool:
-        """End the picture at work with what there is."""
+        """End the current picture with the best output so far."""
         self._stopping.set()
         return True
 

@@ -1,14 +1,14 @@
-"""The server of a page: on this machine only, with the standard library only.
+"""The server of the live page: on this machine only, with the standard library only.
 
-    GET  /                    the page; once there is a final page, that
+    GET  /                    the live page, or the final page once there is one
     GET  /api/state           the state of everything, JSON
     GET  /api/events?unit=ID  server-sent events: the state, and the curves of a unit as they grow
     GET  /api/picture?unit=ID the newest picture of a unit
     GET  /units/ID/images/F   a picture file of a unit
-    POST /api/stop            end a restoration with what there is
+    POST /api/stop            end a restoration with the best output so far
 
-Every request needs the token. The name of the host must be this machine's, so that no other site's page can reach the
-server through a name of its own (DNS rebinding).
+Every request needs the token. The host name must be that of this machine, so that no page of another site can reach the
+server under another name (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from esbench.templating import page
 
 HOST = "127.0.0.1"
 
-#: How a request may name this machine; any port, because a forwarded one (`ssh -L`) differs.
+#: The host names that a request may use; any port, because a forwarded one (`ssh -L`) differs.
 NAMES = ("127.0.0.1", "localhost")
 
-#: Seconds between two looks at the files, and that pages have at the end to fetch the final one.
+#: Seconds between two checks of the files, and how many seconds pages have at the end to fetch the final page.
 LOOK_EVERY, LAST = 0.5, 20.0
 
-#: Seconds after which an event stream says that it is still there.
+#: Seconds without an event after which an event stream sends a sign of life.
 ALIVE = 15.0
 
 #: The address of a picture file of a unit.
@@ -54,13 +54,13 @@ POLICY = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 class Server:
-    """Serves the page of what is watched, from entering to leaving a `with` block.
+    """Serves the live page within a `with` block.
 
-    On leaving it, the pages that are open get the final page first, if there is one.
+    At the end of the block, open pages get the final page first, if there is one.
 
     Args:
-        source: returns what is watched, with the query that its links need.
-        port: 0 for a free one.
+        source: returns the source of the data, from the query that its links need.
+        port: the port; 0 for a free one.
 
     Attributes:
         url: the address of the page.
@@ -110,7 +110,7 @@ class _Http(ThreadingHTTPServer):
     app: Server
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a browser that closes a connection is no error."""
+        """Print nothing: a browser that closes a connection is not an error."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,13 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._post)
 
     def _answer(self, how: Callable[[str, dict[str, str]], None]) -> None:
-        """Answer a request that may be answered; refuse the others."""
+        """Answer a request, or refuse it."""
         address = urlsplit(self.path)
         given = {key: values[-1] for key, values in parse_qs(address.query).items()}
         host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
         token = given.get("token", "").encode("utf-8", "replace")
         self.close_connection = True
-        if host in NAMES and address.path == "/favicon.ico":  # browsers ask for it without being told to
+        if host in NAMES and address.path == "/favicon.ico":  # browsers request it by themselves
             self._send(b"", "image/x-icon")
         elif host not in NAMES or not hmac.compare_digest(token, self.server.app.token.encode()):
             self._send(b"403: open the address that esbench printed, with its token.\n", "text/plain", 403)
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._events(unit)
         elif path == "/api/picture":
             picture = self._folder(unit) / live.PICTURE
-            # it is gone as soon as the unit is done, which the page may not know yet
+            # it is removed when the unit is done, which the page may not know yet
             self._file(picture, "image/jpeg") if picture.exists() else self._send(b"", "image/jpeg", 204)
         elif found := IMAGE.fullmatch(path):
             self._file(self._folder(found[1]) / "images" / found[2], "image/png")
@@ -222,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
                     state = now
                 if not events and time.monotonic() - told >= ALIVE:
                     events = [("alive", None)]
-                if state["status"] == "done":  # counted before the page is told: it may be quick
+                if state["status"] == "done":  # counted before the event is sent: the page may answer immediately
                     with app.lock:
                         app.owed += 1
                     owed = True
@@ -243,16 +243,16 @@ class _Handler(BaseHTTPRequestHandler):
         return bool(ready) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the terminal shows the progress."""
+        """Print nothing: the terminal shows the progress."""
 
 
 class Follow:
     """Follows the files of a unit.
 
     Args:
-        source: what is watched.
-        unit: its id.
-        folder: of the unit.
+        source: the source of the data.
+        unit: the id of the unit.
+        folder: the folder of the unit.
     """
 
     def __init__(self, source: Source, unit: str, folder: Path) -> None:
@@ -284,7 +284,7 @@ class Follow:
         with open(path, "rb") as file:
             inode, done = self._log
             found = os.fstat(file.fileno())
-            if found.st_ino != inode or found.st_size < done:  # another process began it anew
+            if found.st_ino != inode or found.st_size < done:  # another process started it again
                 inode, done = found.st_ino, 0
             file.seek(done)
             new = file.read()
@@ -298,7 +298,7 @@ class Follow:
 
 
 def live_page(state: dict[str, Any]) -> str:
-    """Return the page of what is going on."""
+    """Return the page of a running run or restoration."""
     return page(
         "live.html",
         ("zoom.js", "curves.js", "live.js"),

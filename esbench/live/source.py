@@ -1,4 +1,4 @@
-"""What a page shows: a run on the disk."""
+"""The data of the live page for a run on the disk."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from esbench.report import embed, html
 
 
 class Source(Protocol):
-    """What is watched."""
+    """The data of a live page."""
 
     def state(self) -> dict[str, Any]:
         """Return the state of everything, as `/api/state` shows it."""
         ...
 
     def folder(self, unit: str) -> Path | None:
-        """Return the folder of a unit, in which it writes what can be watched; None if there is no such unit."""
+        """Return the folder with the live files of a unit; None if there is no such unit."""
         ...
 
     def ended(self, unit: str) -> dict[str, Any] | None:
-        """Return the curves of a unit that is done, None while it is not."""
+        """Return the curves of a unit that is done; None while it is not."""
         ...
 
     def page(self) -> str | None:
-        """Return the final page, None while there is none."""
+        """Return the final page; None while there is none."""
         ...
 
     def stop(self) -> bool:
-        """End the work with what there is, and return whether that is possible."""
+        """End the work with the best output so far, and return whether that is possible."""
         ...
 
 
 class WatchedRun:
-    """A run on the disk; another process may be at work on it, or none.
+    """A run on the disk, whether a process is running it or not.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         query: appended to the links of the final page to the pictures of the run.
     """
 
@@ -99,11 +99,11 @@ class WatchedRun:
         return self._page[1]
 
     def stop(self) -> bool:
-        """Do nothing: a run is ended by `esbench ctl`."""
+        """Do nothing: `esbench ctl` stops a run."""
         return False
 
     def _unit(self, unit: Unit) -> dict[str, Any]:
-        """Return the state of a unit; what is done is read once."""
+        """Return the state of a unit; that of a finished one is read once."""
         edition = unit.edition()
         before, known = self._known.get(unit.id, (None, {}))
         if edition is None or edition != before:

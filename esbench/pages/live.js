@@ -1,5 +1,5 @@
 
-// The page of what is going on: it follows the files of one unit at a time, as the server sends them.
+// The live page: it follows the files of one unit at a time, as the server sends them.
 
 const QUERY = new URLSearchParams(location.search), TOKEN = QUERY.get("token");
 const $ = (id) => document.getElementById(id);
@@ -115,7 +115,7 @@ function drawState() {
   if (failed) parts.push(`${failed} failed`);
   if (state.status === "running" && !state.running && state.paused) parts.push("paused; esbench ctl resumes it");
   else if (state.status === "running") parts.push(...[speed, rest].filter(Boolean));
-  else if (left) parts.push("nothing is at work on it; esbench resume goes on with it");
+  else if (left) parts.push("no process is running it; esbench resume continues it");
   const text = parts.join(", ");
   $("status").textContent = text ? `${text}.` : "";
   document.title = `${n > 1 ? `${done}/${n}` : now ? `${Math.floor((100 * now.step) / now.iterations)} %` : "…"} ${state.name} – esbench`;
@@ -274,7 +274,7 @@ function drawPicture() {
   under.dataset.wanted = wanted;
   const next = new Image();
   next.src = wanted;
-  // shown once it is there, so that nothing flickers
+  // shown once it is loaded, so that nothing flickers
   next.decode().then(() => { if (under.dataset.wanted === wanted) under.src = wanted; }, () => {});
 }
 
@@ -326,7 +326,7 @@ function listen() {
     draw();
   });
   source.addEventListener("error", () => {
-    $("status").textContent = "The connection to esbench is lost. What is shown is the last that was heard.";
+    $("status").textContent = "The connection to esbench is lost. The page shows the last state that was received.";
   });
 }
 
@@ -339,7 +339,7 @@ $("stop")?.addEventListener("click", async () => {
   film.value = film.max;
   drawPicture();
   const answer = await fetch(address("api/stop"), { method: "POST" }).catch(() => null);
-  $("stop-says").textContent = answer?.ok ? "Stopping after this step …" : "It could not be stopped: it has ended, or is out of reach.";
+  $("stop-says").textContent = answer?.ok ? "Stopping after this step …" : "It could not be stopped: it has ended or cannot be reached.";
   say($("stop-says").textContent);
 });
 listen();

@@ -27,15 +27,15 @@ class Worst:
     rows: Sequence[Row]
 
     def kinds(self) -> str:
-        """Return how many of them are too early, too late or missing: `7 early, 2 late, 1 never`."""
+        """Return how many of them are too early, too late or missing: `7 early, 2 late, 1 not stopped`."""
         found = [kind(row) for row in self.rows]
-        return ", ".join(f"{found.count(each)} {each}" for each in ("early", "late", "never") if each in found)
+        return ", ".join(f"{found.count(each)} {each}" for each in ("early", "late", "not stopped") if each in found)
 
 
 def kind(row: Row) -> str:
     """Return whether a stop below the peak is early, late or missing."""
     if row["fallback"]:
-        return "never"
+        return "not stopped"
     return "early" if row["stop_step"] < row["peak_step"] else "late"
 
 

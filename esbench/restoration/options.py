@@ -133,8 +133,8 @@ class Options:
                 raise UsageError(f"{self.stops_by!r} needs the network, which is not available when restoring.")
         if "observation" in info.needs and self.settings(1).input != "observation":
             raise UsageError(
-                f"{self.stops_by!r} needs a network that is given the observation itself: choose the input "
-                "'observation' without perturbation, or a loss such as 'sure'."
+                f"{self.stops_by!r} needs the observation as the input of the network: choose the input 'observation' "
+                "without perturbation, or a loss such as 'sure'."
             )
         build.settings(self.task, self.made_by)
         devices.named(self.device)

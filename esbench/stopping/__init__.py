@@ -1,1 +1,1 @@
-"""Deciding when to stop: a criterion at work, the rule, and both together for any loop."""
+"""Deciding when to stop: a criterion in use, the rule, and both together for any loop."""

@@ -78,7 +78,7 @@ def test_the_command_prints_it_in_the_same_table_with_the_seconds_of_all(config,
     assert (baseline[1], baseline[3]) == ("-", "-")
     assert float(criterion[-1]) > 0 < float(baseline[-1])
     ((_, alone),) = summary([row for row in rows if row["kind"] == "criterion"])
-    assert alone.head[-1] == "ms a step"
+    assert alone.head[-1] == "ms per step"
 
 
 def test_one_that_is_added_later_leaves_the_optimisation_alone_and_is_computed_once(config, tmp_path):
@@ -163,7 +163,7 @@ def test_the_noise_level_is_estimated_told_or_a_number_and_written_down(config, 
 
 @pytest.mark.parametrize("task", ["superres[factor=2]", "inpaint[missing=0.3]", "jpeg"])
 def test_it_is_refused_where_the_observation_is_not_the_picture_and_noise(config, tmp_path, task):
-    with pytest.raises(UsageError, match="needs an observation that is the picture and noise, which that of '"):
+    with pytest.raises(UsageError, match="needs an observation that is the picture plus noise, which that of '"):
         driver.plan(dataclasses.replace(config, task=task, noise="none"), tmp_path / "r")
     assert not (tmp_path / "r").exists()
 

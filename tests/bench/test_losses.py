@@ -174,18 +174,21 @@ def test_a_loss_alone_is_enough_to_do_the_right_thing(pictures):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"loss": "sure", "input": "noise"}, "given the observation, got --input noise: leave it out"),
-        ({"loss": "df-ste", "perturbation": 0.1}, "as it is, got --perturbation 0.1: leave it out"),
-        ({"loss": "pure[gain=0.1]", "network": "decoder[scales=2]"}, "'decoder.*' is given one of 7x6: choose"),
-        ({"loss": "sure", "task": "superres[factor=2]"}, "the picture and noise, which that of 'superres.*' is not"),
-        ({"loss": "df-ste", "task": "jpeg"}, "the picture and noise, which that of 'jpeg' is not"),
-        ({"loss": "poisson[gain=0.1]", "task": "jpeg"}, "the picture and noise, which that of 'jpeg' is not"),
-        ({"loss": "pure"}, "less than 32 x 32 pixels, got 28 x 24: say it, as in 'pure\\[gain=0.04\\]'"),
-        ({"loss": "poisson"}, "less than 32 x 32 pixels, got 28 x 24: say it, as in 'poisson\\[gain=0.04\\]'"),
-        ({"loss": "sure", "noise": "poisson"}, "less than 32 x 32 pixels, got 28 x 24: say it, as in --sigma"),
+        (
+            {"loss": "sure", "input": "noise"},
+            "needs the observation as the input of the network, got --input noise: leave it out",
+        ),
+        ({"loss": "df-ste", "perturbation": 0.1}, "unchanged observation .*, got --perturbation 0.1: leave it out"),
+        ({"loss": "pure[gain=0.1]", "network": "decoder[scales=2]"}, "that of 'decoder.*' has 7 x 6 pixels: choose"),
+        ({"loss": "sure", "task": "superres[factor=2]"}, "the picture plus noise, which that of 'superres.*' is not"),
+        ({"loss": "df-ste", "task": "jpeg"}, "the picture plus noise, which that of 'jpeg' is not"),
+        ({"loss": "poisson[gain=0.1]", "task": "jpeg"}, "the picture plus noise, which that of 'jpeg' is not"),
+        ({"loss": "pure"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in 'pure\\[gain=0.04\\]'"),
+        ({"loss": "poisson"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in 'poisson\\[gain=0.04\\]'"),
+        ({"loss": "sure", "noise": "poisson"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in --sigma"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_a_sentence_before_the_run(config, tmp_path, changed, sentence):
+def test_an_invalid_combination_is_refused_in_a_sentence_before_the_run(config, tmp_path, changed, sentence):
     with pytest.raises(UsageError, match=sentence):
         driver.plan(dataclasses.replace(config, **changed), tmp_path / "r")
 
@@ -214,7 +217,7 @@ def test_a_picture_is_denoised_with_a_loss(loss):
 
 @pytest.mark.parametrize("criterion", ["sure", "pure-zero"])
 def test_no_picture_is_denoised_by_a_criterion_that_would_have_no_value(criterion):
-    with pytest.raises(UsageError, match=f"'{criterion}' needs a network that is given the observation itself: choose"):
+    with pytest.raises(UsageError, match=f"'{criterion}' needs the observation as the input of the network: choose"):
         esbench.denoise(np.zeros((40, 40, 3)), criterion)
     noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((40, 40, 3))
     small = {"network": "skip[channels=4,scales=2]", "device": "cpu", "iterations": 6, "patience": 2}

@@ -30,7 +30,14 @@ def row(**change) -> dict:
 def test_one_unit_is_told_as_it_is():
     ((heading, table),) = summary([row(), row(criterion="last", stop_step=999, fallback=True, steps_run=1000)])
     assert heading == "kodak24, gaussian noise of sigma 25, 1 unit: peak 29.00 dB at step 300, last step 22.00 dB"
-    assert table.head == ("criterion", "stop step", "PSNR at stop (dB)", "gap to peak (dB)", "steps saved", "ms a step")
+    assert table.head == (
+        "criterion",
+        "stop step",
+        "PSNR at stop (dB)",
+        "gap to peak (dB)",
+        "steps saved",
+        "ms per step",
+    )
     assert table.rows[0] == ("wmv", "400", "28.00", "1.00", "50 %", "0.25")
     assert table.rows[1][:2] == ("last", "999 (not stopped)")
 

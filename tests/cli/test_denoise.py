@@ -257,13 +257,13 @@ BAD = {
     "a loss that needs a level, and too few pixels to estimate it": (
         ("a.png", "-o", "c.png", "--loss", "sure", "--network", "skip[channels=4,scales=2]", "-q"),
         2,
-        "The loss 'sure' needs to know the noise, which cannot be estimated from less than 32 x 32 pixels, got 24 x "
-        "20: say it, as in --sigma.",
+        "The loss 'sure' needs the noise level, which cannot be estimated from fewer than 32 x 32 pixels, got 24 x 20: "
+        "give it, as in --sigma.",
     ),
-    "a loss with a network that is not given the observation": (
+    "a loss with a network whose input is not the observation": (
         ("a.png", "-o", "c.png", "--loss", "df-ste", "--network", "decoder", "--sigma", "25", "-q"),
         2,
-        "The loss 'df-ste' needs a network that is given the observation as it is, and 'decoder' is given one of",
+        "The loss 'df-ste' needs the unchanged observation as the input of the network, and that of 'decoder' has",
     ),
     "no such device": (("a.png", "-o", "c.png", "--device", "gpu"), 2, "device must be auto, cpu, cuda or cuda:N"),
     "device not here": (("a.png", "-o", "c.png", "--device", "cuda:99"), 3, "Device 'cuda:99' is not available"),

@@ -19,7 +19,7 @@ from esbench.process import environ, python
 
 
 def waited(what: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    """Wait until something is so, while a process is at work."""
+    """Wait until something is true, while a process is running."""
     deadline = time.monotonic() + 120
     while not what():
         assert process.poll() is None, process.communicate()
@@ -104,7 +104,7 @@ def test_a_control_file_that_cannot_be_read_asks_nothing(tmp_path, content):
         (("ctl", "RUN", "halt"), "'halt' is not one of 'pause', 'resume', 'stop'"),
         (("ctl", "RUN", "stop", "zebra"), "No unit 'zebra' in 'RUN': 'esbench status' lists them."),
         (("ctl", "RUN", "stop", "pictures"), "No unit 'pictures' in 'RUN': it is in 2 ids."),
-        (("ctl", "RUN", "pause"), "Nothing is at work on 'RUN'; 'esbench resume RUN' goes on with it."),
+        (("ctl", "RUN", "pause"), "No process is running 'RUN'; 'esbench resume RUN' continues it."),
         (("watch", "RUN", "--port", "99999"), "99999 is not in the range 0<=x<=65535"),
     ],
 )

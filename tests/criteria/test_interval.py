@@ -75,7 +75,5 @@ def test_jpeg_stops_by_it_and_another_share_needs_no_new_optimisation(pictures, 
     c = float(np.median(shares))
     (row,) = results.replay(criteria=[f"interval[c={c}]"])
     assert row["stop_step"] == int(np.argmin(np.abs(shares - c))) or not row["fallback"]
-    with pytest.raises(
-        ParamError, match="interval needs a task that knows ranges of the picture, as jpeg, got denoise"
-    ):
+    with pytest.raises(ParamError, match="interval needs a task with known ranges, such as jpeg, got denoise"):
         driver.plan(dataclasses.replace(config, task="denoise", noise="gaussian"), tmp_path / "s")

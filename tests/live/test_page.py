@@ -1,4 +1,4 @@
-"""The page in a browser, over runs and restorations at work in processes of their own."""
+"""The live page in a browser, with runs and restorations in other processes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_run_is_watched_from_its_start_over_a_kill_to_its_report(tab, start, p
         # at once, so that units are left to be done after it
         process.send_signal(signal.SIGKILL)
         process.wait()
-        tab.until("document.querySelector('#status').textContent.includes('nothing is at work on it')")
+        tab.until("document.querySelector('#status').textContent.includes('no process is running it')")
 
         # the keys read the curves, go back through the outputs, and move between the units
         tab.click("#curves svg")

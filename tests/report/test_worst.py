@@ -28,9 +28,9 @@ def test_a_criterion_has_its_ten_largest_gaps_the_largest_first():
 
 def test_it_says_how_they_fail():
     stops = [row("wmv", "a", 1.0, 49), row("wmv", "b", 1.0, 51), row("wmv", "c", 1.0, 99, fallback=True)]
-    assert [kind(stop) for stop in stops] == ["early", "late", "never"]
+    assert [kind(stop) for stop in stops] == ["early", "late", "not stopped"]
     (found,) = worst([*stops, row("wmv", "d", 1.0, 3)])
-    assert found.kinds() == "2 early, 1 late, 1 never"
+    assert found.kinds() == "2 early, 1 late, 1 not stopped"
 
 
 def test_references_and_criteria_that_stopped_at_every_peak_have_none():

@@ -1,4 +1,4 @@
-"""JPEG, WebP and PNG by OpenCV: of the libraries whose JPEG is identical to the byte, it is as fast as any."""
+"""JPEG, WebP and PNG by OpenCV, which is as fast as any library that writes the same JPEG bytes."""
 
 from __future__ import annotations
 

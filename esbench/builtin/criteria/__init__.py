@@ -10,7 +10,7 @@ from esbench.records import CodecInfo, CriterionInfo
 
 @hookimpl
 def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
-    """One CIFS for each codec, the variances, the discrepancy, and what a criterion has to beat."""
+    """One CIFS for each codec, the other criteria, and references that a criterion should beat."""
     from esbench.builtin.criteria.cifs import Cifs
 
     cifs = {codec.name: Cifs(codec) for codec in codecs.values()}
@@ -85,7 +85,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
         ),
         CriterionInfo(
             name="sure",
-            summary="Stein's unbiased estimate of the squared error, if the network is given the observation",
+            summary="Stein's unbiased estimate of the squared error; the network's input must be the observation",
             target="esbench.builtin.criteria.risk:sure",
             resolve="esbench.builtin.criteria.risk:resolve_sigma",
             probe="esbench.builtin.criteria.risk:probe_sure",
@@ -105,7 +105,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
         ),
         CriterionInfo(
             name="pure",
-            summary="the Poisson unbiased estimate of the squared error, if the network is given the observation",
+            summary="the Poisson unbiased estimate of the squared error; the network's input must be the observation",
             target="esbench.builtin.criteria.risk:pure",
             resolve="esbench.builtin.criteria.risk:resolve_gain",
             probe="esbench.builtin.criteria.risk:probe_pure",

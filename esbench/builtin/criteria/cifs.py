@@ -114,8 +114,8 @@ class Cifs:
 def mu(codec: str, text: str, sigma: float) -> float:
     """Return lam / (H W) of a codec, by its canonical text, at a noise level.
 
-    log mu is linear in log sigma between two calibrated levels, and goes on in the same way beyond the first and the
-    last. No picture of 8 bits has less noise than its rounding.
+    log mu is linear in log sigma between two calibrated levels, and extrapolated beyond the first and the last. Sigma
+    is at least the rounding error of 8-bit pictures.
 
     Raises:
         ParamError: the codec was not calibrated with these parameters.

@@ -2,8 +2,8 @@
 
 Morozov's principle, with a correction. While the picture is learned, the residual falls to the level of the noise;
 below it, noise is fitted. At the best step some noise has already been fitted, so the residual is a little smaller than
-the noise. Its slope tells by how much: at that step the error of the picture does not change, so the residual falls
-only by noise.
+the noise. By how much follows from its slope: at that step the error of the picture does not change, so the residual
+falls only because noise is fitted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measure the error on held-out pixels: the better they are predicted, the better the picture is restored.
 
 Noise that is independent from pixel to pixel cannot be predicted from other pixels. The mean squared error on pixels
-that are left out of the loss is therefore that to the clean picture plus the variance of the noise, for any kind and
-level of noise.
+that are left out of the loss is therefore the error to the clean picture plus the variance of the noise, for any kind
+and level of noise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def holdout(frame: Frame) -> Value:
 
 
 def holdout_block(frames: Sequence[Frame]) -> list[Value]:
-    """Return the same for consecutive frames, with one wait for the device."""
+    """Return the values of consecutive frames, waiting only once for the device."""
     import torch
 
     problem = frames[0].problem

@@ -1,8 +1,8 @@
-"""Measure how much of what is known as ranges an output contradicts, such as the quantised coefficients of a JPEG.
+"""Measure how many known ranges an output violates, such as those of the quantised coefficients of a JPEG.
 
-Ranges say nothing about where in them the clean picture is. While an output is learned, it enters one after the other,
-and there is more to learn; once it is in nearly all, the rest of the loss is that to the middles of the ranges, which
-are no better than any other place: the errors of quantisation are fitted.
+A range does not tell where in it the clean picture is. While the picture is learned, the output enters one range after
+the other. Once it is in nearly all of them, the remaining loss is the distance to their middles, which are no better
+than any other place: the quantisation errors are fitted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from esbench.records import Range
 
 
 def interval(frame: Frame, *, c: Annotated[float, Range(0, 1)] = 0.25) -> Value:
-    """Return |s - c| with s the share of the ranges that the output is outside of; recorded with it: `outside`."""
+    """Return |s - c|, where s is the share of the ranges that the output violates, recorded as `outside`."""
     if frame.problem.outside is None:
-        return Value(None, reason="needs a task that knows ranges of the picture, as jpeg")
+        return Value(None, reason="needs a task with known ranges, such as jpeg")
     s = frame.problem.outside(frame.tensor.float().clamp(0, 1))
     return Value(abs(s - c), {"outside": s})
 
@@ -28,10 +28,10 @@ def resolve(problem: Problem, *, c: float) -> dict[str, Any]:
     """Return the parameters as they are.
 
     Raises:
-        ParamError: there is an optimisation, and its task knows no ranges.
+        ParamError: there is an optimisation, and its task has no known ranges.
     """
     if problem.noisy is not None and problem.outside is None:
-        raise ParamError(f"interval needs a task that knows ranges of the picture, as jpeg, got {problem.task}.")
+        raise ParamError(f"interval needs a task with known ranges, such as jpeg, got {problem.task}.")
     return {"c": c}
 
 

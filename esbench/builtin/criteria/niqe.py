@@ -60,7 +60,7 @@ def niqe_live(frame: Frame, *, transposed: bool = True, window: Window = "float6
 
 
 def niqe_live_block(frames: Sequence[Frame], *, transposed: bool = True, window: Window = "float64") -> list[Value]:
-    """The distances of pictures of one size."""
+    """Return the distances of pictures of one size."""
     from esbench.builtin.criteria import nss
 
     def features(x: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,7 @@ def recompute_sure(columns: Mapping[str, Any], *, sigma: Any) -> Any:
 
 
 def probe_sure(step: Step) -> dict[str, Any]:
-    """Return the mean of (f(y) - y)^2 and an estimate of div f(y) / N; nothing if they do not exist."""
+    """Return the mean of (f(y) - y)^2 and an estimate of div f(y) / N; nothing if there are none."""
     from esbench import divergence
 
     if not divergence.given_itself(step):
@@ -59,7 +59,7 @@ def recompute_pure(columns: Mapping[str, Any], *, gain: Any) -> Any:
 
 
 def probe_pure(step: Step) -> dict[str, Any]:
-    """Return the means of (f(y) - y)^2 and of y, and an estimate of that of y_i df_i/dy_i; nothing as for sure."""
+    """Return the means of (f(y) - y)^2 and y, and an estimate of that of y_i df_i/dy_i; nothing if there are none."""
     from esbench import divergence
 
     if not divergence.given_itself(step):

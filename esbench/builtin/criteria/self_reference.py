@@ -1,8 +1,8 @@
 """Measure the distance to a second noisy copy of the picture, which is made from the other colour channels.
 
 Huang et al., "A principled self-referenced early stopping approach for deep image prior" (arXiv 2605.25299, 2026). Two
-copies with independent noise would tell when an output begins to fit the noise of one of them; of a single picture a
-pseudo copy has to do. Only the abstract was at hand, so how the copy is made here is our own.
+copies with independent noise would show when an output begins to fit the noise of one of them; a single picture has
+only a pseudo copy. Only the abstract was available, so the way in which the copy is made here is our own.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def csr_like(frame: Frame, *, scale: Annotated[float, Range(0.3, 100)] = 4.0) -> Value:
-    """Return the mean of (h(x_c - r_c))^2 with r_c, the mean of the other channels of y, and h(z) = z - blur(z).
+    """Return the mean of (h(x_c - r_c))^2, where r_c is the mean of the other channels of y, and h(z) = z - blur(z).
 
-    In their detail the channels of a photograph are much alike, while their noise is independent: r_c is channel c with
-    other noise, up to its coarse part, which h takes away. So the value is the error of the output's detail plus what
-    does not depend on the output, as long as the output has not taken noise of r_c into channel c.
+    The channels of a photograph have similar detail and independent noise: r_c is channel c with other noise, up to its
+    coarse part, which h removes. So the value is the error of the output's detail plus a term that does not depend on
+    the output, as long as channel c of the output has not fitted the noise of r_c.
     """
     problem = frame.problem
     if problem.noisy is None:
@@ -41,7 +41,7 @@ def csr_like(frame: Frame, *, scale: Annotated[float, Range(0.3, 100)] = 4.0) ->
 
 
 def blurred(z: torch.Tensor, scale: float) -> torch.Tensor:
-    """Return a picture (C, H, W) under a Gaussian of this standard deviation, its edge repeated outside."""
+    """Return a picture (C, H, W) blurred with a Gaussian of this standard deviation, its edges repeated outside."""
     import torch
     from torch.nn.functional import conv2d, pad
 

@@ -26,8 +26,8 @@ class WindowedVariance:
     that rounding errors do not accumulate over a long run, and also when the variance has fallen so far that rounding
     errors of larger ones would matter.
 
-    With `pixels`, x is that many pixels of each output, with all their channels: memory and time fall by as much. They
-    are drawn at random, the same ones for all pictures of one size; a smaller picture is taken whole.
+    With `pixels`, x is that many pixels of each output, with all their channels: memory and time fall in proportion.
+    They are drawn at random, the same ones for all pictures of one size; of a smaller picture all are used.
     """
 
     #: Windows from one renewal to the next.
@@ -43,7 +43,7 @@ class WindowedVariance:
         pixels: Annotated[int | Literal["all"], Range(1)] = "all",
     ) -> None:
         self.window, self.pixels = window, pixels
-        self.index: torch.Tensor | None = None  # of the pixels, if not all are taken
+        self.index: torch.Tensor | None = None  # of the pixels, if not all are used
         self.count = 0
         self.x: torch.Tensor | None = None  # the last W outputs, (W, N), in a ring buffer
         self.c: torch.Tensor | None = None  # (N,)
@@ -83,7 +83,7 @@ class WindowedVariance:
         return total / (self.window * x.numel())
 
     def _chosen(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the pixels of an output (C, H, W) that are looked at."""
+        """Return the pixels of an output (C, H, W) that are used."""
         import torch
 
         c, h, w = x.shape
@@ -101,7 +101,7 @@ class WindowedVariance:
         assert self.x is not None
         self.c = newest.to(torch.float64, copy=True)
         sums, squares = [], []
-        # a CPU processes as much at once as fits into its cache
+        # a CPU processes at once as much as fits into its cache
         pixels = 2**10 if newest.device.type == "cpu" else 2**16
         for x, c in zip(torch.split(self.x, pixels, 1), torch.split(self.c, pixels), strict=True):
             d = x - c

@@ -1,7 +1,7 @@
 """Degradations for blind criteria: noise that depends on the picture, noise that replaces it, and compression.
 
 The models are those of the pictures in the code of ES-WMV (Wang et al., TMLR 2023), as measured from its files. Those
-pictures are truncated to 8 bits; here they are clipped and not quantised, as Gaussian noise is.
+pictures are truncated to 8 bits; here, as with Gaussian noise, they are clipped and not quantised.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def poisson(clean: Floats, rng: np.random.Generator, *, rate: Annotated[float, R
 def impulse(clean: Floats, rng: np.random.Generator, *, share: Annotated[float, Range(0, 1)] = 0.3) -> Floats:
     """Return the picture with a share of its values, per channel, replaced by 0 or 1 with equal odds."""
     u = rng.random(clean.shape, dtype=np.float32)
-    extreme = (u < share / 2).astype(np.float32)  # of the values that are replaced, one half
+    extreme = (u < share / 2).astype(np.float32)  # half of the replaced values
     return np.where(u < share, extreme, clean)
 
 

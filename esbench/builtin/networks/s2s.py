@@ -1,7 +1,7 @@
-"""The network of DF-STE: its input is the observation; it is meant for unbiased risk estimates.
+"""The network of DF-STE: its input is the observation; it is designed for unbiased risk estimates.
 
-Jo, Chun and Choi, "Rethinking Deep Image Prior for Denoising" (ICCV 2021), who changed that of Self2Self (Quan et al.,
-CVPR 2020). Softplus makes it smooth, so that its divergence has a gradient.
+Jo, Chun and Choi, "Rethinking Deep Image Prior for Denoising" (ICCV 2021), a variant of the network of Self2Self (Quan
+et al., CVPR 2020). Softplus makes it smooth, so that its divergence has a gradient.
 """
 
 from __future__ import annotations

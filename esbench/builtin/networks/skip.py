@@ -1,4 +1,4 @@
-"""The encoder-decoder with skip connections of the Deep Image Prior.
+"""The encoder-decoder with skip connections of Deep Image Prior.
 
 Ulyanov, Vedaldi and Lempitsky, "Deep Image Prior" (CVPR 2018), figure 21 of the supplement. The network stays in train
 mode at all times: batch normalisation uses the statistics of the single picture.
@@ -48,8 +48,8 @@ def skip(
         downsample: how the down path halves it: by the stride of a convolution, or by averages of 2 x 2 after it.
         kernel: side of the convolutions of the down path.
         pointwise: whether a 1x1 convolution follows each 3x3 convolution of the up path.
-        bn_init: scales of the batch normalisations: ones, as in current PyTorch, or uniform in [0, 1], as when the
-            paper was written.
+        bn_init: initial weights of the batch normalisations: ones, as in current PyTorch, or uniform in [0, 1], as in
+            PyTorch when the paper was written.
 
     Raises:
         ParamError: the lists differ in length, or do not have `scales` values.

@@ -1,11 +1,11 @@
-"""The U-Net in the authors' code of the Deep Image Prior (`models/unet.py`, `inpainting.ipynb`).
+"""The U-Net in the Deep Image Prior authors' code (`models/unet.py`, `inpainting.ipynb`).
 
 They use it to fill a large hole, with these settings:
 
-- widths 8, 16, 32, 64, 128 and once more 128; input of one channel of noise, not perturbed; Adam 0.001;
+- widths 8, 16, 32, 64, 128 and 128; an input of one channel of noise, not perturbed; Adam with 0.001;
 - a level is two 3x3 convolutions, padded with zeros, each with instance normalisation (without weights) and ReLU;
-- down by the largest of 2 x 2, up by a transposed convolution of 4 x 4;
-- what comes up is joined to the level's own features, and two convolutions follow that are not normalised.
+- down by the maximum of 2 x 2, up by a transposed 4 x 4 convolution;
+- the upsampled features are joined to the level's own, followed by two convolutions without normalisation.
 
 In their code, both sides must be multiples of 2**scales. Here halves are rounded up, and the up path is cropped.
 """

@@ -1,4 +1,4 @@
-"""Steps of a network that is given the observation itself."""
+"""Steps of a network whose input is the observation."""
 
 from __future__ import annotations
 
