@@ -47,7 +47,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def fresh_registry() -> Iterator[Callable[[], None]]:
-    """Give a function after which the process looks anew at what is installed; so it does after the test."""
+    """Return a function that makes the process look again at what is installed, as it does after the test."""
     from esbench import registry
 
     def forget() -> None:
@@ -169,7 +169,7 @@ def server() -> Iterator[Server]:
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Debian's Chromium; the test is skipped where it is not installed."""
     if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
+        pytest.skip(f"{CHROMIUM} is not installed")
     browser = Browser(tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.close()

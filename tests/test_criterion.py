@@ -190,11 +190,11 @@ def test_lacking_names_the_first_need_that_a_frame_does_not_have():
     assert lacking(("loss", "noisy", "sigma"), full) == ""
 
 
-# -- whose mistake it is
+# -- whose error it is
 
 
 @pytest.mark.parametrize("thing", ["1.0", [1.0], True, np.bool_(True), torch.tensor(1.0), 1j, object()])
-def test_what_is_no_number_is_a_mistake_of_the_plugin_named_with_its_owner(thing):
+def test_what_is_no_number_is_an_error_of_the_plugin_named_with_its_owner(thing):
     kind = type(thing).__name__
     with pytest.raises(PluginError) as error:
         make(lambda frame: thing).update(frames(1, first=7)[0])
@@ -210,7 +210,7 @@ def test_every_real_number_is_a_value_and_becomes_a_float(number):
     assert type(value) is float
 
 
-def test_what_a_criterion_raises_is_told_with_owner_and_step():
+def test_what_a_criterion_raises_is_reported_with_owner_and_step():
     def fails(frame):
         raise ZeroDivisionError("division by zero")
 
@@ -246,7 +246,7 @@ def test_what_esbench_has_to_say_stays_as_it_is():
         (torch.tensor(1.0), "raised TypeError: iteration over a 0-d tensor"),
     ],
 )
-def test_a_batch_with_another_number_of_results_is_a_mistake_of_the_plugin(result, said):
+def test_a_batch_with_another_number_of_results_is_an_error_of_the_plugin(result, said):
     criterion = make(lambda frame: 0.0, batch=lambda frames: result)
     with pytest.raises(PluginError) as error:
         criterion.update_block(frames(3))
@@ -262,7 +262,7 @@ class NoUpdate:
     pass
 
 
-def test_a_class_without_one_of_its_methods_is_a_mistake_of_the_plugin():
+def test_a_class_without_one_of_its_methods_is_an_error_of_the_plugin():
     with pytest.raises(PluginError, match=r"'foo' of esbench-foo 1\.0 raised AttributeError: 'NoState' object has no"):
         make(NoState).state_dict()
     with pytest.raises(PluginError, match=r"'foo' of esbench-foo 1\.0 raised AttributeError: 'NoState' object has no"):
@@ -271,7 +271,7 @@ def test_a_class_without_one_of_its_methods_is_a_mistake_of_the_plugin():
         make(NoUpdate).update(frames(1)[0])
 
 
-def test_a_class_that_cannot_be_made_is_a_mistake_of_the_plugin():
+def test_a_class_that_cannot_be_made_is_an_error_of_the_plugin():
     class Fails:
         def __init__(self):
             raise OSError("no weights")
@@ -331,7 +331,7 @@ def test_a_criterion_without_memory_has_no_state():
     "name", ["drift", "wmv[window=3]", "emv[burn_in=2]", "drift[every=2]", "loss", "cifs-jpeg[lam=0]"]
 )
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
-def test_a_criterion_saved_and_loaded_at_any_step_goes_on_as_if_nothing_had_happened(install, name, at):
+def test_a_criterion_saved_and_loaded_at_any_step_continues_as_if_never_interrupted(install, name, at):
     install("good_stateful")
     component = Registry(PluginHost({})).get("criterion", name)
     fs = frames(9)
@@ -343,5 +343,5 @@ def test_a_criterion_saved_and_loaded_at_any_step_goes_on_as_if_nothing_had_happ
     assert first + numbers(after.update_block(fs[at:])) == expected
     assert any(value is not None for value in expected)
     again = Criterion(component, Problem())
-    again.load_state_dict(state)  # what was saved is not changed by whoever goes on from it
+    again.load_state_dict(state)  # continuing from a saved state does not change it
     assert numbers(again.update_block(fs[at:])) == expected[at:]

@@ -163,6 +163,6 @@ def test_jpeg_loses_more_at_a_lower_quality_and_draws_nothing():
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_no_level_of_these_is_told_to_the_criteria(name):
+def test_criteria_do_not_get_the_level_of_these(name):
     info = next(info for info in esbench_degradations() if info.name == name)
     assert info.blind

@@ -71,7 +71,7 @@ def test_a_picture_may_be_smaller_than_the_network_needs(size):
     assert np.isfinite(denoised.sigma_estimate)
 
 
-def test_it_denoises_without_being_told_anything():
+def test_it_denoises_without_any_settings():
     clean, noisy = scene(sigma=50)
     denoised = esbench.denoise(noisy, network="skip[channels=8,scales=2]", device="cpu", patience=20)
     assert psnr(denoised.image, clean) > psnr(noisy, clean) + 6
@@ -128,7 +128,7 @@ def test_a_rule_that_never_fires_gives_the_lowest_so_far_and_says_so():
 
 @pytest.mark.parametrize("iterations", [1, 5, 25])
 @pytest.mark.parametrize("sigma", [5, 40])
-def test_cut_short_it_is_better_than_the_noisy_picture_all_the_same(iterations, sigma):
+def test_cut_short_it_is_still_better_than_the_noisy_picture(iterations, sigma):
     clean, noisy = scene(sigma=sigma)
     denoised = esbench.denoise(noisy, sigma=sigma, **TINY | {"iterations": iterations, "patience": 50})
     assert "of the residual, more than noise explains, was added back; more iterations" in denoised.reason
@@ -321,7 +321,7 @@ def test_a_time_decides_the_network():
     assert chosen(0.05, network="decoder").made_by == "decoder"
 
 
-def test_a_restoration_goes_on_from_its_state_to_the_bit(small_tiles):
+def test_a_restoration_resumes_from_its_state_to_the_bit(small_tiles):
     _, noisy = scene(20, 36)
     options = Options(**TINY | {"quality": "best"})
     whole, first, second = (Restoration(noisy, options, emit=lambda event: None) for _ in range(3))
@@ -353,7 +353,7 @@ def test_the_work_there_is_at_most_is_known_before(small_tiles):
 # -- left early
 
 
-def test_left_early_it_gives_the_best_so_far():
+def test_interrupted_it_gives_the_best_so_far():
     _, noisy = scene()
     at_work = Restoration(noisy, Options(criterion="loss", **TINY | {"iterations": 1000}))
     for _ in at_work:
@@ -365,7 +365,7 @@ def test_left_early_it_gives_the_best_so_far():
     assert not np.array_equal(denoised.image, noisy)
 
 
-def test_left_before_the_first_step_the_picture_is_as_it_was():
+def test_interrupted_before_the_first_step_it_gives_the_picture_unchanged():
     noisy = (255 * scene()[1]).astype(np.uint8)
     denoised = Restoration(noisy, Options(**TINY)).result(interrupted=True)
     assert np.array_equal(denoised.image, noisy)
@@ -373,7 +373,7 @@ def test_left_before_the_first_step_the_picture_is_as_it_was():
     assert denoised.reason == "interrupted before the first step: the picture is unchanged"
 
 
-def test_left_early_tiles_that_were_not_begun_are_as_they_were(small_tiles):
+def test_interrupted_tiles_that_were_not_started_are_unchanged(small_tiles):
     noisy = (255 * scene(20, 70)[1]).astype(np.uint8)
     at_work = Restoration(noisy, Options(criterion="loss", **TINY))
     for _ in at_work:
@@ -384,7 +384,7 @@ def test_left_early_tiles_that_were_not_begun_are_as_they_were(small_tiles):
     end = denoised.optimised[1].tile[1] + 20
     assert np.array_equal(denoised.image[:, end:], noisy[:, end:])
     assert (denoised.image[:, :end] != noisy[:, :end]).mean() > 0.9
-    for _ in at_work:  # it may also go on: what was laid so far is laid once
+    for _ in at_work:  # it may also continue: each tile is added once
         pass
 
 
@@ -398,7 +398,7 @@ def test_an_optimisation_that_diverges_gives_the_best_so_far(monkeypatch):
         esbench.denoise(noisy, "wmv", **TINY | {"iterations": 100})
 
 
-def test_a_gpu_that_is_too_small_is_said_with_what_helps(monkeypatch):
+def test_a_gpu_that_is_too_small_is_reported_with_what_helps(monkeypatch):
     def full(self, n):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
@@ -427,7 +427,7 @@ def test_a_gpu_that_is_too_small_is_said_with_what_helps(monkeypatch):
     ],
     ids=lambda x: str(x) if isinstance(x, dict) else "",
 )
-def test_what_cannot_be_is_refused_in_a_sentence_before_any_work(options, problem):
+def test_an_invalid_request_is_refused_in_a_sentence_before_any_work(options, problem):
     with pytest.raises(UsageError, match=re.escape(problem)):
         Options(**options)
     with pytest.raises(UsageError, match=re.escape(problem)):
@@ -452,7 +452,7 @@ def test_what_is_no_picture_is_refused(noisy):
         esbench.denoise(noisy, **TINY)
 
 
-def test_a_file_that_is_not_there_is_said():
+def test_a_file_that_is_not_there_is_reported():
     with pytest.raises(Missing, match=r"There is no file 'photo\.png'"):
         esbench.denoise("photo.png", **TINY)
 

@@ -30,5 +30,5 @@ def test_the_commands_let_waiting_threads_sleep_unless_the_user_says_otherwise(g
     ).stderr
     found = re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", shown)  # of every OpenMP that was loaded
     if not found:
-        pytest.skip("this PyTorch has no OpenMP that says how it is set")
+        pytest.skip("this PyTorch has no OpenMP that prints its settings")
     assert set(found) == {expected}

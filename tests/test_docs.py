@@ -403,7 +403,7 @@ def test_the_first_plugin_shows_up(installed):
     assert (component.text, component.record.distribution) == ("roughness[strength=0.2]", "esbench-roughness")
 
 
-def test_the_first_plugin_keeps_to_what_a_criterion_promises(installed):
+def test_the_first_plugin_passes_the_conformance_kit(installed):
     found = check_criterion(installed().get("criterion", "roughness"))
     assert [str(finding) for finding in found if finding.status == "failed"] == []
 

@@ -197,7 +197,7 @@ def test_a_probe_changes_nothing_for_anybody_else(config, tmp_path):
     assert np.array_equal(with_probe["drawn"], without["drawn"])
 
 
-def test_it_is_left_and_goes_on_to_the_bit(config, tmp_path):
+def test_it_is_interrupted_and_resumes_to_the_bit(config, tmp_path):
     run(config, tmp_path / "whole")
     planned = driver.plan(config, tmp_path / "left")
     (tmp_path / "left").mkdir()

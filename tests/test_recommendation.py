@@ -20,7 +20,7 @@ def test_what_is_recommended_is_installed_and_is_the_best_of_those_that_were_mea
     assert row["pictures"] >= 3
 
 
-def test_who_does_not_know_the_level_is_recommended_what_does_not_need_it():
+def test_without_a_known_level_the_recommendation_does_not_need_it():
     blind, known = (recommended("denoise", level_known=known) for known in (False, True))
     assert blind.measured["level_known"] is False
     assert not any("variance=sigma" in each["criterion"] for each in blind.measured["ranked"])

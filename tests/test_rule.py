@@ -82,7 +82,7 @@ def test_what_comes_after_the_decision_changes_nothing(curve, later, patience):
 
 
 @given(curves, patiences, st.sampled_from([0.0, 0.5]), st.data())
-def test_a_rule_saved_and_loaded_at_any_step_goes_on_as_if_nothing_had_happened(curve, patience, min_delta, data):
+def test_a_rule_saved_and_loaded_at_any_step_continues_as_if_never_interrupted(curve, patience, min_delta, data):
     at = data.draw(st.integers(0, len(curve)))
     saved = json.loads(json.dumps(online(curve[:at], patience, min_delta).state_dict()))
     resumed = Running()

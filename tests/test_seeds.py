@@ -24,7 +24,7 @@ def test_a_seed_fits_every_generator(base, names):
         (1, ("noise", "kodim01"), 134555502353560832),
     ],
 )
-def test_a_seed_is_the_same_for_ever(base, names, seed):
+def test_a_seed_never_changes(base, names, seed):
     assert derive(base, *names) == seed
 
 

@@ -1,4 +1,4 @@
-"""What is heavy is imported where it is used: nobody waits for torch to read a list."""
+"""Heavy packages are imported where they are used: listing does not wait for torch."""
 
 from __future__ import annotations
 

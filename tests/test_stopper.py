@@ -247,7 +247,7 @@ def test_the_reason_is_a_sentence_at_every_moment():
         ),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(make, error, sentence):
+def test_an_invalid_request_is_refused_in_a_sentence(make, error, sentence):
     with pytest.raises(error) as said:
         make()
     assert str(said.value).startswith(sentence)
@@ -289,7 +289,7 @@ def test_lam_auto_grows_with_the_number_of_pixels():
     assert lam(20, 30) == pytest.approx(6 * lam(10, 10))
 
 
-def test_lam_auto_without_an_observation_is_refused_at_once():
+def test_lam_auto_without_an_observation_is_refused_immediately():
     with pytest.raises(
         UsageError, match=r"cifs-jpeg needs the observation: Stopper\(\.\.\., observation=\.\.\.\), or a"
     ):
@@ -303,7 +303,7 @@ def test_lam_auto_without_an_observation_is_refused_at_once():
 @pytest.mark.parametrize("through", ["nothing", "pickle", "torch.save"])
 @pytest.mark.parametrize("text", [CIFS, "wmv[window=5]", "emv[burn_in=3]", "loss[on=average]"])
 @pytest.mark.parametrize("at", [1, 4, 20, 38])
-def test_what_was_saved_goes_on_to_the_same_end(through, text, at):
+def test_a_saved_state_continues_to_the_same_end(through, text, at):
     def make() -> Stopper:
         return Stopper(text, observation=NOISY, patience=12)
 
@@ -321,7 +321,7 @@ def test_what_was_saved_goes_on_to_the_same_end(through, text, at):
         state = torch.load(buffer, weights_only=False)
     second = make()
     second.load_state_dict(state)
-    run(first, of[at:], losses[at:])  # what goes on here must not reach what was saved
+    run(first, of[at:], losses[at:])  # continuing here must not change the saved state
     run(second, of[at:], losses[at:])
     for stopper in (first, second):
         assert stopper.stop == whole.stop

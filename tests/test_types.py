@@ -47,7 +47,7 @@ def test_another_name_is_refused(name):
         ({"requires": "torch"}, "requires of 'foo' must be a tuple of names, got the text 'torch'"),
     ],
 )
-def test_a_record_with_a_mistake_says_which(changes, sentence):
+def test_an_invalid_record_says_what_is_wrong(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         info(**changes)
 
@@ -65,7 +65,7 @@ def test_a_record_with_a_mistake_says_which(changes, sentence):
         ({"measures": "averge"}, "measures of 'foo' must be 'output' or 'average', got 'averge'"),
     ],
 )
-def test_a_criterion_record_with_a_mistake_says_which(changes, sentence):
+def test_an_invalid_criterion_record_says_what_is_wrong(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         CriterionInfo(name="foo", summary="one line", target=len, **changes)
 

@@ -107,7 +107,7 @@ def test_a_file_of_it_that_is_damaged_or_another_units_is_computed_again(config,
     assert len(run(config, tmp_path / "r").table()) == 4
 
 
-def test_one_that_fails_is_told_and_tried_again_only_if_asked(config, tmp_path, monkeypatch):
+def test_one_that_fails_is_reported_and_retried_only_on_demand(config, tmp_path, monkeypatch):
     def broken(c, channels, generator):
         raise ValueError("no such net")
 
@@ -149,7 +149,7 @@ def test_the_report_has_it_beside_the_criteria(config, tmp_path):
     assert QUICK not in paths["table-gap.csv"].read_text()
 
 
-def test_the_noise_level_is_estimated_told_or_a_number_and_written_down(config, tmp_path):
+def test_the_noise_level_is_estimated_known_or_a_number_and_recorded(config, tmp_path):
     pytest.importorskip("skimage")
     texts = ("nlm", "nlm[sigma=told]", "nlm[sigma=12]")
     results = run(dataclasses.replace(config, baseline=texts, sigma=(30.0,)), tmp_path / "r")
@@ -162,7 +162,7 @@ def test_the_noise_level_is_estimated_told_or_a_number_and_written_down(config, 
 
 
 @pytest.mark.parametrize("task", ["superres[factor=2]", "inpaint[missing=0.3]", "jpeg"])
-def test_it_is_refused_where_the_observation_is_not_the_picture_and_noise(config, tmp_path, task):
+def test_it_is_refused_where_the_observation_is_not_the_picture_plus_noise(config, tmp_path, task):
     with pytest.raises(UsageError, match="needs an observation that is the picture plus noise, which that of '"):
         driver.plan(dataclasses.replace(config, task=task, noise="none"), tmp_path / "r")
     assert not (tmp_path / "r").exists()

@@ -127,7 +127,7 @@ def test_where_not_to_stop_at_all_is_as_good_the_width_has_no_end():
     assert row["within_0.1_db"] == [2.0, None]
 
 
-def test_it_keeps_away_from_where_the_rule_never_stops():
+def test_it_keeps_away_from_where_the_rule_does_not_stop():
     edges = np.geomspace(1, 100, 100)
     cliff = Pieces(edges, np.concatenate([30 - 1 / np.concatenate([[0.5], edges[:-1]]), [20.0]]))
     found = search([cliff])

@@ -1,4 +1,4 @@
-"""A unit that was left, or killed, goes on at its last checkpoint and ends as if nothing had happened."""
+"""A unit that was interrupted or killed resumes at its last checkpoint and ends with the same numbers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_checkpoints_come_as_often_as_asked_and_change_nothing(config, tmp_path,
 
 
 @pytest.mark.parametrize("other", ["patience", "criterion", "torch", "broken"])
-def test_a_checkpoint_that_does_not_fit_is_said_and_the_unit_begins_anew(config, tmp_path, other):
+def test_a_checkpoint_that_does_not_fit_is_reported_and_the_unit_restarts(config, tmp_path, other):
     out = tmp_path / "r"
     planned = begun(config, out)
     (job,) = planned.left

@@ -165,7 +165,7 @@ def test_one_run_is_paired_by_unit(write_run):
         (True, ["wmv"], "'wmv' was not measured in"),
     ],
 )
-def test_what_does_not_say_whom_to_compare_is_refused(write_run, two, criteria, sentence):
+def test_an_ambiguous_comparison_is_refused(write_run, two, criteria, sentence):
     first = write_run({"curves": {"wmv": TURNS, "loss": FALLS}}, name="A")
     second = write_run({"curves": {"emv": TURNS, "last": FALLS}}, name="B")
     with pytest.raises(UsageError) as refused:

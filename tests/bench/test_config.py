@@ -109,7 +109,7 @@ def test_one_value_will_do_where_several_may_be(tmp_path):
         ("iterations = \n", "cannot be read as TOML: "),
     ],
 )
-def test_what_does_not_fit_is_said_in_a_sentence(tmp_path, text, sentence):
+def test_what_does_not_fit_is_reported_in_a_sentence(tmp_path, text, sentence):
     with pytest.raises(ConfigError) as error:
         read(written(tmp_path, text))
     assert sentence in str(error.value)
@@ -165,7 +165,7 @@ def different(value: object) -> object:
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Config) if f.name not in FREE])
-def test_a_change_of_anything_else_is_refused_and_both_values_are_said(name):
+def test_a_change_of_anything_else_is_refused_and_both_values_are_reported(name):
     old = Config()
     value = different(getattr(old, name))
     new = dataclasses.replace(old, **{name: value})
@@ -200,7 +200,7 @@ def test_a_budget_is_a_length_of_time(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "m", "9x", "9m!", "-5", "soon", "1.h"])
-def test_what_is_no_length_of_time_is_refused(text):
+def test_an_invalid_duration_is_refused(text):
     with pytest.raises(ConfigError, match="budget must be a duration such as 90s, 9m or 1h30m, got "):
         Config(budget=text)
 

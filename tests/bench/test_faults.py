@@ -1,4 +1,4 @@
-"""What the disk may do to a run: one clear sentence, the other units go on, and nothing finished is lost."""
+"""Faults of the disk during a run: one clear sentence, the other units continue, and nothing finished is lost."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_files_that_were_cut_cost_their_units_and_are_mended_on_demand(config, pictures, tmp_path, esbench_command):
+def test_files_that_were_cut_cost_their_units_and_are_repaired_on_demand(config, pictures, tmp_path, esbench_command):
     config, out = dataclasses.replace(config, dataset=str(pictures(*"abcde"))), tmp_path / "r"
     assert run(config, out)[0] == 0
     whole = rows(out)
@@ -111,7 +111,7 @@ def test_a_disk_that_is_full_costs_the_units_that_need_it_and_they_are_done_when
     assert {row["image"] for row in rows(out)} == {"a", "b"}
 
 
-def test_a_checkpoint_that_cannot_be_written_is_said_and_the_unit_goes_on(config, tmp_path, esbench_command):
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_unit_continues(config, tmp_path, esbench_command):
     """There is room for every file of the unit, but not for a checkpoint, which is larger than all of them."""
 
     def full() -> None:
@@ -126,14 +126,14 @@ def test_a_checkpoint_that_cannot_be_written_is_said_and_the_unit_goes_on(config
     assert not list((tmp_path / "r").rglob("*checkpoint*"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_that_cannot_be_written_is_said_at_once(config, tmp_path):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_reported_immediately(config, tmp_path):
     (tmp_path / "r").mkdir(mode=0o555)
     with pytest.raises(Unavailable, match=r"cannot be written: Permission denied\. Choose another --out"):
         run(config, tmp_path / "r")
 
 
-def test_a_file_in_the_place_of_the_folder_is_said(config, tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_reported(config, tmp_path):
     (tmp_path / "r").write_text("mine")
     with pytest.raises(Unavailable, match=r"cannot be written: Not a directory\. Choose another --out"):
         run(config, tmp_path / "r")
@@ -166,7 +166,7 @@ def test_a_unit_that_another_process_holds_is_left_to_it(config, tmp_path, monke
     assert [status(unit)["status"] for unit in Run(tmp_path / "r").units()] == ["done"] * 3
 
 
-def test_status_tells_every_state(config, tmp_path, monkeypatch):
+def test_status_shows_every_state(config, tmp_path, monkeypatch):
     out = tmp_path / "r"
     run(dataclasses.replace(config, image=("a",)), out)
     planned = driver.plan(dataclasses.replace(config, budget="0s"), out)

@@ -39,7 +39,7 @@ SPEC = UnitSpec(
 # -- the name of a unit
 
 
-def test_the_name_of_a_unit_is_the_same_for_ever():
+def test_the_name_of_a_unit_never_changes():
     # the SHA-256 of its fields as JSON with sorted keys and no spaces, its first 8 digits:
     # a run of last year must be found again
     assert unit_id(SPEC) == "kodak24-kodim01-denoise-gaussian25-skip-s0-0e5c04a5"
@@ -170,7 +170,7 @@ def test_a_public_dataset_is_found_where_the_environment_says(pictures, monkeypa
         open_dataset("set9")
 
 
-def test_an_unknown_dataset_is_said_with_the_nearest(tmp_path):
+def test_an_unknown_dataset_is_reported_with_the_nearest(tmp_path):
     with pytest.raises(NameUnknown, match=r"No dataset 'kodak'\. Did you mean 'kodak24'\?"):
         open_dataset("kodak")
     with pytest.raises(Missing, match="contains no picture"):
@@ -210,13 +210,13 @@ def test_the_level_is_put_into_the_degradation():
         ("gausian", 25.0, NameUnknown, "No degradation 'gausian'. Did you mean 'gaussian'?"),
     ],
 )
-def test_a_degradation_that_cannot_be_is_said(noise, sigma, error, sentence):
+def test_a_degradation_that_cannot_be_is_reported(noise, sigma, error, sentence):
     with pytest.raises(error) as said:
         degradation(noise, sigma)
     assert str(said.value).startswith(sentence)
 
 
-def test_a_device_that_is_not_here_or_nowhere_is_said():
+def test_a_device_that_is_not_available_or_unknown_is_refused():
     assert device_kind("cpu") == "cpu"
     with pytest.raises(UsageError, match=r"device must be auto, cpu, cuda or cuda:N, got 'gpu'\."):
         device_kind("gpu")
@@ -224,7 +224,7 @@ def test_a_device_that_is_not_here_or_nowhere_is_said():
         device_kind("cuda:99")
 
 
-def test_what_the_dataset_does_not_have_is_said(pictures):
+def test_what_the_dataset_does_not_have_is_reported(pictures):
     said: list[str] = []
     config = Config(dataset=str(pictures("a", "b", size=(24, 28))), images=3, crop=26, device="cpu")
     assert len(list(units(config, said))) == 2

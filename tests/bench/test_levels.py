@@ -75,7 +75,7 @@ def test_one_criterion_is_not_the_best_of_anything():
     assert table([row("a", "u", 28.0)]).bold == set()
 
 
-def test_neither_a_reference_nor_a_criterion_that_never_stopped_is_the_best():
+def test_neither_a_reference_nor_a_criterion_that_did_not_stop_is_the_best():
     rows = [row("a", "u", 26.0), row("b", "u", 27.0), row("last", "u", 29.0), row("fixed[step=9]", "u", 29.0)]
     rows += [row("c", "u", 29.0, fallback=True)]
     assert table(rows).bold == {(1, 1)}

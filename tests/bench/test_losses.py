@@ -1,4 +1,4 @@
-"""Every loss in a run: what it defaults to, how it is left and gone on with, what it is refused for."""
+"""Every loss in a run: its defaults, how it is interrupted and resumed, and when it is refused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def numbers(out: Path) -> dict:
 
 @pytest.mark.parametrize("regulariser", [None, "tv[weight=1e-5]"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_it_is_left_and_goes_on_to_the_bit(config, tmp_path, loss, regulariser):
+def test_it_is_interrupted_and_resumes_to_the_bit(config, tmp_path, loss, regulariser):
     config = dataclasses.replace(config, loss=loss, regulariser=regulariser)
     run(config, tmp_path / "whole")
     planned = driver.plan(config, tmp_path / "left")
@@ -126,7 +126,7 @@ def test_the_criterion_and_the_loss_estimate_the_same(config, tmp_path):
 
 
 @pytest.mark.parametrize("changed", [{}, {"input": "observation"}, {"input": "meshgrid", "perturbation": 0.0}])
-def test_there_is_no_value_for_another_input_and_it_is_said_why(config, tmp_path, changed):
+def test_there_is_no_value_for_another_input_and_the_reason_is_reported(config, tmp_path, changed):
     run(dataclasses.replace(config, **changed), tmp_path / "r")
     result = Run(tmp_path / "r").units()[0].result()["criteria"]
     for text in CRITERIA[:-1]:

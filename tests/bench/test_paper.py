@@ -99,7 +99,7 @@ def test_figure_4_has_its_own_pictures_where_they_are():
     assert [(c.image, c.images) for c in artefacts.configs(fig4, "set9", {})] == [((), 3)]
 
 
-def test_a_mistake_in_an_option_is_told():
+def test_an_error_in_an_option_is_reported():
     with pytest.raises(ConfigError, match="images must be at least 1"):
         artefacts.configs(artefacts.ARTEFACTS["table1"], None, {"images": 0})
 
@@ -274,7 +274,7 @@ def test_the_search_for_lam_needs_no_run(run, kept):
         assert record["paper_mu"] == artefacts.FIG2_MU[record["sigma"]]
 
 
-def test_a_file_that_is_cut_off_is_said(run, kept):
+def test_a_file_that_is_cut_off_is_reported(run, kept):
     config, _ = run
     unit = kept.rows(next(grid.units(config)), CRITERIA, config.patience)[0]["unit"]
     path = kept.path / f"curves/{unit}.csv.gz"
@@ -328,7 +328,7 @@ def test_our_numbers_stand_beside_the_papers():
     assert table.bold == {(0, 3), (1, 4)}  # the best of the criteria; the peak is none
 
 
-def test_who_never_stopped_is_said():
+def test_criteria_that_did_not_stop_are_reported():
     rows = [row("wmv", 20.0, fallback=True), row("wmv", 28.0, unit="v"), row("cifs-jpeg", 29.0)]
     records = tables.compared(rows)
     assert tables.never_stopped(records) == [

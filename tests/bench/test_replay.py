@@ -82,7 +82,7 @@ def test_nothing_changed_is_the_table(write_run):
     assert results.replay() == results.table()
 
 
-def test_another_patience_and_min_delta_are_decided_again_and_said(write_run):
+def test_another_patience_and_min_delta_are_decided_again_and_reported(write_run):
     results = write_run({"curves": {"wmv": [9, 5, 6, 4, 7, 7]}})
     (row,) = results.replay(patience=1)
     assert tuple(row) == COLUMNS
@@ -128,7 +128,7 @@ def test_measured_less_often_it_has_fewer_values_and_costs_less(write_run):
     assert [(row["stop_step"], row["criterion_ms_per_step"]) for row in rows] == [(1, 0.5), (2, 0.25)]
 
 
-def test_what_is_neither_measured_nor_follows_is_said_with_what_was_measured(write_run):
+def test_what_is_neither_measured_nor_follows_is_reported_with_what_was_measured(write_run):
     results = write_run({"curves": {"cifs-jpeg": [9, 8, 1, 2, 2, 0], "wmv": [9, 8, 1, 2, 2, 0]}})
     with pytest.raises(UsageError, match=r"'wmv\[window=7\]' was not measured in .* Measured: cifs-jpeg, wmv\.$"):
         results.replay(criteria=["wmv", "wmv[window=7]"])
@@ -136,7 +136,7 @@ def test_what_is_neither_measured_nor_follows_is_said_with_what_was_measured(wri
         results.replay(criteria=["cifs-jpg"])
 
 
-def test_a_criterion_whose_plugin_is_not_here_is_replayed_by_its_name(write_run):
+def test_a_criterion_whose_plugin_is_not_installed_is_replayed_by_its_name(write_run):
     results = write_run({"curves": {"elsewhere[strength=2]": [9, 8, 1, 2, 2, 0]}})
     assert results.replay(patience=1)[0]["stop_step"] == 2
     assert results.replay(criteria=["elsewhere[strength=2]"])[0]["stop_step"] == 2
@@ -155,7 +155,7 @@ def test_units_without_the_criterion_have_no_row(write_run):
     ]
 
 
-def test_a_unit_that_ended_early_is_not_taken_for_one_that_never_stopped(write_run):
+def test_a_unit_that_ended_early_is_not_taken_for_one_that_did_not_stop(write_run):
     early = {"curves": {"wmv": [9, 1, 2, 2], "loss": [1, 2, 2, 2]}, "psnr": [1.0, 2.0, 3.0, 2.0]}
     early["result"] = {"complete": False, "peak_step": None, "peak_db": None, "last_db": None, "average_peak_db": None}
     results = write_run(early)
@@ -198,7 +198,7 @@ def test_a_stop_that_is_written_with_the_result_is_not_decided_again(write_run):
         written.replay(patience=1)
 
 
-def test_a_picture_that_is_gone_is_said(write_run):
+def test_a_picture_that_is_gone_is_reported(write_run):
     results = write_run({"curves": {"cifs-jpeg": {"value": [1] * 6, "bytes": [1] * 6}}, "trace": {"loss": np.zeros(6)}})
     results.run.units()[0].image_path("clean").unlink()
     assert results.replay(criteria=["cifs-jpeg"])
@@ -292,7 +292,7 @@ def test_the_command_says_which_units_are_left_out(write_run, capsys):
     assert printed.out.startswith("patience 2\n\nd, gaussian noise of sigma 25, 2 units: peak 20.00 ± 0.00 dB")
 
 
-def test_the_command_goes_on_without_what_failed_or_was_damaged_and_says_so(write_run, capsys):
+def test_the_command_continues_without_what_failed_or_was_damaged_and_says_so(write_run, capsys):
     curve = [9, 8, 1, 2, 2, 0]
     results = write_run(*({"image": image, "curves": {"wmv": curve}} for image in "abc"))
     a, b, _ = results.run.units()

@@ -144,7 +144,7 @@ def test_a_row_holds_the_stop_and_what_it_cost(tmp_path):
     assert all(type(row[name]) is kind for name, kind in TYPES.items() if row[name] is not None)
 
 
-def test_a_curve_that_never_stops_falls_back_to_the_last_step_and_says_so(tmp_path):
+def test_a_curve_that_does_not_stop_falls_back_to_the_last_step_and_says_so(tmp_path):
     (row,) = written(tmp_path, {"wmv": [9, 8, 7, 6, 5, 4]}).table()
     assert (row["stop_step"], row["fallback"], row["steps_run"]) == (5, True, 6)
     assert (row["psnr_db"], row["gap_db"], row["average_gap_db"]) == (15.0, 5.0, 0.5)
@@ -232,7 +232,7 @@ def test_a_run_without_units_is_a_data_frame_of_the_same_columns(tmp_path):
     assert list(Results(tmp_path).to_pandas().columns) == list(COLUMNS)
 
 
-def test_a_folder_without_a_run_is_said(tmp_path):
+def test_a_folder_without_a_run_is_reported(tmp_path):
     with pytest.raises(Missing, match="is not a run of esbench"):
         Results(tmp_path)
 

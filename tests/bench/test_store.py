@@ -110,7 +110,7 @@ def test_an_empty_folder_and_one_that_a_killed_command_left_are_taken(tmp_path):
     assert begun(tmp_path).record()["plan"] == ["a"]
 
 
-def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "r").touch()
     with pytest.raises(Unavailable, match=r"/r' cannot be written: Not a directory\. Choose another --out\."):
         Run(tmp_path / "r").grown(Config())
@@ -118,7 +118,7 @@ def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
         pass
 
 
-def test_a_folder_that_may_not_be_looked_at_is_said(tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_looked_at_is_reported(tmp_path, monkeypatch):
     def forbidden(path):
         raise PermissionError(13, "Permission denied")
 
@@ -135,7 +135,7 @@ def test_only_one_command_at_a_time_may_hold_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"format": 2}', "{}"])
-def test_a_record_of_another_format_or_damaged_is_said(tmp_path, text):
+def test_a_record_of_another_format_or_damaged_is_reported(tmp_path, text):
     run = begun(tmp_path / "r")
     (run.path / "run.json").write_text(text)
     with pytest.raises(DataError, match=r"run\.json' (cannot be read: .*|has format 2, this esbench reads format 1)\."):
@@ -194,7 +194,7 @@ def test_a_result_has_no_number_that_json_has_not(unit):
 
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 0.99])
-def test_a_truncated_table_is_said_in_a_sentence(unit, part):
+def test_a_truncated_table_is_reported_in_a_sentence(unit, part):
     unit.write_trace({"step": np.arange(500), "loss": np.random.default_rng(0).random(500)})
     path = unit.path / "trace.parquet"
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])

@@ -27,7 +27,7 @@ def row(**change) -> dict:
     return {"score_db": known["psnr_db"]} | known
 
 
-def test_one_unit_is_told_as_it_is():
+def test_one_unit_is_described_in_words():
     ((heading, table),) = summary([row(), row(criterion="last", stop_step=999, fallback=True, steps_run=1000)])
     assert heading == "kodak24, gaussian noise of sigma 25, 1 unit: peak 29.00 dB at step 300, last step 22.00 dB"
     assert table.head == (

@@ -157,7 +157,7 @@ def test_every_is_a_missing_value_and_counts_for_patience(config, tmp_path):
     assert (row["stop_step"], row["steps_run"]) == (8, 17)
 
 
-def test_a_criterion_is_told_which_pixels_the_optimisation_does_not_see(config, tmp_path):
+def test_a_criterion_gets_the_pixels_that_the_optimisation_does_not_see(config, tmp_path):
     held_out = dataclasses.replace(config, task="denoise[holdout=0.1]", criterion=("holdout", "discrepancy"))
     assert run(held_out, tmp_path / "held out") == 0
     unit = only_unit(tmp_path / "held out")
@@ -169,7 +169,7 @@ def test_a_criterion_is_told_which_pixels_the_optimisation_does_not_see(config, 
         run(dataclasses.replace(config, criterion=("holdout",)), tmp_path / "all")
 
 
-def test_the_resolved_parameters_are_recorded_and_said(config, tmp_path):
+def test_the_resolved_parameters_are_recorded_and_reported(config, tmp_path):
     events: list[Event] = []
     run(dataclasses.replace(config, criterion=("cifs-jpeg",)), tmp_path / "r", events)
     values, made_by = only_unit(tmp_path / "r").criterion("cifs-jpeg")
@@ -181,7 +181,7 @@ def test_the_resolved_parameters_are_recorded_and_said(config, tmp_path):
     assert values["value"] == pytest.approx(lam * loss + values["bytes"] ** 2 / (24 * 28))
 
 
-# -- going on
+# -- resuming
 
 
 def test_what_is_done_is_not_done_again(config, tmp_path, monkeypatch):
@@ -274,7 +274,7 @@ def test_planning_writes_nothing(config, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_a_second_command_on_the_folder_waits_for_nobody(config, tmp_path):
+def test_a_second_command_on_the_folder_does_not_wait(config, tmp_path):
     planned = driver.plan(config, tmp_path / "r")
     with Run(tmp_path / "r").lock(), pytest.raises(Unavailable, match="Another esbench is using"):
         driver.run(config, tmp_path / "r", planned, lambda event: None)
@@ -425,20 +425,20 @@ def test_a_unit_that_fails_does_not_stop_the_others_and_is_tried_again_on_demand
     assert [r["image"] for r in rows(tmp_path / "r")] == ["a", "a", "b", "b"]
 
 
-def test_a_mistake_of_our_own_costs_one_unit_and_leaves_its_traceback(config, tmp_path, monkeypatch):
+def test_a_bug_costs_one_unit_and_leaves_its_traceback(config, tmp_path, monkeypatch):
     def broken(image, clean):
-        raise ZeroDivisionError("nobody thought of this")
+        raise ZeroDivisionError("unexpected")
 
     monkeypatch.setattr(metrics, "ssim", broken)
     assert run(config, tmp_path / "r") == 1
-    assert only_unit(tmp_path / "r").error().strip().endswith("ZeroDivisionError: nobody thought of this")
+    assert only_unit(tmp_path / "r").error().strip().endswith("ZeroDivisionError: unexpected")
     monkeypatch.undo()
     assert run(dataclasses.replace(config, retry_failed=True), tmp_path / "r") == 0
     assert only_unit(tmp_path / "r").error() == ""
 
 
 @pytest.mark.parametrize("bad", [5, 29])
-def test_a_divergence_is_told_and_the_unit_goes_on(config, tmp_path, monkeypatch, bad):
+def test_a_divergence_is_reported_and_the_unit_continues(config, tmp_path, monkeypatch, bad):
     update = Trajectory._update
 
     def once_bad(self, t, z):
@@ -490,7 +490,7 @@ def test_what_cannot_work_is_found_out_before_the_first_step(config, tmp_path, c
     assert not (tmp_path / "r").exists()
 
 
-def test_a_degradation_that_gives_no_picture_is_its_owners_mistake(config, tmp_path, plugin):
+def test_a_degradation_that_gives_no_picture_is_an_error_of_its_owner(config, tmp_path, plugin):
     plugin(
         "import esbench\n"
         "@esbench.hookimpl\n"
@@ -557,7 +557,7 @@ def test_every_plan_has_an_estimate(config, tmp_path, pictures, change, size):
     assert driver.long_work(planned.left) == ""
 
 
-def test_so_has_one_whose_task_needs_what_the_data_set_has_beside_the_pictures(config, tmp_path, plugin):
+def test_so_has_one_whose_task_needs_what_the_dataset_has_beside_the_pictures(config, tmp_path, plugin):
     plugin(
         "import esbench, numpy as np\n"
         "@esbench.hookimpl\n"
@@ -588,7 +588,7 @@ def test_long_work_is_announced_with_what_makes_it_smaller(config, tmp_path):
     ("seconds", "text"),
     [(0.2, "0 s"), (99.4, "99 s"), (100, "1:40 min"), (3599, "59:59 min"), (7200, "2.0 h"), (172_800, "2 days")],
 )
-def test_a_length_of_time_is_said_as_people_do(seconds, text):
+def test_a_duration_is_readable(seconds, text):
     assert driver.duration(seconds) == text
 
 

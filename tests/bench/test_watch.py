@@ -98,7 +98,7 @@ MISSING = {
     "half": ("return esbench.Value(None, reason='\\udc80')", "\\udc80"),
 }
 
-#: what of PyTorch, and of the process, a criterion changes for everybody, at every step
+#: what a criterion changes globally, in PyTorch and in the process, at every step
 CHANGES = {
     "grad": "torch.set_grad_enabled(False)",
     "dtype": "torch.set_default_dtype(torch.float64)",
@@ -196,22 +196,22 @@ def test_what_goes_wrong_costs_its_own_column_and_the_others_have_the_values_the
         assert found[f"does-{name}"].startswith(f"Criterion 'does-{name}' of esbench-local 1.0 {why}"), name
 
 
-def test_no_value_is_a_missing_value_and_what_a_stranger_writes_no_other_sees(config, tmp_path, plugin):
+def test_no_value_is_a_missing_value_and_what_a_plugin_writes_no_other_sees(config, tmp_path, plugin):
     run(config, tmp_path / "without")
     writes = {f"write{i}": (f"pass\n    {view}.zero_()", "") for i, view in enumerate(WRITES)}
     plugin(code(MISSING | writes))
-    strangers = tuple(f"does-{name}" for name in MISSING | writes)
-    run(dataclasses.replace(config, criterion=(*strangers, *config.criterion)), tmp_path / "with")
+    names = tuple(f"does-{name}" for name in MISSING | writes)
+    run(dataclasses.replace(config, criterion=(*names, *config.criterion)), tmp_path / "with")
     assert Results(tmp_path / "with").failures() == []
     found = {row["criterion"]: row for row in rows(tmp_path / "with")}
     assert [found[text] for text in config.criterion] == rows(tmp_path / "without")
     entries = Run(tmp_path / "with").units()[0].result()["criteria"]
     for name, (_, reason) in MISSING.items():
         assert (entries[f"does-{name}"]["missing"], entries[f"does-{name}"]["reason"]) == (1, reason)
-    assert {found[text]["stop_step"] for text in strangers} == {20}
+    assert {found[text]["stop_step"] for text in names} == {20}
 
 
-def test_what_a_criterion_changes_for_everybody_is_put_back(config, tmp_path, plugin):
+def test_what_a_criterion_changes_globally_is_restored(config, tmp_path, plugin):
     run(config, tmp_path / "without")
     plugin(code({name: (f"pass\n    {what}", "") for name, what in CHANGES.items()}))
     changing = tuple(f"does-{name}" for name in CHANGES)
@@ -222,7 +222,7 @@ def test_what_a_criterion_changes_for_everybody_is_put_back(config, tmp_path, pl
     assert {found[text]["stop_step"] for text in changing} == {20}
 
 
-def test_another_stranger_goes_on_with_its_memory(config, tmp_path, plugin):
+def test_another_third_party_criterion_keeps_its_memory(config, tmp_path, plugin):
     plugin(MEMORY)
     config = dataclasses.replace(config, criterion=("counts", "faulty", "emv"), checkpoint_every=0.0)
     events = run(config, tmp_path / "r")
@@ -311,7 +311,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find processes")
 @pytest.mark.parametrize("end", ["at its end", "with the driver"])
 def test_what_a_plugin_starts_does_not_outlive_the_run(config, tmp_path, plugin, end):
     site = plugin(HEAD + ALIVE)
@@ -360,7 +360,7 @@ def does_count(frame):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_process_that_was_killed_from_outside_is_started_once_more(config, tmp_path, plugin, times):
+def test_a_process_that_was_killed_from_outside_is_restarted_once(config, tmp_path, plugin, times):
     """The thread kills at a random moment, mostly in none of the calls; else the call is blamed, as it must be."""
     code = KILLED.replace("TIMES", str(times)).replace("TIME", "0.3")
     plugin(HEAD + code)

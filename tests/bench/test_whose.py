@@ -46,7 +46,7 @@ def run(config: Config, out: Path, **change) -> tuple[int, list[Event]]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[Config, Path]:
-    """A configuration and the folder of its run, of two units; nobody writes to it."""
+    """A configuration and the folder of its run, of two units; no test writes to it."""
     place = tmp_path_factory.mktemp("whose")
     for i, name in enumerate("ab"):
         (place / "pictures").mkdir(exist_ok=True)
@@ -101,7 +101,7 @@ def without_ids(out: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_of_another_unit_is_refused_and_mended_on_demand(copy, made, file):
+def test_a_file_of_another_unit_is_refused_and_repaired_on_demand(copy, made, file):
     config, out = copy
     first, second = Run(out).units()
     for unit, other in ((first, second), (second, first)):
@@ -110,7 +110,7 @@ def test_a_file_of_another_unit_is_refused_and_mended_on_demand(copy, made, file
     assert [f"it belongs to another unit, {first.id!r}." in text for text in told(out)] == [False, True]
     assert rows(out) == []
     run(config, out)
-    assert len(told(out)) == 2  # left alone until somebody says so
+    assert len(told(out)) == 2  # unchanged until --retry-failed
     assert run(config, out, retry_failed=True)[0] == 0
     assert rows(out) == rows(made[1])
 
@@ -140,7 +140,7 @@ def after(n: int):
     return lambda: next(asked) >= n
 
 
-def test_a_unit_does_not_go_on_from_another_units_checkpoint(made, tmp_path):
+def test_a_unit_does_not_resume_from_another_units_checkpoint(made, tmp_path):
     config, whole = made
     planned = driver.plan(config, tmp_path / "r")
     (tmp_path / "r").mkdir()
@@ -157,7 +157,7 @@ def test_a_unit_does_not_go_on_from_another_units_checkpoint(made, tmp_path):
     assert rows(tmp_path / "r") == rows(whole)
 
 
-def test_a_run_from_before_files_said_whose_they_are_is_read_and_gone_on_with(copy, made):
+def test_a_run_whose_files_have_no_ids_is_read_and_resumed(copy, made):
     config, out = copy
     without_ids(out)
     assert rows(out) == rows(made[1])
@@ -173,7 +173,7 @@ def test_a_run_from_before_files_said_whose_they_are_is_read_and_gone_on_with(co
 
 
 @pytest.mark.parametrize("file", ["result.json", "run.json", "run.toml", "spec.json", "trace.parquet"])
-def test_no_flipped_bit_changes_the_table_in_silence(copy, made, file):
+def test_no_flipped_bit_changes_the_table_silently(copy, made, file):
     _, out = copy
     path = out / file if file.startswith("run") else Run(out).units()[0].path / file
     good, rng = path.read_bytes(), random.Random(file)
@@ -186,7 +186,7 @@ def test_no_flipped_bit_changes_the_table_in_silence(copy, made, file):
 
 
 @pytest.mark.parametrize(("file", "old", "new"), [("result.json", "peak_db", "last_db"), ("run.toml", "= 3", "= 2")])
-def test_a_value_that_was_changed_is_told_and_mended_on_demand(copy, made, file, old, new):
+def test_a_value_that_was_changed_is_reported_and_repaired_on_demand(copy, made, file, old, new):
     config, out = copy
     path = out / file if file.startswith("run") else Run(out).units()[0].path / file
     path.write_text(path.read_text().replace(old, new, 1))
@@ -350,7 +350,7 @@ def test_json_of_any_shape_is_read_as_it_is_or_refused_in_a_sentence(made, tmp_p
 
 @pytest.mark.parametrize("file", ["run.json", "spec.json", "result.json"])
 @pytest.mark.parametrize("text", ["[]", "null", "{}", "", "[" * 5000, '{"criteria": {"emv": NaN}}', '{"plan": 5}'])
-def test_json_of_the_wrong_shape_is_mended_on_demand(copy, made, file, text):
+def test_json_of_the_wrong_shape_is_repaired_on_demand(copy, made, file, text):
     config, out = copy
     path = out / file if file == "run.json" else Run(out).units()[0].path / file
     path.write_text(text)
@@ -373,7 +373,7 @@ def test_an_id_that_is_a_path_is_not_followed(copy, name):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 200])
-def test_a_configuration_that_is_not_whole_is_refused_and_mended_on_demand(copy, made, kept):
+def test_a_configuration_that_is_not_whole_is_refused_and_repaired_on_demand(copy, made, kept):
     config, out = copy
     lines = (out / "run.toml").read_text().splitlines(keepends=True)
     (out / "run.toml").write_text("".join(lines)[:kept] if kept > 1 else "".join(lines[:kept]))
@@ -388,7 +388,7 @@ def test_a_configuration_that_is_not_whole_is_refused_and_mended_on_demand(copy,
 
 @pytest.mark.parametrize("file", ["run.json", "run.toml"])
 @pytest.mark.parametrize("how", ["gone", "a folder"])
-def test_a_run_without_its_own_files_is_mended_on_demand(copy, made, file, how):
+def test_a_run_without_its_own_files_is_repaired_on_demand(copy, made, file, how):
     config, out = copy
     (out / file).unlink()
     if how == "a folder":
@@ -425,7 +425,7 @@ def test_a_file_in_the_place_of_a_folder_is_moved_aside(copy, made, place):
     assert rows(out) == rows(made[1])
 
 
-def test_bits_that_flipped_within_a_table_are_seen_and_mended_on_demand(copy, made):
+def test_bits_that_flipped_within_a_table_are_seen_and_repaired_on_demand(copy, made):
     config, out = copy
     path = Run(out).units()[0].criterion_path("emv")
     import pyarrow.parquet as pq

@@ -151,14 +151,14 @@ CASES = {
     "measure by nothing": (("measure", "-c", "zzz", "good/a.png"), 2, "No criterion 'zzz'."),
     "show nothing": (("show", "cifs-jpg"), 2, "No criterion 'cifs-jpg'. Did you mean 'cifs-jpeg'?"),
     "list nothing": (("list", "things"), 2, "'things' is not one of 'criteria', 'codecs'"),
-    "plugins of nobody": (("plugins", "--traceback", "nobody"), 2, "No plugin 'nobody'."),
+    "an unknown plugin": (("plugins", "--traceback", "nobody"), 2, "No plugin 'nobody'."),
     "export nothing": (("export", "notes"), 3, "'notes' is not a run of esbench (it has no run.toml)."),
     "export in no format": (
         ("export", "other-run", "--format", "xml"),
         2,
         "'xml' is not one of 'csv', 'json', 'parquet'.",
     ),
-    "data of nobody": (("data", "path", "kodak"), 2, "No public dataset 'kodak'. Did you mean 'kodak24'?"),
+    "an unknown public dataset": (("data", "path", "kodak"), 2, "No public dataset 'kodak'. Did you mean 'kodak24'?"),
     "data not available": (("data", "path", "kodak24"), 3, "Dataset 'kodak24' is not available"),
     "verify what is not available": (("data", "verify", "set9"), 3, "Dataset 'set9' is not available"),
     "calibrate what has no lam": (
@@ -185,15 +185,15 @@ def test_bad_input_is_one_sentence_and_an_exit_code(esbench, place, case):
     assert tree(place) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
-def test_a_folder_without_permission_is_said(esbench, place):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_reported(esbench, place):
     (place / "closed").mkdir(mode=0o500)
     answer = esbench(*GOOD, "--out", "closed/r")
     assert answer.code == 3
     assert answer.err == "esbench: 'closed/r' cannot be written: Permission denied. Choose another --out.\n"
 
 
-def test_a_disk_that_is_full_is_said(esbench, place, monkeypatch):
+def test_a_disk_that_is_full_is_reported(esbench, place, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -194,7 +194,7 @@ def test_measure_json_has_a_row_for_each_picture_and_criterion(esbench, picture)
     assert (wmv["value"], wmv["reason"]) == (None, "needs the outputs of many steps")
 
 
-def test_measure_for_people_says_why_there_is_no_value(esbench, picture):
+def test_measure_without_json_says_why_there_is_no_value(esbench, picture):
     answer = esbench("measure", "-c", "wmv", "-c", "loss[on=average]", "-c", "cifs-png[lam=0]", "a b.png")
     assert answer.code == 0
     lines = answer.out.splitlines()[2:]

@@ -131,7 +131,7 @@ def test_a_run_without_data_and_network_says_what_to_do(esbench, offline, tiny, 
     ],
     ids=lambda x: " ".join(x) if isinstance(x, tuple) else "",
 )
-def test_what_only_looks_asks_nobody(esbench, server, kodak24, arguments, code):
+def test_what_only_reads_does_not_ask(esbench, server, kodak24, arguments, code):
     answer = esbench(*arguments)
     assert answer.code == code
     assert server.asked == []
@@ -154,7 +154,7 @@ def test_a_plan_waits_for_no_trained_model(esbench, server, kodak24, pictures, m
     assert server.asked == []
 
 
-def test_a_cache_that_cannot_be_written_is_said(esbench, kodak24, monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_reported(esbench, kodak24, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("ESBENCH_CACHE", str(tmp_path / "file"))
     answer = esbench("data", "fetch", "kodak24")

@@ -148,7 +148,7 @@ def test_a_palette_becomes_colours_and_sixteen_bits_eight_where_the_format_asks_
     assert images.read_photo("out.jpg").pixels.dtype == np.uint8
 
 
-def test_noise_whose_level_is_only_roughly_known_is_said_unless_the_level_is_told(esbench, place):
+def test_a_rough_noise_level_is_reported_unless_the_level_is_given(esbench, place):
     rng = np.random.default_rng(0)
     coarse = rng.integers(60, 200, (40, 40, 3), dtype=np.uint8).repeat(2, 0).repeat(2, 1)
     Image.fromarray(coarse).save("coarse.png")
@@ -160,7 +160,7 @@ def test_noise_whose_level_is_only_roughly_known_is_said_unless_the_level_is_tol
 # -- many files, and some that cannot be
 
 
-def test_what_cannot_be_read_is_said_and_the_others_go_on(esbench, place):
+def test_what_cannot_be_read_is_reported_and_the_others_continue(esbench, place):
     (place / "folder.png").mkdir()
     answer = esbench("denoise", "empty.png", "none.png", "folder.png", "a.png", "-o", "out/", *TINY, "--json", "-q")
     assert answer.code == 1
@@ -178,7 +178,7 @@ def test_what_cannot_be_read_is_said_and_the_others_go_on(esbench, place):
     assert files(place) == {"a.png", "b.jpg", "empty.png", "out/a.png"}
 
 
-def test_one_that_fails_on_the_way_is_said_and_the_others_go_on(esbench, place, monkeypatch):
+def test_one_that_fails_on_the_way_is_reported_and_the_others_continue(esbench, place, monkeypatch):
     monkeypatch.setattr("esbench.engine.loop.FALL_DB", -100.0)  # every step is a fall
     options = ("--network", TINY[1], "--iterations", "50", "--device", "cpu", "-c", "wmv", "-q")
     answer = esbench("denoise", "a.png", "b.jpg", "-o", "out", *options)
@@ -302,7 +302,7 @@ def test_force_overwrites_even_the_picture_itself(esbench, place):
     assert files(place) == {"a.png", "b.jpg", "empty.png"}
 
 
-def test_a_picture_that_is_too_large_is_said_and_the_others_go_on(esbench, place):
+def test_a_picture_that_is_too_large_is_reported_and_the_others_continue(esbench, place):
     Image.new("RGB", (40, 20)).save("large.png")
     answer = esbench("denoise", "large.png", "a.png", "-o", "out", *TINY, "-q", "--max-pixels", "480")
     assert answer.code == 1
@@ -336,7 +336,7 @@ def test_of_a_batch_that_fails_no_empty_folder_is_left(esbench, place):
     assert esbench("denoise", "alpha.jpg", "a.png", "-o", "out/", *TINY).code == 2  # JPEG has no transparency
     assert not (place / "out").exists()
     assert not (place / "why").exists()
-    (place / "out").mkdir()  # one's own stays
+    (place / "out").mkdir()  # the user's own folder is kept
     assert esbench("denoise", "empty.png", "-o", "out/", *TINY).code == 1
     assert (place / "out").is_dir()
 
@@ -447,7 +447,7 @@ def test_a_dry_run_tells_size_work_and_time_and_writes_nothing(esbench, place):
     assert not (place / "out").exists()
 
 
-def test_next_to_no_noise_is_said_before_work_begins(esbench, place):
+def test_almost_no_noise_is_reported_before_work_begins(esbench, place):
     rng = np.random.default_rng(0)
     nearly_clean = np.rint(120 + 0.8 * rng.standard_normal((40, 40, 3))).astype(np.uint8)
     Image.fromarray(nearly_clean).save("clean.png")
@@ -456,7 +456,7 @@ def test_next_to_no_noise_is_said_before_work_begins(esbench, place):
     assert "little to gain" not in esbench("denoise", "a.png", "-o", "2.png", *TINY).err
 
 
-def test_a_restoration_that_was_killed_goes_on_where_it_was(esbench, place, interrupt, monkeypatch):
+def test_a_restoration_that_was_killed_resumes(esbench, place, interrupt, monkeypatch):
     options = (*TINY[:2], "--iterations", "8", "--device", "cpu", "--quality", "best")
     esbench("denoise", "a.png", "-o", "whole.png", *options)
     monkeypatch.setattr("esbench.cli.promise.KEEP_EVERY", 0.0)

@@ -223,14 +223,14 @@ def test_a_full_disk_for_the_results_is_a_sentence(arguments, unbuffered):
     assert (done.returncode, done.stderr) == (3, said)
 
 
-def test_a_full_disk_for_what_is_said_changes_no_exit_code(tmp_path):
+def test_a_full_disk_for_messages_changes_no_exit_code(tmp_path):
     with open("/dev/full", "wb") as full:
         assert run("list-criteria", stdout=subprocess.PIPE, stderr=full).returncode == 0
         assert run("show", "nothing", stdout=subprocess.PIPE, stderr=full).returncode == 2
         assert run("status", str(tmp_path), stdout=full, stderr=full).returncode == 3
 
 
-def test_streams_that_are_closed_are_nobodys_files(tmp_path):
+def test_streams_that_are_closed_are_not_files(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(60, 200, (20, 24, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     out = tmp_path / "b.png"
     command = [sys.executable, "-m", "esbench", "denoise", str(tmp_path / "a.png"), "-o", str(out), *TINY]
@@ -261,7 +261,7 @@ LONG = "x" * 5000
     ],
     ids=" ".join,
 )
-def test_a_folder_of_data_that_cannot_be_is_said(esbench, monkeypatch, arguments):
+def test_a_folder_of_data_that_cannot_be_is_reported(esbench, monkeypatch, arguments):
     monkeypatch.setenv("ESBENCH_DATA", LONG)
     answer = esbench(*arguments)
     assert (answer.code, answer.out) == (3, "")
@@ -286,7 +286,7 @@ def test_a_folder_of_data_that_cannot_be_is_said(esbench, monkeypatch, arguments
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_a_name_that_no_file_can_have_is_said(esbench, tmp_path, monkeypatch, arguments):
+def test_a_name_that_no_file_can_have_is_reported(esbench, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (20, 24)).save("p.png")
     answer = esbench(*arguments)
@@ -304,7 +304,7 @@ def test_a_name_that_no_file_can_have_is_said(esbench, tmp_path, monkeypatch, ar
 
 @pytest.fixture
 def _no_hang():
-    """Fail a test that waits for ever, as for the other end of a FIFO."""
+    """Fail a test that waits forever, such as for the other end of a FIFO."""
 
     def hang(*_):
         pytest.fail("it hangs")
@@ -334,7 +334,7 @@ def test_a_fifo_or_a_device_is_refused_by_what_reads_pictures(esbench, tmp_path,
 
 @pytest.mark.usefixtures("_no_hang")
 @pytest.mark.parametrize("file", ["run.toml", "run.json", "spec.json", "result.json", "trace.parquet", "lock"])
-def test_a_fifo_in_a_run_is_said(esbench, pictures, tmp_path, monkeypatch, file):
+def test_a_fifo_in_a_run_is_reported(esbench, pictures, tmp_path, monkeypatch, file):
     monkeypatch.chdir(tmp_path)
     pictures("a")
     assert esbench("run", "-d", "pictures", "-c", "loss", *TINY, "--out", "r").code == 0
@@ -352,7 +352,7 @@ def test_a_fifo_in_a_run_is_said(esbench, pictures, tmp_path, monkeypatch, file)
 
 @pytest.mark.usefixtures("_no_hang")
 @pytest.mark.parametrize("how", ["damaged", "FIFO"])
-def test_a_picture_of_a_run_that_cannot_be_read_is_said(esbench, pictures, tmp_path, monkeypatch, how):
+def test_a_picture_of_a_run_that_cannot_be_read_is_reported(esbench, pictures, tmp_path, monkeypatch, how):
     monkeypatch.chdir(tmp_path)
     pictures("a")
     command = ("run", "-d", "pictures", "-c", "cifs-jpeg[lam=1]", *TINY, "--out", "r")
@@ -364,7 +364,7 @@ def test_a_picture_of_a_run_that_cannot_be_read_is_said(esbench, pictures, tmp_p
         os.mkfifo(picture)
     else:
         picture.write_bytes(content[:20])
-    answer = esbench(*command)  # the table is there all the same
+    answer = esbench(*command)  # the table is printed nevertheless
     assert (answer.code, "The pictures cannot be written: " in answer.err) == (0, True)
     replayed = esbench("replay", "r", "-c", "cifs-jpeg[lam=2]")  # for which it needs the size
     assert (replayed.code, replayed.err.startswith("esbench: 'r/units/")) == (3, True)

@@ -37,7 +37,7 @@ def steps(answer) -> int:
     return sum(": done in" in line for line in answer.err.splitlines())
 
 
-def test_a_pass_goes_on_from_what_the_last_one_left(esbench, place):
+def test_a_pass_continues_from_the_last_one(esbench, place):
     first = esbench("reproduce", "table1", *PASS, "--images", "1")
     assert first.code == 0, first.err
     assert steps(first) == 1
@@ -121,7 +121,7 @@ def test_a_budget_ends_a_pass_before_its_end(esbench, place):
         (("fig1", "--dataset", "pictures", "--out", "pictures/a.png"), 3, "Choose another --out."),
     ],
 )
-def test_a_mistake_is_one_sentence(esbench, place, arguments, code, sentence):
+def test_an_error_is_one_sentence(esbench, place, arguments, code, sentence):
     answer = esbench("reproduce", *arguments)
     assert answer.code == code
     assert sentence in answer.err.splitlines()[-1]

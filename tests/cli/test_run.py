@@ -52,7 +52,7 @@ def test_json_is_one_array_of_rows_with_the_promised_columns_and_nothing_else(es
         assert 0 <= row["stop_step"] <= row["steps_run"] - 1 < 30
 
 
-@pytest.mark.skipif("ESBENCH_DATA" not in os.environ, reason="ESBENCH_DATA is not set: there is no kodak24 here")
+@pytest.mark.skipif("ESBENCH_DATA" not in os.environ, reason="kodak24 is not available: ESBENCH_DATA is not set")
 def test_the_command_of_the_foundation_prints_its_rows(esbench, tmp_path):
     answer = esbench(
         *("run", "--criterion", "cifs-jpeg", "--dataset", "kodak24", "--images", "2", "--crop", "48"),
@@ -90,7 +90,7 @@ def test_progress_is_plain_lines_on_stderr_where_that_is_no_terminal(esbench, co
     assert "\x1b" not in answer.err
 
 
-def test_threads_are_told_when_verbose_and_may_differ_between_commands(esbench, command):
+def test_threads_are_reported_when_verbose_and_may_differ_between_commands(esbench, command):
     first = esbench(*command, "--threads", "1", "-v")
     assert first.code == 0
     assert first.err.count(": on the CPU with 1 thread\n") == 1  # the same of another unit is not said again
@@ -163,7 +163,7 @@ def test_what_is_printed_is_what_this_command_asked_for(esbench, command, tmp_pa
     assert len(json.loads(esbench("export", tmp_path / "r", "--format", "json").out)) == 4
 
 
-# -- going on
+# -- resuming
 
 
 def test_the_same_command_again_prints_the_same_rows_and_does_no_optimisation(esbench, command, tmp_path, monkeypatch):
@@ -237,7 +237,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_with_the_rows_of_an_undisturb
     assert "2 units, 1 already done" in last.err
 
 
-def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(command, killed, tmp_path):
+def test_ctrl_c_keeps_what_was_finished_and_says_how_to_resume(command, killed, tmp_path):
     answer = killed("step of unit 2", *command, "-q", "--json", gently="yes")
     assert answer.returncode == 130
     assert answer.stdout == ""
@@ -246,7 +246,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(command, killed, t
     assert [unit.result() is not None for unit in Run(tmp_path / "r").units()] == [True, False]
 
 
-def test_a_reader_that_stops_listening_is_no_mistake_of_ours():
+def test_a_reader_that_stops_listening_is_not_a_bug():
     with subprocess.Popen(
         [sys.executable, "-m", "esbench", "list-criteria", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -269,7 +269,7 @@ def broken(frame):
 """
 
 
-def test_a_criterion_that_fails_is_said_and_the_exit_code_is_1(esbench, command, plugin):
+def test_a_criterion_that_fails_is_reported_and_the_exit_code_is_1(esbench, command, plugin):
     plugin(BROKEN)
     answer = esbench(*command, "-c", "broken", "--json", "-q")
     assert answer.code == 1
@@ -287,7 +287,7 @@ def test_what_a_criterion_prints_is_no_part_of_the_results(esbench, command, plu
 
 
 @pytest.mark.parametrize("quiet", [(), ("-q",)])
-def test_a_unit_that_fails_is_said_and_the_exit_code_is_1(esbench, command, monkeypatch, quiet):
+def test_a_unit_that_fails_is_reported_and_the_exit_code_is_1(esbench, command, monkeypatch, quiet):
     begin = Trajectory.__iter__
 
     def fails_for_a(self):
@@ -307,7 +307,7 @@ def test_a_unit_that_fails_is_said_and_the_exit_code_is_1(esbench, command, monk
     assert sum("-a-" in line and "failed: RuntimeError: not this one" in line for line in answer.err.splitlines()) == 1
 
 
-def test_a_mistake_of_our_own_shows_everything_and_is_4(esbench, command, monkeypatch):
+def test_a_bug_shows_everything_and_is_4(esbench, command, monkeypatch):
     monkeypatch.setattr("esbench.bench.driver.plan", lambda *args: 1 / 0)
     answer = esbench(*command)
     assert answer.code == 4
@@ -347,7 +347,7 @@ def test_a_column_without_a_value_keeps_its_type(esbench, command, tmp_path):
     assert ",,," in esbench("export", tmp_path / "r").out
 
 
-def test_a_table_that_was_cut_short_is_said_in_a_sentence(esbench, command, tmp_path):
+def test_a_table_that_was_cut_short_is_reported_in_a_sentence(esbench, command, tmp_path):
     esbench(*command, "-q", "--json")
     path = Run(tmp_path / "r").units()[0].path / "trace.parquet"
     path.write_bytes(path.read_bytes()[:50])

@@ -34,7 +34,7 @@ def run(pictures, tmp_path) -> tuple[object, ...]:
     return ("run", "-d", pictures("a", "b", size=(16, 16)), "-c", "loss", *small, "--out", tmp_path / "RUN")
 
 
-def test_a_run_at_work_is_paused_resumed_and_stopped_and_goes_on_later(esbench, run, tmp_path):
+def test_a_run_is_paused_resumed_and_stopped_and_continues_later(esbench, run, tmp_path):
     folder = tmp_path / "RUN"
     with subprocess.Popen(
         python("esbench", *map(str, run)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ()
@@ -118,7 +118,7 @@ def test_what_cannot_be_is_one_sentence(esbench, run, tmp_path, monkeypatch, arg
     assert sentence in answer.err
 
 
-def test_watch_shows_the_newest_run_without_being_told_which(run, esbench, tmp_path, monkeypatch):
+def test_watch_shows_the_newest_run_without_a_folder(run, esbench, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("old", "new"):
         assert esbench(*run[:-1], Path("esbench-runs") / name, "-q", "--budget", "0s").code == 0

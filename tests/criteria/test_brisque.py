@@ -15,7 +15,8 @@ from esbench.pictures import Pictures
 
 DATA = Path(os.environ.get("ESBENCH_DATA", "/nowhere"))
 needs_model = pytest.mark.skipif(
-    not all(models.find(name) for name in (models.BRISQUE_MODEL, models.BRISQUE_RANGE)), reason="the model is not here"
+    not all(models.find(name) for name in (models.BRISQUE_MODEL, models.BRISQUE_RANGE)),
+    reason="the model is not available",
 )
 
 
@@ -26,7 +27,7 @@ def frame(array):
 def picture(name):
     path = DATA / name
     if not path.exists():
-        pytest.skip(f"{name} is not here")
+        pytest.skip(f"{name} is not available")
     return cv2.imread(str(path))[:, :, ::-1].copy()
 
 

@@ -238,7 +238,7 @@ def test_a_codec_that_cannot_be_imported_is_a_load_error_that_names_it(target):
         parameters(Record("criterion", info, "esbench-foo", "1.0"))
 
 
-def test_a_codec_of_a_plugin_that_fails_is_a_mistake_of_the_plugin(install, monkeypatch):
+def test_a_codec_of_a_plugin_that_fails_is_an_error_of_the_plugin(install, monkeypatch):
     install("good_codec")
     component = Registry(PluginHost({})).get("criterion", "cifs-deflate[lam=0]")
 
@@ -252,7 +252,7 @@ def test_a_codec_of_a_plugin_that_fails_is_a_mistake_of_the_plugin(install, monk
         Criterion(component, Problem()).update(frame(photo(), 0.1))
 
 
-def test_a_picture_that_its_format_cannot_hold_is_told_with_and_without_a_loss(built_in):
+def test_a_picture_that_its_format_cannot_hold_is_reported_with_and_without_a_loss(built_in):
     long = np.zeros((1, 70_000, 3), np.uint8)
     for loss in (None, 0.1):
         with pytest.raises(UsageError, match="A 70000 x 1 picture cannot be written as jpg"):

@@ -146,7 +146,7 @@ def test_an_output_with_nan_has_a_reason_and_leaves_no_trace():
     assert criterion.state_dict() == before
 
 
-def test_it_goes_on_from_a_saved_state():
+def test_it_resumes_from_a_saved_state():
     shown = residuals([0.5 / (t + 1) for t in range(WINDOW + 20)])
     whole, first = Discrepancy(variance=0.1), Discrepancy(variance=0.1)
     wanted = [whole.update(frame) for frame in shown]
@@ -160,7 +160,7 @@ def test_it_goes_on_from_a_saved_state():
 # -- its parameters
 
 
-def test_the_variance_is_estimated_unless_it_is_said_otherwise():
+def test_the_variance_is_estimated_unless_it_is_given():
     y = noisy_photograph()
     known, rest = problem(y, sigma=25.0), {"c": 1.0, "slope": 0.3}
     assert resolve(known, **rest, variance="auto") == {**rest, "variance": estimate(y).variance}
@@ -222,7 +222,7 @@ def test_a_stopper_needs_the_observation_and_measures_the_average():
 
 
 @pytest.mark.parametrize("text", ["discrepancy", "discrepancy[on=output,slope=0,variance=sigma]"])
-def test_it_keeps_to_what_a_criterion_promises(text, monkeypatch):
+def test_it_passes_the_conformance_kit(text, monkeypatch):
     monkeypatch.setattr(kit, "LARGEST", (200, 300))
     found = check_criterion(text)
     assert [str(finding) for finding in found if finding.status == "failed"] == []

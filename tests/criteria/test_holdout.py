@@ -136,7 +136,7 @@ def test_an_ordinary_task_is_refused_before_the_first_step():
     assert lacking(component.info.needs, frame(y, y, held_out(8, 8, 0.1))) == ""
 
 
-def test_it_keeps_to_what_a_criterion_promises(monkeypatch):
+def test_it_passes_the_conformance_kit(monkeypatch):
     monkeypatch.setattr(kit, "LARGEST", (200, 300))
     found = check_criterion("holdout")
     assert [str(finding) for finding in found if finding.status == "failed"] == []

@@ -20,7 +20,7 @@ DATA = Path(os.environ.get("ESBENCH_DATA", "/nowhere"))
 
 
 def needs(name):
-    return pytest.mark.skipif(models.find(name) is None, reason=f"{name} is not here")
+    return pytest.mark.skipif(models.find(name) is None, reason=f"{name} is not available")
 
 
 def frame(array):
@@ -30,7 +30,7 @@ def frame(array):
 def picture(name):
     path = DATA / name
     if not path.exists():
-        pytest.skip(f"{name} is not here")
+        pytest.skip(f"{name} is not available")
     return cv2.imread(str(path))[:, :, ::-1].copy()
 
 

@@ -88,7 +88,7 @@ def test_where_there_is_no_reference_there_is_a_reason_and_no_value(x, y, known,
     assert (value.value, value.reason) == (None, reason)
 
 
-def test_it_keeps_to_what_a_criterion_promises(monkeypatch):
+def test_it_passes_the_conformance_kit(monkeypatch):
     monkeypatch.setattr(kit, "LARGEST", (200, 300))
     found = check_criterion("csr-like")
     assert [str(finding) for finding in found if finding.status == "failed"] == []

@@ -155,7 +155,7 @@ def test_outputs_that_stop_changing_have_no_variance_once_the_window_is_full_of_
 
 @pytest.mark.parametrize("make", [lambda: WindowedVariance(window=10), lambda: ExponentialVariance(burn_in=5)])
 @pytest.mark.parametrize("at", [0, 1, 4, 9, 10, 15, 19, 20, 33])
-def test_a_variance_saved_and_loaded_at_any_step_goes_on_as_if_nothing_had_happened(make, at):
+def test_a_variance_saved_and_loaded_at_any_step_continues_as_if_never_interrupted(make, at):
     xs = outputs("fitting", 40)
     expected = run(make(), xs)
     before, after = make(), make()
@@ -163,7 +163,7 @@ def test_a_variance_saved_and_loaded_at_any_step_goes_on_as_if_nothing_had_happe
         before.update(frame(xs[step], step))
     state = before.state_dict()
     kept = copy.deepcopy(state)
-    before.update(frame(xs[at], at))  # whoever saved goes on; what was saved stays
+    before.update(frame(xs[at], at))  # the original continues; the saved state does not change
     after.load_state_dict(state)
     assert [after.update(frame(xs[t], t)) for t in range(at, 40)] == expected[at:]
     third = make()
@@ -175,7 +175,7 @@ def test_a_variance_saved_and_loaded_at_any_step_goes_on_as_if_nothing_had_happe
 
 
 @pytest.mark.parametrize("at", range(40, 60))
-def test_a_variance_saved_and_loaded_while_it_falls_goes_on_as_if_nothing_had_happened(at):
+def test_a_variance_saved_and_loaded_while_it_falls_continues_as_if_never_interrupted(at):
     rng = np.random.default_rng(0)
     xs = np.concatenate([rng.uniform(0, 1, (33, 6)), 0.5 + 1e-6 * rng.normal(size=(50, 6))]).astype(np.float32)
     expected = run(WindowedVariance(window=17), xs)

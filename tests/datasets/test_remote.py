@@ -141,7 +141,7 @@ def test_of_a_picture_in_another_format_the_pixels_decide(server, folder):
     assert fetch(one("/right.jpg"), folder) == 0, "the suffix does not matter"
 
 
-# -- what goes wrong, and goes on
+# -- faults, and resuming
 
 
 @pytest.mark.parametrize("fault", ["dropped", "truncated", 503])
@@ -199,10 +199,10 @@ def test_a_server_that_asks_to_be_left_alone_is_left_alone(server, tiny, folder)
 
 
 def test_without_a_network_there_is_one_sentence_and_nothing_is_written(tiny, folder, capsys):
-    def nobody(number: int) -> str:
+    def unreachable(number: int) -> str:
         return f"http://127.0.0.1:{number}/x.png"
 
-    away = replace(tiny, files=tuple(replace(file, addresses=(nobody(1), nobody(9))) for file in tiny.files))
+    away = replace(tiny, files=tuple(replace(file, addresses=(unreachable(1), unreachable(9))) for file in tiny.files))
     with pytest.raises(Missing) as raised:
         fetch(away, folder)
     assert str(raised.value) == (
@@ -248,7 +248,7 @@ def test_a_server_that_is_out_of_reach_is_not_waited_for_at_every_file(server, t
 
 
 @pytest.mark.parametrize("place", ["file/tiny", "/proc/nowhere/tiny"])
-def test_a_folder_that_cannot_be_written_is_said(tiny, tmp_path, place):
+def test_a_folder_that_cannot_be_written_is_reported(tiny, tmp_path, place):
     (tmp_path / "file").touch()
     with pytest.raises(
         DataError, match=r"png' cannot be written: .*\. Set ESBENCH_CACHE to another folder\.$"
@@ -257,7 +257,7 @@ def test_a_folder_that_cannot_be_written_is_said(tiny, tmp_path, place):
     assert (type(raised.value), raised.value.exit_code) == (DataError, 3)
 
 
-def test_a_full_disk_is_said_and_nothing_half_written_stays(server, tiny, folder, monkeypatch):
+def test_a_full_disk_is_reported_and_nothing_half_written_stays(server, tiny, folder, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -283,7 +283,7 @@ main()
 """
 
 
-def test_after_an_interruption_what_is_whole_stays_and_the_same_command_goes_on(server, tiny, tmp_path):
+def test_after_an_interruption_what_is_whole_stays_and_the_same_command_resumes(server, tiny, tmp_path):
     files = json.dumps([(f.name, f.sha256, f.pixels, f.addresses) for f in tiny.files])
     command = [sys.executable, "-c", INTERRUPTED, "data", "fetch", "set9", files]
     environ = os.environ | {"ESBENCH_CACHE": str(tmp_path / "cache")}
@@ -336,7 +336,7 @@ def test_half_a_dataset_in_the_cache_is_not_taken_for_the_whole(server, set9):
     assert "/a/0.png" not in server.asked
 
 
-def test_a_folder_of_ones_own_is_taken_as_it_is(server, set9, monkeypatch, tmp_path):
+def test_the_users_own_folder_is_used_unchanged(server, set9, monkeypatch, tmp_path):
     own = tmp_path / "own" / "set9"
     own.mkdir(parents=True)
     monkeypatch.setenv("ESBENCH_DATA", str(own.parent))
@@ -400,7 +400,9 @@ def test_the_fitting_set_is_train_and_test_of_bsds500_and_the_test_set_is_from_i
     assert parts("cbsd68") == {"val": 68}
 
 
-@pytest.mark.skipif("ESBENCH_DATA" not in os.environ, reason="ESBENCH_DATA is not set: there are no published files")
+@pytest.mark.skipif(
+    "ESBENCH_DATA" not in os.environ, reason="the published files are not available: ESBENCH_DATA is not set"
+)
 @pytest.mark.parametrize("name", ["kodak24", "set9", "set5", "set14", "set11", "dip-inpaint", "dip-flash"])
 def test_the_published_files_are_whole(name):
     found = named.find(name)
@@ -445,7 +447,7 @@ def test_the_guide_is_the_picture_with_flash(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["set11", "dip-inpaint", "dip-flash"])
-def test_what_belongs_to_a_picture_has_its_size(name):
+def test_the_companions_of_a_picture_have_its_size(name):
     found = named.find(name)
     if found is None:
         pytest.skip(f"{name} is neither in ESBENCH_DATA nor in the cache")

@@ -80,7 +80,7 @@ def test_a_seed_gives_the_same_numbers():
     assert losses(made(Fast)) == losses(made(Fast))
 
 
-def test_it_goes_on_from_a_saved_state_to_the_bit(tmp_path):
+def test_it_resumes_from_a_saved_state_to_the_bit(tmp_path):
     first = made(Fast)
     seen = []
     for block in first:
@@ -175,7 +175,7 @@ def test_aligned_convolutions_give_the_same_and_keep_the_state():
     assert aligned.state_dict().keys() == f.state_dict().keys()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the C library of Linux")
 def test_kept_memory_is_not_asked_for_twice():
     def faults() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -233,7 +233,7 @@ def test_on_cuda_the_frames_of_a_block_are_its_own():
 
 @pytest.mark.gpu
 @needs_cuda
-def test_on_cuda_it_goes_back_to_a_good_state_and_captures_anew():
+def test_on_cuda_it_goes_back_to_a_good_state_and_captures_again():
     ours = made(Fast, dataclasses.replace(SMALL, iterations=200), device="cuda")
     blocks = iter(ours)
     next(blocks), next(blocks)

@@ -90,7 +90,7 @@ def test_a_unit_leaves_its_curves_and_small_pictures_and_is_otherwise_as_without
     assert status(unit)["status"] == "done"
 
 
-def test_a_unit_that_was_killed_past_its_checkpoint_goes_on_as_if_nothing_had_been(often, job):
+def test_a_unit_that_was_killed_past_its_checkpoint_continues_as_if_never_interrupted(often, job):
     unit, blocks = unit_of(job), iter(range(12))
     assert run_unit(job, lambda event: None, halt=lambda: next(blocks, None) is None).status == "paused"
     state = unit.state()

@@ -277,7 +277,7 @@ def test_a_small_rise_of_the_loss_is_no_divergence():
     assert made.restored == []
 
 
-def test_the_average_begins_anew_where_it_was_lost():
+def test_the_average_restarts_where_it_was_lost():
     made = trajectory()
     blocks = iter(made)
     next(blocks)
@@ -288,7 +288,7 @@ def test_the_average_begins_anew_where_it_was_lost():
 
 
 @pytest.mark.parametrize("at", [1, 5, 11])
-def test_it_goes_on_from_a_saved_state_to_the_bit(at, tmp_path):
+def test_it_resumes_from_a_saved_state_to_the_bit(at, tmp_path):
     whole = unrolled(trajectory())
     first = trajectory(block=1)
     blocks = iter(first)

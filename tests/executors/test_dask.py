@@ -123,7 +123,7 @@ def test_an_interrupt_reaches_the_workers(config, tmp_path):
     assert events[-1].left == 4
 
 
-def test_where_no_scheduler_answers_it_is_said(config, tmp_path, monkeypatch):
+def test_an_unreachable_scheduler_is_reported(config, tmp_path, monkeypatch):
     monkeypatch.setattr("esbench.executors.dask.CONNECT", 1)
     with pytest.raises(Unavailable, match=r"No Dask scheduler responds at 'tcp://127\.0\.0\.1:1'"):
         run(dataclasses.replace(config, executor="dask[address=tcp://127.0.0.1:1]"), tmp_path / "r")
@@ -154,7 +154,7 @@ def test_workers_with_other_versions_are_refused(config, tmp_path, change, sente
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> Path:
-    """A certificate that signs itself, with its key in the same file, as everybody of a cluster has it."""
+    """A certificate that signs itself, with its key in the same file, as all processes of a cluster have it."""
     if (openssl := shutil.which("openssl")) is None:
         pytest.skip("needs the openssl command")
     file = tmp_path_factory.mktemp("tls") / "cluster.pem"

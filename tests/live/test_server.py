@@ -69,7 +69,7 @@ PATHS = ["/", "/api/state", "/api/events", "/api/picture?unit=x", "/units/x/imag
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("token", ["", "wrong", "%C3%A9%00"])
-def test_nobody_gets_anything_without_the_token(ask, path, token):
+def test_nothing_is_served_without_the_token(ask, path, token):
     answer = ask(path, token=token)
     assert answer.status == 403
     assert b"token" in answer.read()

@@ -127,7 +127,7 @@ def test_curves_are_drawn_with_the_peak_and_the_stops_that_were(run):
     assert len(emv.lines) == 1
 
 
-def test_a_criterion_that_was_measured_now_and_then_is_a_line_all_the_same(tmp_path, write_run):
+def test_a_criterion_that_was_measured_every_few_steps_is_a_line_too(tmp_path, write_run):
     values = [9.0, np.nan, np.nan, 5, np.nan, np.nan, 3, np.nan, np.nan, 6, np.nan, np.nan]
     _, axes = curves_of(write_run(tmp_path / "RUN", curves={"loss[every=3]": values})).axes
     assert ([0, 3, 6, 9], [9, 5, 3, 6]) in lines(axes).values()

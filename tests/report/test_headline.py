@@ -31,13 +31,13 @@ def test_the_best_is_named_with_n_and_the_paired_difference_to_the_next_one():
     )
 
 
-def test_a_difference_that_may_be_chance_is_said_to_be_one():
+def test_a_difference_that_may_be_chance_is_described_so():
     b = [row("b", f"p{i}", gap) for i, gap in enumerate((0.0, 4.0, 2.0, 2.4))]
     assert "0.10 dB more for b" in headline(A + b)
     assert "so it may be chance" in headline(A + b)
 
 
-def test_units_on_which_it_never_stopped_are_counted():
+def test_units_on_which_it_did_not_stop_are_counted():
     a = [row("a", f"p{i}", gap, fallback=i > 1) for i, gap in enumerate((1.0, 2.0, 3.0, 2.0))]
     assert "Not stopped, and counted with the last step: a on 2/4 units." in headline(a + B)
 
@@ -47,7 +47,7 @@ def test_one_picture_says_nothing_of_others():
     assert "on the only unit" in headline([A[0], B[0]])
 
 
-def test_references_and_criteria_that_never_stopped_are_left_out():
+def test_references_and_criteria_that_did_not_stop_are_left_out():
     last = [row("last", f"p{i}", 0.0) for i in range(4)]
     never = [row("c", f"p{i}", 0.0, fallback=True) for i in range(4)]
     some = [row("d", "p0", 0.0)]

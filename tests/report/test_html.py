@@ -96,7 +96,7 @@ def test_the_page_names_no_address_but_those_of_data(page):
     assert page.values("src") == []
     assert all(address.startswith("#") for address in page.values("href"))
     data = json.loads(next(text for text in page.text["script"] if text.startswith('{"units"')))
-    assert data["units"] == "./../units/"  # where a script points to, when somebody asks for a whole picture
+    assert data["units"] == "./../units/"  # where the script points to for a whole picture
     assert re.findall(r"url\((?!#)", text) == []
 
 
@@ -294,7 +294,7 @@ def test_of_very_many_units_the_map_says_how_many_it_leaves_out(results, ids, mo
 
 def test_the_command_writes_the_files_and_prints_their_paths_without_torch(tmp_path, write_run, monkeypatch, capsys):
     results = write_run(tmp_path / "RUN")
-    monkeypatch.setitem(sys.modules, "torch", None)  # whoever imports it fails
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
     assert cli.main(["report", str(results.run.path)], standalone_mode=False) is None
     printed = capsys.readouterr().out.splitlines()
     folder = results.run.path / "report"

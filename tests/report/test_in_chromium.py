@@ -193,7 +193,7 @@ def why(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", ["page", "why"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_the_pages_can_be_read_by_everybody(name, width, dark, tab, request):
+def test_the_pages_are_accessible(name, width, dark, tab, request):
     tab.resize(width)
     tab.media(dark=dark)
     tab.open(request.getfixturevalue(name))

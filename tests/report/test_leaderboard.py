@@ -85,7 +85,7 @@ def test_what_is_no_table_of_results_is_refused_in_a_sentence(tmp_path):
 # -- what counts -------------------------------------------------------------------------------------------------------
 
 
-def test_what_two_people_measured_counts_once_and_the_difference_is_said(table):
+def test_what_two_users_measured_counts_once_and_the_difference_is_reported(table):
     mine = of(table, criterion="wmv")
     theirs = [changed(dict(row), gap=row["gap_db"] + 0.25) if i < 2 else row for i, row in enumerate(mine)]
     rows, said = gathered([("a.csv", mine), ("b.csv", theirs)])
@@ -114,7 +114,7 @@ def test_what_differs_in_a_setting_is_on_another_board(setting, table):
     assert found[0].title != found[1].title
 
 
-def test_a_criterion_with_other_numbers_or_of_somebody_else_has_a_line_of_its_own(table):
+def test_a_criterion_with_other_parameters_or_another_owner_has_a_line_of_its_own(table):
     others = [row | {"version": 4} for row in of(table, criterion="wmv")]
     found, said = boards([*table, *others])
     assert said == ["wmv has a line for each of: esbench-foo (version 3), esbench-foo (version 4)."]
@@ -146,7 +146,7 @@ def test_the_interval_is_that_of_a_bootstrap_over_pictures(table):
     )
 
 
-def test_who_lacks_units_never_stopped_or_is_a_reference_is_not_ranked(table):
+def test_criteria_that_lack_units_did_not_stop_or_are_references_are_not_ranked(table):
     wmv = of(table, criterion="wmv")
     few = [row | {"criterion": "few"} for row in wmv[:6]]
     never = [row | {"criterion": "never", "fallback": True} for row in wmv]

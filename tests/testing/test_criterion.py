@@ -205,7 +205,7 @@ def test_a_criterion_with_memory_is_shown_awkward_pictures_until_it_has_a_value(
 def test_the_trained_criteria_keep_to_it_too():
     needed = (models.BRISQUE_MODEL, models.BRISQUE_RANGE)
     if any(models.find(name) is None for name in needed):
-        pytest.skip(f"{' and '.join(needed)} are not on this machine")
+        pytest.skip(f"{' and '.join(needed)} are not available")
     found = check_criterion("brisque")
     assert [str(finding) for finding in found if finding.status == "failed"] == []
     assert [finding.status for finding in found if finding.check == "direction"] == ["ok"]
@@ -226,7 +226,7 @@ def test_a_criterion_without_any_value_is_a_warning_and_not_a_failure():
     assert {found[check].status for check in ("deterministic", "blocks", "direction")} == {"skipped"}
 
 
-def test_a_memory_that_never_has_a_value_is_not_said_to_keep_to_anything(findings):
+def test_a_memory_that_never_has_a_value_passes_no_check(findings):
     found = findings(MEMORY.replace("MEAN", "None").replace("return moved", "return None"))
     assert (found["values"].status, found["state"].status) == ("warning", "skipped")
 
@@ -247,7 +247,7 @@ def test_what_cannot_be_asked_for_is_an_error_and_not_a_finding():
 def fake(monkeypatch):
     def fake(*statuses: str) -> None:
         rows = [
-            Finding(f"check-{i}", status, "looked", "saw", "Mend it." * (status != "ok"))
+            Finding(f"check-{i}", status, "looked", "saw", "Fix it." * (status != "ok"))
             for i, status in enumerate(statuses)
         ]
         monkeypatch.setattr("esbench.testing.check_criterion", lambda name: rows)
@@ -269,14 +269,14 @@ def test_the_command_ends_with_1_where_a_check_failed_and_0_otherwise(fake, caps
     assert command("wmv") == 1
     out = capsys.readouterr().out
     assert "wmv fails 1 of 2 checks." in out
-    assert "check-1: looked: saw. Mend it." in out
+    assert "check-1: looked: saw. Fix it." in out
 
 
 def test_the_command_prints_the_findings_as_json(fake, capsys):
     fake("ok", "failed")
     assert command("wmv", "--json") == 1
     rows = json.loads(capsys.readouterr().out)
-    assert rows[1] == {"check": "check-1", "status": "failed", "tried": "looked", "came": "saw", "advice": "Mend it."}
+    assert rows[1] == {"check": "check-1", "status": "failed", "tried": "looked", "came": "saw", "advice": "Fix it."}
 
 
 def test_a_fault_at_a_late_step_is_found(findings):

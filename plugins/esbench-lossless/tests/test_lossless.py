@@ -38,6 +38,6 @@ def test_a_slope_is_short_with_the_filter_and_noise_is_long(codec):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_its_criterion_keeps_to_what_a_criterion_promises(codec):
+def test_its_criterion_passes_the_conformance_kit(codec):
     found = check_criterion(f"cifs-{codec}[lam=1e6]")
     assert [str(finding) for finding in found if finding.status == "failed"] == []

@@ -19,7 +19,7 @@ def outputs(n, noise=0.02, size=(3, 16, 20)):
 
 
 @pytest.mark.parametrize("text", ["selfval[every=1,window=4]", "selfval[every=2,faithful=false,side=16,window=4]"])
-def test_it_keeps_to_what_a_criterion_promises(text):
+def test_it_passes_the_conformance_kit(text):
     assert [str(finding) for finding in check_criterion(text) if finding.status == "failed"] == []
 
 

@@ -43,7 +43,7 @@ PAPERS = [
     ("s2s", 1, 1, 1_138_033),
 ]
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
 def made(text: str, inputs: int = 2, outputs: int = 3) -> Any:
@@ -51,7 +51,7 @@ def made(text: str, inputs: int = 2, outputs: int = 3) -> Any:
     return component.target(inputs, outputs, **component.values)
 
 
-def test_no_network_is_left_out_here():
+def test_every_network_is_tested_here():
     assert [text.partition("[")[0] for text in SMALL] == [info.name for info in networks.INFOS]
 
 

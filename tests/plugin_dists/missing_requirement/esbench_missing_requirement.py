@@ -6,7 +6,7 @@ def esbench_criteria():
     return [
         CriterionInfo(
             name=name,
-            summary="needs a package that is not here",
+            summary="needs a package that is not installed",
             target="esbench_missing_requirement:never",
             requires=("json", requirement),
         )
