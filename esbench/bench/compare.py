@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from esbench.bench.rows import Row
 from esbench.errors import UsageError
-
-if TYPE_CHECKING:
-    from esbench.bench.results import Results
 
 Pair: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
 
@@ -33,35 +30,29 @@ SCORES: dict[Measure, int] = {"score_db": 1, "score_gap_db": -1}
 RESAMPLES, GOES = 10_000, 10
 
 
-def compare(first: Results, second: Results | None, criteria: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the records of `Results.compare`.
+class Side(NamedTuple):
+    """One side of a comparison.
+
+    Attributes:
+        run: the folder of the run.
+        rows: rows of its results table.
+    """
+
+    run: str
+    rows: Sequence[Row]
+
+
+def check(criteria: Sequence[str], runs: int) -> None:
+    """Check that the criteria of a comparison determine its sides.
+
+    Args:
+        criteria: one for both sides, or one for each, or none.
+        runs: 1 to compare within a run, 2 to compare two.
 
     Raises:
-        UsageError: nothing can be paired.
+        UsageError: there are too many or too few.
     """
-    other = first if second is None else second
-    where = {"first_run": str(first.run.path), "second_run": str(other.run.path)}
-    records = []
-    for rows, others in _sides(first, second, criteria):
-        if second is None:
-            records += _records(_by_unit(rows), _by_unit(others))
-        else:
-            records += _records(_by_picture(first, rows), _by_picture(second, others))
-    if not records:
-        raise UsageError(
-            f"{where['first_run']!r} and {where['second_run']!r} have no pairs: a pair has the same dataset, picture "
-            "(to the pixel), task, noise, level and seed, and is done on both sides."
-        )
-    return [where | record for record in records]
-
-
-def _sides(first: Results, second: Results | None, criteria: Sequence[str]) -> list[tuple[list[Row], list[Row]]]:
-    """Return the rows to compare, as pairs of sides; each side has one criterion.
-
-    Raises:
-        UsageError: the criteria do not determine them.
-    """
-    if second is None and len(criteria) != 2:
+    if runs == 1 and len(criteria) != 2:
         raise UsageError(
             f"Comparing within one run needs two criteria, as in -c wmv -c cifs-jpeg; got {len(criteria)}."
         )
@@ -70,17 +61,48 @@ def _sides(first: Results, second: Results | None, criteria: Sequence[str]) -> l
             f"Comparing two runs takes one criterion for both, or one for each; got {len(criteria)}. Without any, all "
             "that both measured are compared."
         )
-    if criteria:
-        return [(first.replay(criteria=criteria[:1]), (second or first).replay(criteria=criteria[-1:]))]
-    assert second is not None
-    mine, theirs = (_by_criterion(results.table(baselines=())) for results in (first, second))
+
+
+def compare(first: Side, second: Side, *, by_unit: bool = False) -> list[dict[str, Any]]:
+    """Return the records of `Results.compare`.
+
+    Args:
+        first: one side.
+        second: the other; the criteria that both have are compared, or else the only one of each.
+        by_unit: whether a pair is a unit, within one run, instead of a picture with its noise and its seed.
+
+    Raises:
+        UsageError: nothing can be paired.
+    """
+    key = _unit if by_unit else _picture
+    where = {"first_run": first.run, "second_run": second.run}
+    records = []
+    for mine, theirs in _same_criterion(first, second):
+        records += _records({key(row): row for row in mine}, {key(row): row for row in theirs})
+    if not records:
+        raise UsageError(
+            f"{first.run!r} and {second.run!r} have no pairs: a pair has the same dataset, picture (to the pixel), "
+            "task, noise, level and seed, and is done on both sides."
+        )
+    return [where | record for record in records]
+
+
+def _same_criterion(first: Side, second: Side) -> list[tuple[list[Row], list[Row]]]:
+    """Return the rows to compare, as pairs of sides; each side has one criterion.
+
+    Raises:
+        UsageError: the sides have no criterion in common, and more than one each.
+    """
+    mine, theirs = _by_criterion(first.rows), _by_criterion(second.rows)
     if common := [text for text in mine if text in theirs]:
         return [(mine[text], theirs[text]) for text in common]
+    if not mine or not theirs:
+        return []
     if len(mine) == len(theirs) == 1:
         return list(zip(mine.values(), theirs.values(), strict=True))
     raise UsageError(
-        f"The runs have no criterion in common: {str(first.run.path)!r} has {', '.join(mine) or 'none'}, "
-        f"{str(second.run.path)!r} has {', '.join(theirs) or 'none'}. Choose one of each, as in -c A -c B."
+        f"The runs have no criterion in common: {first.run!r} has {', '.join(mine)}, {second.run!r} has "
+        f"{', '.join(theirs)}. Choose one of each, as in -c A -c B."
     )
 
 
@@ -91,17 +113,13 @@ def _by_criterion(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return groups
 
 
-def _by_unit(rows: Iterable[Row]) -> dict[Hashable, Row]:
-    return {row["unit"]: row for row in rows}
+def _unit(row: Row) -> Hashable:
+    return row["unit"]
 
 
-def _by_picture(results: Results, rows: Iterable[Row]) -> dict[Hashable, Row]:
-    """Return rows by the key of a pair across runs: all that the noisy picture depends on, and the task."""
-    return {(*_paired_by(row), results.run.unit(row["unit"]).spec().pixels): row for row in rows}
-
-
-def _paired_by(row: Row) -> tuple[Hashable, ...]:
-    return row["dataset"], row["image"], row["task"], row["noise"], row["sigma"], row["seed"]
+def _picture(row: Row) -> Hashable:
+    """Return the key of a pair across runs: all that the noisy picture depends on, and the task."""
+    return row["dataset"], row["image"], row["pixels"], row["task"], row["noise"], row["sigma"], row["seed"]
 
 
 def _records(first: dict[Hashable, Row], second: dict[Hashable, Row]) -> list[dict[str, Any]]:

@@ -159,9 +159,15 @@ class Results:
         Raises:
             UsageError: there are no pairs.
         """
-        from esbench.bench.compare import compare
+        from esbench.bench import compare
 
-        return compare(self, other, criteria)
+        compare.check(criteria, runs=1 if other is None else 2)
+        second = self if other is None else other
+        sides = [
+            compare.Side(str(side.run.path), side.replay(criteria=asked) if asked else side.table(baselines=()))
+            for side, asked in ((self, criteria[:1]), (second, criteria[-1:]))
+        ]
+        return compare.compare(*sides, by_unit=other is None)
 
     def export(self, kind: str) -> bytes:
         """Return the table as a file: `csv`, `json` or `parquet`."""

@@ -22,7 +22,8 @@ class UnitSpec(Settings):
     """One optimisation as plain values: its settings, and everything else that its trajectory depends on.
 
     `pixels` is the SHA-256 of the clean pixels after cropping, `device` the kind of device, `engine` a number that
-    increases when the loop's numbers change.
+    increases when the loop's numbers change. The fields have the names that they have in spec.json, in the hash of the
+    id and in the results table, so they cannot be renamed.
     """
 
     dataset: str

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from esbench.bench.compare import MEASURES, SCORES, compare, difference, interval
+from esbench.bench.compare import MEASURES, SCORES, difference, interval
 from esbench.bench.results import Results
 from esbench.cli import cli
 from esbench.errors import UsageError
@@ -169,7 +169,7 @@ def test_an_ambiguous_comparison_is_refused(write_run, two, criteria, sentence):
     first = write_run({"curves": {"wmv": TURNS, "loss": FALLS}}, name="A")
     second = write_run({"curves": {"emv": TURNS, "last": FALLS}}, name="B")
     with pytest.raises(UsageError) as refused:
-        compare(first, second if two else None, criteria)
+        first.compare(second if two else None, criteria=criteria)
     assert str(refused.value).startswith(sentence)
 
 
