@@ -1,8 +1,8 @@
 """Attacks on run folders and plugins: `python -m benchmarks.attack_runs corruptions|plugins|kills`.
 
 Every file of a run is cut, emptied, swapped with another unit's, replaced by JSON of another shape or by a folder, and
-`status`, `export`, `replay` and `run`, then `run --retry-failed`, must report it in a sentence and end with the table
-of an undisturbed run. A plugin has a fault at import, which must not affect later commands.
+`status`, `export`, `replay`, `report` and `run`, then `run --retry-failed`, must report it in a sentence and end with
+the table of an undisturbed run. A plugin has a fault at import, which must not affect later commands.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -32,6 +33,9 @@ from esbench.errors import EsbenchError
 from esbench.images import write
 
 JSON = ("[]", "null", "{}", '"x"', "5", "NaN", "1e999", "[" * 9999, '{"a":' * 9999, "{", '{"plan": ["../.."]}')
+
+#: What reads a run; the report, which takes seconds, only where a picture is damaged.
+COMMANDS = (["status"], ["export", "--format", "csv"], ["replay", "--patience", "1"], ["report"])
 
 #: The faults of a plugin at import.
 IMPORTS = {
@@ -68,6 +72,7 @@ def config(place: Path) -> Config:
     return Config(
         dataset=str(place / "pictures"),
         criterion=("emv", "loss"),
+        baseline=("tv",),
         network="skip[channels=4,scales=2]",
         iterations=8,
         patience=3,
@@ -102,6 +107,9 @@ def corruptions_of(whole: Path, seed: int) -> Iterator[tuple[str, Path, Callable
         if file.parts[0] == "units":
             other = next(unit for unit in units if unit.name != file.parts[1]) / Path(*file.parts[2:])
             yield "swapped", file, functools.partial(shutil.copy, other)
+            if file.parent.name in ("images", "criteria"):
+                other = min(p for p in (whole / file).parent.iterdir() if p.name != file.name)
+                yield "swapped", file, functools.partial(shutil.copy, other)
         if file.suffix == ".json":
             for text in JSON:
                 yield "json", file, functools.partial(Path.write_text, data=text)
@@ -128,16 +136,17 @@ def corruptions(arguments: argparse.Namespace) -> None:
             shutil.copytree(place / "whole", out)
             spoil(out / file)
             said, traceback = [], False
-            for command in (["status"], ["export", "--format", "csv"], ["replay", "--patience", "1"]):
+            for command in COMMANDS if file.suffix == ".png" else COMMANDS[:-1]:
                 try:
                     cli.main([command[0], str(out), *command[1:]], standalone_mode=False)
                 except EsbenchError as error:
                     said.append(str(error))
                 except Exception as error:
                     traceback = True
-                    print(f"{kind} {file}: {command[0]}: {type(error).__name__}: {error}", file=screen)
+                    print(f"{kind} {file}: {command[0]}: {type(error).__name__}: {error}", file=screen, flush=True)
             try:
-                said += [found["reason"] for found in map(status, Run(out).units()) if found["reason"]]
+                for found in map(status, Run(out).units()):
+                    said += filter(None, (found["reason"], *found["criteria"].values()))
                 changed = table(out) != good
             except EsbenchError:
                 changed = True
@@ -149,17 +158,25 @@ def corruptions(arguments: argparse.Namespace) -> None:
                 print(f"{kind} {file}: retry: {type(error).__name__}: {error}", file=screen)
             counts[kind]["cases"] += 1
             counts[kind]["told"] += bool(said)
-            # a picture that is only shown may be lost or damaged; a silently changed table is a bug
-            counts[kind]["accepted in silence"] += changed and not said and kind != "gone"
+            # what is only shown may be lost, or truncated; a silent swap or a silently changed table is a bug
+            silent = not said and (kind == "swapped" or (changed and kind != "gone"))
+            counts[kind]["accepted in silence"] += silent
+            if silent:
+                print(f"{kind} {file}: accepted in silence", file=screen, flush=True)
             counts[kind]["tracebacks"] += traceback
             counts[kind]["healed"] += healed
             shutil.rmtree(out)
+            if i % 20 == 19:  # it takes long, and may be ended
+                _tell(counts, screen)
         sys.stdout, sys.stderr = screen, sys.__stderr__
+    _tell(counts, sys.stdout)
+
+
+def _tell(counts: dict[str, collections.Counter[str]], screen: TextIO) -> None:
     heads = ("cases", "told", "accepted in silence", "tracebacks", "healed")
-    print(f"{'':10}" + "".join(f"{head:>21}" for head in heads))
-    for kind, counted in counts.items():
-        print(f"{kind:10}" + "".join(f"{counted[head]:21}" for head in heads))
-    print(f"{'all':10}" + "".join(f"{sum(c[head] for c in counts.values()):21}" for head in heads))
+    lines = {"": dict(zip(heads, heads, strict=True)), **counts, "all": sum(counts.values(), collections.Counter())}
+    for kind, line in lines.items():
+        print(f"{kind:10}" + "".join(f"{line[head]:>21}" for head in heads), file=screen, flush=True)
 
 
 def plugins(arguments: argparse.Namespace) -> None:

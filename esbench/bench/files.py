@@ -18,8 +18,11 @@ from esbench.errors import DataError
 #: The unit id in a table: in the footer, the key, then the value preceded by its length.
 ID_IN_TABLE = re.compile(rb"esbench-unit\x18[\x00-\xff]{1,2}?([A-Za-z0-9_.-]+)", re.DOTALL)
 
-#: The unit id in a picture.
-ID_IN_PICTURE = re.compile(rb"tEXtesbench-unit\0([A-Za-z0-9_.-]+)\n")
+#: A picture begins with this many bytes, then its chunks follow; the first one is ours.
+HEAD = 33
+
+#: The keyword of the chunk of text with the unit id.
+KEYWORD = b"esbench-unit\0"
 
 
 def folder(path: Path) -> None:
@@ -40,11 +43,43 @@ def _aside(path: Path) -> None:
     path.rename(path.with_name(f"{path.name.replace('.', '-')}-aside-{uuid.uuid4().hex[:8]}"))
 
 
-def signed(png: bytes, id: str) -> bytes:
-    """Return a PNG file with the unit id in a text chunk after its header of 33 bytes."""
-    content = b"tEXtesbench-unit\0" + id.encode() + b"\n"  # followed by a checksum
+def signed(png: bytes, id: str, name: str) -> bytes:
+    """Return a PNG file with the unit id and the name of the picture in a text chunk after its header."""
+    content = b"tEXt" + KEYWORD + f"{id}\n{name}\n".encode()  # followed by a checksum
     chunk = struct.pack(">L", len(content) - 4) + content + struct.pack(">L", zlib.crc32(content))
-    return png[:33] + chunk + png[33:]
+    return png[:HEAD] + chunk + png[HEAD:]
+
+
+def unsigned(png: bytes) -> bytes:
+    """Return a PNG file without what `signed` has added: the same picture is the same bytes."""
+    if not png.startswith(KEYWORD, HEAD + 8):
+        return png
+    return png[:HEAD] + png[HEAD + 12 + int.from_bytes(png[HEAD : HEAD + 4]) :]
+
+
+def signature(begins: bytes) -> tuple[str | None, str | None]:
+    """Return the unit id and the name in the first bytes of a picture; None for what an older one does not have."""
+    if not begins.startswith(KEYWORD, HEAD + 8):
+        return None, None
+    text = begins[HEAD + 8 : HEAD + 8 + int.from_bytes(begins[HEAD : HEAD + 4])]
+    id, name, *_ = [*text.removeprefix(KEYWORD).decode(errors="replace").split("\n"), ""]
+    return id, name or None
+
+
+def png_fault(data: bytes) -> str:
+    """Return what is wrong with the bytes of a PNG file, or an empty string."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return "it is not a PNG file"
+    at, kind = 8, b""
+    while kind != b"IEND":
+        length = int.from_bytes(data[at : at + 4])
+        content, checksum = data[at + 4 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+        if len(checksum) < 4:
+            return "it is truncated"
+        if zlib.crc32(content) != int.from_bytes(checksum):
+            return "its checksum does not match"
+        at, kind = at + 12 + length, content[:4]
+    return ""
 
 
 def write_table(path: Path, columns: Mapping[str, Any], made_by: Mapping[str, Any], id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -39,7 +38,7 @@ class UnitSpec(Settings):
 
 def unit_id(spec: UnitSpec) -> str:
     """Return the name of a unit: readable, and unique by a hash of its fields."""
-    values = {key: value for key, value in dataclasses.asdict(spec).items() if LATER.get(key) != value}
+    values = {key: value for key, value in vars(spec).items() if LATER.get(key) != value}
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     noise = params.split(spec.noise)[0] + ("" if spec.sigma is None else plain(spec.sigma))

@@ -32,14 +32,23 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from esbench import disk, plain
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
-from esbench.bench.files import ID_IN_PICTURE, ID_IN_TABLE, folder, no_folder, read_table, signed, write_table
+from esbench.bench.files import (
+    ID_IN_TABLE,
+    folder,
+    no_folder,
+    png_fault,
+    read_table,
+    signature,
+    signed,
+    write_table,
+)
 from esbench.bench.shapes import (
     FORMAT,
     Damaged,
@@ -62,6 +71,12 @@ RUN_TRIES, LOCK_TRIES, LOCK_PAUSE = 3, 20, 0.25
 
 #: What to do if the folder of a run cannot be written.
 REMEDY = "Choose another --out."
+
+#: What to do about a damaged file that is only shown.
+REMOVE = "Remove it, or run 'esbench run' with --retry-failed."
+
+#: The unit id at the beginning of the log of the live page, and of the traceback of a failure.
+ID_IN_LOG, ID_IN_ERROR = re.compile(rb'{"unit":"([A-Za-z0-9_.-]+)"'), re.compile(r"unit ([A-Za-z0-9_.-]+)\n")
 
 
 class Run:
@@ -267,6 +282,7 @@ class Unit:
             tables = [c for c, entry in result["criteria"].items() if not entry["failed"]]
             for path in (self.path / "trace.parquet", *map(self.criterion_path, tables)):
                 self._ends(path)
+            self._check_shown(tables, whole)
             if whole:
                 for columns in (self.trace(), *(self.criterion(text)[0] for text in tables)):
                     if any(len(column) != result["steps"] for column in columns.values()):
@@ -287,28 +303,33 @@ class Unit:
             OSError: it does not exist.
         """
         disk.regular(path)
-        with open(path, "rb") as file:
-            begins = file.read(4)
-            file.seek(0, os.SEEK_END)
-            size = file.tell()
-            file.seek(max(0, size - 8))
-            ends = file.read(8)
+        file = os.open(path, os.O_RDONLY)
+        try:
+            size = os.fstat(file).st_size
+            begins, ends = os.pread(file, 4, 0), os.pread(file, 8, max(0, size - 8))
             length = int.from_bytes(ends[:4], "little")
             if (begins, ends[4:]) != (b"PAR1", b"PAR1") or length > size - 12:
                 raise DataError(f"{str(path)!r} cannot be read: it is truncated.")
-            file.seek(size - 8 - length)
-            foot = file.read(length)
+            foot = os.pread(file, length, size - 8 - length)
+        finally:
+            os.close(file)
         if (found := ID_IN_TABLE.search(foot)) is not None:
             self._check_id(path, found[1].decode(errors="replace"))
 
-    def _check_id(self, path: Path, id: object) -> None:
+    def _check_id(self, path: str | Path, id: object, remedy: str = "") -> None:
         """Check the unit id in a file; older files have none and are accepted.
+
+        Args:
+            path: of the file.
+            id: in the file.
+            remedy: a sentence on what to do.
 
         Raises:
             DataError: the file belongs to another unit.
         """
         if id is not None and id != self.id:
-            raise DataError(f"{str(path)!r} cannot be read: it belongs to another unit, {str(id)[:200]!r}.")
+            sentence = f"{str(path)!r} cannot be read: it belongs to another unit, {str(id)[:200]!r}."
+            raise DataError(f"{sentence} {remedy}".rstrip())
 
     def edition(self) -> tuple[int, int] | None:
         """Return a value that changes with each new result of the unit, or None while there is none."""
@@ -326,8 +347,13 @@ class Unit:
         try:
             disk.regular(path)
             text = path.read_bytes().decode(errors="replace").strip()
-        except (OSError, EsbenchError) as error:
+            if found := ID_IN_ERROR.match(text):
+                self._check_id(path, found[1], "--retry-failed runs this one.")
+                text = text[found.end() :]
+        except OSError as error:
             text = f"{str(path)!r} cannot be read: {error}."
+        except EsbenchError as error:
+            text = str(error)
         return text or "It failed, and error.txt is empty."
 
     def trace(self, columns: list[str] | None = None) -> dict[str, Any]:
@@ -358,21 +384,42 @@ class Unit:
     def baseline(self, text: str) -> dict[str, Any] | None:
         """Return the numbers of a baseline; None if there are none that can be read: computing them again is cheap."""
         try:
-            entry = read_json(self.baseline_path(text))
-        except (FileNotFoundError, NotADirectoryError, Damaged):
+            return self._baseline(self.baseline_path(text))[1]
+        except (FileNotFoundError, NotADirectoryError, DataError):
             return None
-        whose = entry.pop("unit", None), entry.get("baseline")
-        return None if whose != (self.id, text) or baseline_fault(entry) else entry
 
     def baselines(self) -> dict[str, dict[str, Any]]:
-        """Return the numbers of all baselines that were computed, by their canonical texts."""
+        """Return the numbers of all baselines that were computed, by their canonical texts.
+
+        One whose file cannot be read has failed, under the name of the file.
+        """
         found = {}
         for path in sorted(self.path.glob("baselines/*.json")):
-            with contextlib.suppress(FileNotFoundError, EsbenchError):
-                text = str(read_json(path).get("baseline"))
-                if self.baseline_path(text) == path and (entry := self.baseline(text)) is not None:
-                    found[text] = entry
+            try:
+                text, entry = self._baseline(path)
+                found[text] = entry
+            except FileNotFoundError:
+                continue
+            except DataError as error:
+                found[path.stem] = {"failed": f"{error} 'esbench run' with this baseline computes it again."}
         return found
+
+    def _baseline(self, path: Path) -> tuple[str, dict[str, Any]]:
+        """Return the canonical text of a baseline and its numbers.
+
+        Raises:
+            DataError: the file or the picture is damaged, or is that of another baseline or unit.
+            FileNotFoundError: there is no such file.
+        """
+        entry = read_json(path)
+        self._check_id(path, entry.pop("unit", ""))
+        text = str(entry.get("baseline"))
+        if self.baseline_path(text) != path:
+            raise DataError(f"{str(path)!r} cannot be read: it belongs to another baseline, {text[:200]!r}.")
+        if fault := baseline_fault(entry):
+            raise Damaged(f"{str(path)!r} cannot be read: {fault}.")
+        self._check_head(f"baseline-{text}")
+        return text, entry
 
     def image_path(self, name: str) -> Path:
         """Return the path of a picture: clean, noisy, peak, last, stop-<criterion> or baseline-<baseline>."""
@@ -382,18 +429,63 @@ class Unit:
         """Return the path of a picture, or None if it does not exist.
 
         Raises:
-            DataError: it belongs to another unit.
+            DataError: it is damaged, or it is another picture or another unit's.
         """
         path = self.image_path(name)
         try:
             disk.regular(path)
-            with open(path, "rb") as file:
-                head = file.read(4096)
+            data = path.read_bytes()
         except (OSError, Missing):
             return None
-        if (found := ID_IN_PICTURE.search(head)) is not None:
-            self._check_id(path, found[1].decode(errors="replace"))
+        self._check_picture(path, path.stem, data)
+        if fault := png_fault(data):
+            raise DataError(f"{str(path)!r} cannot be read: {fault}. {REMOVE}")
         return path
+
+    def _check_picture(self, path: str | Path, stem: str, begins: bytes) -> None:
+        """Check the unit id and the name in the first bytes of a picture, whose file name has that stem.
+
+        Raises:
+            DataError: it is another picture, or another unit's.
+        """
+        id, name = signature(begins)
+        self._check_id(path, id, REMOVE)
+        if name not in (None, stem):
+            raise DataError(f"{str(path)!r} cannot be read: it is the picture {name[:200]!r}. {REMOVE}")
+
+    def _check_head(self, name: str) -> None:
+        """Check the unit id and the name in the first bytes of a picture, if it exists.
+
+        Raises:
+            DataError: it is another picture, or another unit's.
+        """
+        path = f"{self.path}/images/{(stem := slug(name))}.png"
+        if begins := _begins(path):
+            self._check_picture(path, stem, begins)
+
+    def _check_shown(self, criteria: Iterable[str], whole: bool) -> None:
+        """Check the files that are only shown: the pictures, and the log of the live page. Each may be missing.
+
+        Args:
+            criteria: the criteria that did not fail.
+            whole: check all bytes of the pictures, instead of only the first.
+
+        Raises:
+            DataError: one is another unit's, or is damaged.
+        """
+        for name in ("clean", "noisy", "peak", "last", *(f"stop-{text}" for text in criteria)):
+            self.image(name) if whole else self._check_head(name)
+        self._check_log()
+
+    def _check_log(self) -> None:
+        """Check the unit id in the log of the live page, if it exists.
+
+        Raises:
+            DataError: it is another unit's.
+        """
+        path = f"{self.path}/{live.LOG}"
+        if (found := ID_IN_LOG.match(_begins(path))) is not None:
+            self._check_id(path, found[1].decode(), REMOVE)
 
     def begin(self, spec: UnitSpec) -> None:
         """Make the folder; the caller must hold the lock."""
@@ -402,6 +494,10 @@ class Unit:
                 part.unlink(missing_ok=True)
         for path in self.path.rglob("*.*"):  # our own folders have no dot in their names
             no_folder(path)
+        try:
+            self._check_log()
+        except DataError:
+            (self.path / live.LOG).unlink()
         folder(self.path / "criteria")
         folder(self.path / "images")
         disk.write(self.path / "spec.json", json_bytes(dataclasses.asdict(spec), checked=False))
@@ -489,7 +585,7 @@ class Unit:
 
         with disk.replacing(self.image_path(name), suffix=".png") as part:
             images.write(part, image)
-            part.write_bytes(signed(part.read_bytes(), self.id))
+            part.write_bytes(signed(part.read_bytes(), self.id, slug(name)))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result: from then on the unit is done."""
@@ -498,7 +594,7 @@ class Unit:
     def write_error(self, text: str) -> None:
         """Write why the unit failed."""
         folder(self.path)
-        disk.write(self.path / "error.txt", text.encode(errors="backslashreplace"))
+        disk.write(self.path / "error.txt", f"unit {self.id}\n{text}".encode(errors="backslashreplace"))
 
 
 def status(unit: Unit) -> dict[str, Any]:
@@ -526,6 +622,18 @@ def status(unit: Unit) -> dict[str, Any]:
     if not (unit.path / "spec.json").exists():
         return found
     return found | {"status": "paused", "reason": at}
+
+
+def _begins(path: str) -> bytes:
+    """Return the first bytes of a file; none if it does not exist. Without objects, for thousands of files."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.pread(file, 1024, 0)
+    finally:
+        os.close(file)
 
 
 def slug(text: str) -> str:

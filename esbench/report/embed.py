@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esbench import disk, images, thinning
+from esbench.bench.files import unsigned
 from esbench.bench.levels import level, levels
 from esbench.bench.store import Run, Unit
 from esbench.report.figures import psnr_range, value_range
@@ -179,10 +180,10 @@ def pictures(unit: Unit, rows: Rows) -> Iterator[tuple[str, str, Path]]:
 
 
 def picture(path: Path, side: int | None) -> str:
-    """Return a picture as a data URL: the unchanged file, or a WebP reduced to a longest side."""
+    """Return a picture as a data URL: the file as it is, or a WebP reduced to a longest side."""
     disk.regular(path)
     if side is None:
-        return images.data_url(path.read_bytes(), "png")
+        return images.data_url(unsigned(path.read_bytes()), "png")
     return images.data_url(_reduced(path, side), "webp")
 
 

@@ -16,8 +16,8 @@ class Failure:
     """The failures with one reason.
 
     Attributes:
-        criterion: empty if whole units failed.
-        maker: the distribution of the criterion.
+        criterion: or baseline; empty if whole units failed.
+        maker: the distribution of the criterion; empty for a baseline.
         reason: the reason.
         units: the ids of the units.
     """
@@ -38,12 +38,10 @@ def grouped(failed: Sequence[tuple[str, str, str]], done: Done) -> list[Failure]
     groups: dict[tuple[str, str], list[str]] = {}
     for unit, criterion, reason in failed:
         groups.setdefault((criterion, reason), []).append(unit)
-    failures = [
-        Failure(
-            criterion, maker(done[ids[0]]["criteria"][criterion]["made_by"]) if criterion else "", reason, tuple(ids)
-        )
-        for (criterion, reason), ids in groups.items()
-    ]
+    failures = []
+    for (criterion, reason), ids in groups.items():
+        made = done[ids[0]]["criteria"].get(criterion) if criterion else None  # baselines are ours
+        failures.append(Failure(criterion, maker(made["made_by"]) if made else "", reason, tuple(ids)))
     return sorted(failures, key=lambda failure: (failure.criterion != "", -len(failure.units)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from esbench.bench.store import Run, status
 from esbench.bench.summary import summary
 from esbench.bench.wire import job_from_json, job_to_json
 from esbench.builtin.baselines import zs_n2n as module
+from esbench.cli.results import failed_lines
 from esbench.errors import DataError, Unavailable, UsageError
 from esbench.registry import registry
 from esbench.report.files import report
@@ -102,8 +104,14 @@ def test_a_file_of_it_that_is_damaged_or_another_units_is_computed_again(config,
         path.write_bytes(text)
         assert one.baseline(QUICK) is None
         assert len(results.table()) == 3
+        why = status(one)["criteria"][path.stem]
+        assert f"{path.name}' cannot be read: " in why
+        assert why.endswith("'esbench run' with this baseline computes it again.")
         (job,) = driver.plan(config, tmp_path / "r").left
         assert job.criteria == ()
+    path.write_bytes(whole)
+    shutil.copy(other.image_path(f"baseline-{QUICK}"), one.image_path(f"baseline-{QUICK}"))
+    assert "it belongs to another unit" in status(one)["criteria"][path.stem]
     assert len(run(config, tmp_path / "r").table()) == 4
 
 
@@ -118,6 +126,7 @@ def test_one_that_fails_is_reported_and_retried_only_on_demand(config, tmp_path,
     assert [row["kind"] for row in rows] == ["criterion"] * 2
     assert {(text, reason) for _, text, reason in failures} == {(QUICK, "ValueError: no such net")}
     assert status(results.run.units()[0])["criteria"][QUICK] == "ValueError: no such net"
+    assert failed_lines(failures, results) == [f"{QUICK} failed on 2 of 2 units: ValueError: no such net"]
     (tmp_path / "report").mkdir()
     page = report(results, tmp_path / "report")[0].read_text()
     assert "2: ValueError: no such net" in page

@@ -115,15 +115,55 @@ def test_a_file_of_another_unit_is_refused_and_repaired_on_demand(copy, made, fi
     assert rows(out) == rows(made[1])
 
 
-def test_pictures_of_another_unit_are_not_shown(copy):
+SHOWN = [*(f"images/{name}.png" for name in ("clean", "noisy", "peak", "last", "stop-emv", "stop-loss")), "live.jsonl"]
+
+
+@pytest.mark.parametrize("file", SHOWN)
+def test_a_file_of_another_unit_that_is_only_shown_is_told_and_mended_on_demand(copy, made, file):
+    config, out = copy
+    first, second = Run(out).units()
+    if file == "live.jsonl":  # these units were too quick to leave one
+        for unit in (first, second):
+            (unit.path / file).write_text(f'{{"unit":"{unit.id}","name":""}}\n')
+    shutil.copy(first.path / file, second.path / file)
+    (why,) = told(out)
+    assert f"{second.id}/{file}' cannot be read: it belongs to another unit, {first.id!r}. Remove it, or run" in why
+    assert run(config, out, retry_failed=True)[0] == 0
+    assert (told(out), rows(out)) == ([], rows(made[1]))
+    shutil.copy(first.path / "spec.json", second.path / "images" / "notes.txt")  # not ours
+    (second.path / file).unlink(missing_ok=True)  # nobody needs them
+    assert (told(out), rows(out)) == ([], rows(made[1]))
+
+
+def test_a_picture_in_the_place_of_another_or_damaged_is_not_shown_and_mended_on_demand(copy, made):
+    config, out = copy
+    unit = Run(out).units()[0]
+    path, good = unit.image_path("clean"), unit.image_path("clean").read_bytes()
+    assert unit.image("clean") == path
+    shutil.copy(unit.image_path("last"), path)
+    assert "clean.png' cannot be read: it is the picture 'last'. Remove it, or run" in told(out)[0]
+    with pytest.raises(DataError, match="it is the picture 'last'"):
+        unit.image("clean")
+    for bad, why in ((good[:-20], "it is truncated"), (good[:300] + b"?" + good[301:], "its checksum does not match")):
+        path.write_bytes(bad)
+        with pytest.raises(DataError, match=rf"clean\.png' cannot be read: {why}\. Remove it"):
+            cli.main(["report", str(out)], standalone_mode=False)
+    assert run(config, out, retry_failed=True)[0] == 0
+    assert path.read_bytes() == good
+    assert (told(out), rows(out)) == ([], rows(made[1]))
+
+
+def test_the_error_of_another_unit_is_told(copy):
     _, out = copy
     first, second = Run(out).units()
-    for path in (first.path / "images").iterdir():
-        shutil.copy(path, second.path / "images" / path.name)
-    for name in ("clean", "last", "stop-emv"):
-        assert first.image(name) == first.image_path(name)
-        with pytest.raises(DataError, match=r"\.png' cannot be read: it belongs to another unit"):
-            second.image(name)
+    for unit in (first, second):
+        (unit.path / "result.json").unlink()
+        unit.write_error("Traceback\nValueError: no\n")
+    assert told(out) == ["ValueError: no"] * 2
+    shutil.copy(first.path / "error.txt", second.path / "error.txt")
+    assert told(out)[1].endswith(
+        f"error.txt' cannot be read: it belongs to another unit, {first.id!r}. --retry-failed runs this one."
+    )
 
 
 def test_a_column_of_another_criterion_is_refused(copy):
