@@ -55,11 +55,13 @@ class Table:
         head: the names of the columns; LaTeX keeps their line breaks.
         rows: the cells; None is shown as a dash.
         bold: the (row, column) of the cells in bold, for formats that have it.
+        notes: further rows at the end: a name, and a sentence in the place of all other cells.
     """
 
     head: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     bold: Collection[tuple[int, int]] = frozenset()
+    notes: tuple[tuple[str, str], ...] = ()
 
     def best(
         self, column: str, choose: Callable[[Iterable[float]], float], rows: Collection[int] | None = None
@@ -91,6 +93,21 @@ class Table:
         """
         # a name may contain line breaks or control characters
         head, *rows = ([printable(cell) for cell in line] for line in (self.head, *self._cells()))
+        notes = [(printable(name), printable(sentence)) for name, sentence in self.notes]
+        if notes:
+            first = max(len(name) for name in (head[0], *(row[0] for row in rows), *(name for name, _ in notes)))
+            rows = [[row[0].ljust(first), *row[1:]] for row in rows]
+        text = self._columns(head, rows, width)
+        if text is None:
+            turned = [_paragraph(head, row, width or 0) for row in rows]
+            return "\n\n".join([*turned, *(f"{name}\n{_filled(sentence, width, '  ')}" for name, sentence in notes)])
+        lines = [
+            name.ljust(first + 2) + _filled(sentence, width, " " * (first + 2)).lstrip() for name, sentence in notes
+        ]
+        return "\n".join([text, *lines])
+
+    def _columns(self, head: list[str], rows: list[list[str]], width: int | None) -> str | None:
+        """Return aligned columns, or None if they are too wide."""
         right, wide = self._right(), [max(map(len, column)) for column in zip(*rows, strict=True)] or [0] * len(head)
         text = _aligned([[name] for name in head], [[[cell] for cell in row] for row in rows], right)
         if width is None or _fits(text, width):
@@ -106,13 +123,15 @@ class Table:
         if room >= LEAST and not right[-1]:
             wrapped = [[*([cell] for cell in row[:-1]), textwrap.wrap(row[-1], room) or [""]] for row in rows]
             return _aligned([*names[:-1], [head[-1]]], wrapped, right)
-        return "\n\n".join(_paragraph(head, row, width) for row in rows)
+        return None
 
     def markdown(self) -> str:
         """Return the table in the Markdown of GitHub."""
         rule = ["---:" if right else "---" for right in self._right()]
         cells = [[_markdown(cell) for cell in row] for row in self._cells()]
-        lines = [[_markdown(name) for name in self.head], rule, *self._marked(cells, "**{}**")]
+        blank = [""] * (len(self.head) - 2)
+        notes = [[_markdown(name), _markdown(sentence), *blank] for name, sentence in self.notes]
+        lines = [[_markdown(name) for name in self.head], rule, *self._marked(cells, "**{}**"), *notes]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self) -> str:
@@ -121,6 +140,8 @@ class Table:
         names = [_stacked(name, r) for name, r in zip(self.head, right, strict=True)]
         cells = [[_shrunk(cell, r) for cell, r in zip(row, right, strict=True)] for row in self._cells()]
         head, *rows = (f"{' & '.join(line)} \\\\" for line in [names, *self._marked(cells, r"\textbf{{{}}}")])
+        rest = len(self.head) - 1
+        rows += [f"{_latex(name)} & \\multicolumn{{{rest}}}{{l}}{{{_latex(text)}}} \\\\" for name, text in self.notes]
         columns = "".join("r" if r else "l" for r in right)
         begin, end = f"\\begin{{tabular}}{{{columns}}}", "\\end{tabular}"
         return "\n".join([begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end])
@@ -141,12 +162,14 @@ class Table:
             [(*_parts(cell, right[i]), (r, i) in self.bold) for i, cell in enumerate(row)]
             for r, row in enumerate(self._cells())
         ]
-        return render("table.html", head=self.head, right=right, rows=rows, caption=caption, keys=keys)
+        return render(
+            "table.html", head=self.head, right=right, rows=rows, notes=self.notes, caption=caption, keys=keys
+        )
 
     def csv(self) -> str:
         """Return comma-separated values; numbers have all their digits, None is empty."""
         text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows([self.head, *self.rows])
+        csv.writer(text, lineterminator="\n").writerows([self.head, *self.rows, *self.notes])
         return text.getvalue()
 
     def _cells(self) -> list[list[str]]:
@@ -191,7 +214,14 @@ def _paragraph(head: list[str], row: list[str], width: int) -> str:
         textwrap.fill(cell, max(width, room + LEAST), initial_indent=name.ljust(room), subsequent_indent=" " * room)
         for name, cell in zip(names, row[1:], strict=True)
     ]
-    return "\n".join([row[0], *lines])
+    return "\n".join([row[0].rstrip(), *lines])
+
+
+def _filled(sentence: str, width: int | None, indent: str) -> str:
+    """Return a sentence in lines of a width, which are indented."""
+    if width is None:
+        return indent + sentence
+    return textwrap.fill(sentence, max(width, len(indent) + LEAST), initial_indent=indent, subsequent_indent=indent)
 
 
 def markdown(tables: Iterable[tuple[str, Table]]) -> str:

@@ -52,6 +52,23 @@ def test_a_table_that_is_too_wide_has_its_names_in_several_lines_then_its_text_a
     assert Table(("a", "b"), []).text(2) == ""
 
 
+def test_a_note_has_a_name_and_a_sentence_across_the_other_columns():
+    table = Table(("name", "a", "b"), [("x", 1, 2)], notes=(("longer", "failed: a | b, again and again"),))
+    assert table.text(31).splitlines() == [
+        "name    a  b",
+        "------  -  -",
+        "x       1  2",
+        "longer  failed: a | b, again and",
+        "        again",
+    ]
+    assert table.text(8).splitlines()[-4:] == ["", "longer", "  failed: a | b, again and", "  again"]
+    assert table.text().splitlines()[-1] == "longer  failed: a | b, again and again"
+    assert table.markdown().splitlines()[-1] == r"| longer | failed: a \| b, again and again |  |"
+    assert r"longer & \multicolumn{2}{l}{failed: a \textbar{} b, again and again} \\" in table.latex()
+    assert table.csv().splitlines()[-1] == 'longer,"failed: a | b, again and again"'
+    assert '<th scope="row">longer</th><td colspan="2">failed: a | b, again and again</td>' in table.html()
+
+
 def test_the_best_of_a_column_is_bold_and_so_is_what_looks_the_same():
     assert TABLE.best("PSNR ± std", max).bold == {(2, 1)}
     assert TABLE.best("PSNR ± std", max, rows=[0, 1]).bold == {(0, 1), (1, 1)}

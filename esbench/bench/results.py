@@ -79,7 +79,7 @@ class Results:
         """Return the tables that `esbench run` prints, for a notebook."""
         from esbench.bench.summary import notebook
 
-        return notebook(str(self.run.path), self.table())
+        return notebook(str(self.run.path), self.table(), self.failures())
 
     def table(
         self,

@@ -615,7 +615,7 @@ def status(unit: Unit) -> dict[str, Any]:
         paused = state.get("paused")
         return found | {
             "status": "paused" if paused else "running",
-            "reason": f"at {at}, by esbench ctl" if paused else at,
+            "reason": f"{at}, by esbench ctl" if paused else at,
         }
     if error := unit.error():
         return found | {"status": "failed", "reason": error.strip().splitlines()[-1]}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esbench.bench.levels import baselines, counted, criteria, is_reference, of_kind, spread
 from esbench.tables import Table
+
+#: A unit, a criterion (empty for the unit itself), and why it failed.
+Failed = tuple[str, str, str]
 
 #: The style of the tables in a notebook.
 STYLE = (
@@ -16,19 +22,42 @@ STYLE = (
 )
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
-    """Return a heading and a table for each dataset and noise level: one row per criterion, over all its units."""
+def summary(rows: Sequence[Mapping[str, Any]], failed: Sequence[Failed] = ()) -> list[tuple[str, Table]]:
+    """Return a heading and a table for each dataset and noise level: one row per criterion, over all its units.
+
+    Args:
+        rows: of the results table.
+        failed: the unit, criterion and reason of each failure; those of criteria are at the end of their tables.
+    """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["noise"], row["sigma"]), []).append(row)
-    return [(_heading(group), _criteria(group)) for group in groups.values()]
+    return [
+        (_heading(group), dataclasses.replace(_criteria(group), notes=_failures(group, failed)))
+        for group in groups.values()
+    ]
 
 
-def notebook(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def _failures(rows: Sequence[Mapping[str, Any]], failed: Sequence[Failed]) -> tuple[tuple[str, str], ...]:
+    """Return each criterion and baseline that failed on units of a table, and why."""
+    units = {row["unit"] for row in rows}
+    counts = Counter((criterion, reason) for unit, criterion, reason in failed if criterion and unit in units)
+    return tuple(
+        (criterion, f"failed{'' if n == len(units) else f' ({n}/{len(units)})'}: {_brief(reason)}")
+        for (criterion, reason), n in counts.items()
+    )
+
+
+def _brief(reason: str) -> str:
+    """Return a reason without the criterion's name and distribution, which its row has and a message says."""
+    return re.sub(r"^Criterion '.*?' of \S+ \S+ ", "", reason)
+
+
+def notebook(name: str, rows: Sequence[Mapping[str, Any]], failed: Sequence[Failed] = ()) -> str:
     """Return the same tables as a piece of HTML that needs nothing else, for a notebook."""
     from esbench.templating import render
 
-    return str(render("notebook.html", name=name, style=STYLE, tables=summary(rows)))
+    return str(render("notebook.html", name=name, style=STYLE, tables=summary(rows, failed)))
 
 
 #: measure of a comparison -> the name of its row, and the format of its numbers.

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from esbench import disk
-from esbench.cli.output import json_option, paragraphs, print_json, say, shown
+from esbench.cli.output import json_option, print_json, say, say_titled
 from esbench.errors import UsageError
 
 
@@ -59,5 +59,5 @@ def leaderboard_command(sources: tuple[Path, ...], out: Path, as_json: bool) -> 
         )
         return
     for board, ((_, _, entries), *_) in chosen:
-        say(*paragraphs(board.title, shown(table(entries))))
+        say_titled(board.title, table(entries))
     say("", f"page: {page}", err=True)

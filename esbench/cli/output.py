@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,11 @@ def say(*lines: str, err: bool = False) -> None:
         click.echo("\n".join(map(printable, lines)), err=err)
 
 
-def paragraphs(*texts: str) -> list[str]:
-    """Return the lines of multi-line texts, such as tables, with an empty line before each text."""
-    return [line for text in texts for line in ("", *text.split("\n"))]
+def say_titled(title: str, table: Table) -> None:
+    """Print a title and its table, with an empty line before each; on a terminal no wider than it."""
+    if sys.stdout.isatty():
+        title = textwrap.fill(title, shutil.get_terminal_size().columns)
+    say("", *title.split("\n"), "", *shown(table).split("\n"))
 
 
 def print_path(path: str | os.PathLike[str]) -> None:

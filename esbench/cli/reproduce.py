@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from esbench.bench.spec import unit_id
-from esbench.cli.output import json_option, paragraphs, print_json, say, shown
+from esbench.cli.output import json_option, print_json, say, say_titled
 from esbench.cli.run import default_name, run_left
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def reproduce_command(
     if as_json:
         print_json(made.records if made else [])
     elif made:
-        say(*paragraphs(made.heading, shown(made.table)))
+        say_titled(made.heading, made.table)
     if made:
         tell("", *made.notes, *map(str, _write(made, out / artefact)))
     ctx.exit(1 if failed else 0)

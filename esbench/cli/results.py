@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from esbench import disk
-from esbench.cli.output import json_option, paragraphs, print_json, say, shown
+from esbench.cli.output import json_option, print_json, say, say_titled
 
 if TYPE_CHECKING:
     from esbench.bench.config import Config
@@ -47,7 +47,7 @@ def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, m
     for i, (heading, table) in enumerate(summary(rows)):
         if i == 0:
             say(f"patience {rows[0]['patience']}{f', min_delta {min_delta:g}' if min_delta else ''}")
-        say(*paragraphs(heading, shown(table)))
+        say_titled(heading, table)
 
 
 @click.command("compare")
@@ -75,7 +75,7 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
     if second is not None and (differs := _differences(first.config, second.config)):
         say(f"The runs differ in {differs}.")
     for heading, table in differences(records):
-        say(*paragraphs(heading, shown(table)))
+        say_titled(heading, table)
     for line in _unpaired(records):
         say("", line)
 

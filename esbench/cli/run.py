@@ -15,7 +15,7 @@ from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.driver import duration
 from esbench.bench.spec import unit_id
-from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, paragraphs, print_json, say, shown
+from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, print_json, say, say_titled
 from esbench.cli.progress import display
 from esbench.cli.results import failed_lines
 from esbench.cli.watch import RUNS, port_option, watch_option, watched
@@ -281,8 +281,8 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
     if as_json:
         print_json(rows)
     else:
-        for heading, table in summary(rows):
-            say(*paragraphs(heading, shown(table)))
+        for heading, table in summary(rows, everything):
+            say_titled(heading, table)
         if rows:
             _draw(folder, results, rows, tell)
     return len(failures)

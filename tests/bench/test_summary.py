@@ -53,6 +53,16 @@ def test_several_units_are_a_median_means_and_deviations():
     assert table.rows == [("wmv", "400 (1 not stopped)", "27.00 ± 0.82", "2.00 ± 0.82", "33 %", "0.25")]
 
 
+def test_a_criterion_that_failed_is_at_the_end_of_the_table_of_its_units():
+    reason = "Criterion 'bad' of esbench-bad 0.1 raised ValueError: no at step 3."
+    failed = [("u", "bad", reason), ("v", "bad", reason), ("w", "emv", "It was ended."), ("w", "", "no such file")]
+    tables = summary([row(), row(unit="v"), row(unit="w", sigma=50.0), row(unit="x", sigma=50.0)], failed)
+    assert [table.notes for _, table in tables] == [
+        (("bad", "failed: raised ValueError: no at step 3."),),
+        (("emv", "failed (1/2): It was ended."),),
+    ]
+
+
 def test_each_dataset_and_noise_level_has_a_table_of_its_own():
     rows = [row(), row(sigma=50.0), row(noise="poisson", sigma=None), row(dataset="set9")]
     assert [heading.split(":")[0] for heading, _ in summary(rows)] == [
