@@ -1,6 +1,8 @@
 """The divergence of the network with respect to the observation, estimated with a random direction.
 
-Unbiased estimates of the squared error need it: as a loss, and as a criterion with any loss.
+Unbiased estimates of the squared error need it: as a loss, and as a criterion with any loss. They rest on
+E[n f(y)] = sigma^2 E[df/dn], for y = x + n. If y was clipped to [0, 1], df/dn is df/dy where it was not and 0 where it
+was: clipped elements have no share. With it, a network would be paid for derivatives there that mean nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ def divergence(
     epsilon: float | None = None,
     graph: bool = True,
 ) -> torch.Tensor:
-    """Return an estimate of the mean of w_i df_i/dz_i over the elements i that the loss sees.
+    """Return an estimate of the mean of w_i df_i/dz_i over the elements i that the loss sees, 0 where y was clipped.
 
     Args:
         step: its z is the observation, possibly with more noise. Without `epsilon` it requires a gradient.
@@ -31,6 +33,7 @@ def divergence(
     d = direction if by is None else by * direction
     kept = step.observation.weight(step.x)
     d = d if kept is None else kept * d
+    d = d * step.observation.unclipped(step.x)
     if epsilon is not None:
         return (d * (step.f(step.z + epsilon * direction) - step.x)).mean() / epsilon
     (turned,) = torch.autograd.grad((d * step.x).sum(), step.z, create_graph=graph)

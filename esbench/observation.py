@@ -92,6 +92,14 @@ class Observation:
             self._tensors[key] = kept if kept.ndim == 2 else kept.permute(2, 0, 1)
         return self._tensors[key]
 
+    def unclipped(self, like: torch.Tensor) -> torch.Tensor:
+        """Return 1 for each element of y, and 0 for those that were clipped: that are exactly 0 or 1."""
+        key = "unclipped", like.device
+        if key not in self._tensors:
+            y = self.tensor("y", like)
+            self._tensors[key] = ((y != 0) & (y != 1)).to(y)
+        return self._tensors[key]
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Return the mean of values, one per element of the observation, over the elements that the loss uses."""
         weight = self.weight(values)

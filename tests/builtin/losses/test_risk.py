@@ -111,6 +111,25 @@ def test_both_divergences_have_the_same_gradient(step, curved, clean, loss):
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
 
 
+# -- clipped
+
+
+@pytest.mark.parametrize("clipped", [True, False])
+def test_stein_holds_for_clipped_noise_too(step, filtered, clean, clipped):
+    """E[n f(y)] = sigma^2 E[df/dn], and df/dn is 0 where y was clipped: here at half of the elements, or nowhere."""
+    clean = clean.round() if clipped else clean
+    differences, divergences = [], []
+    for seed in range(60):
+        y = noisy(clean, seed)
+        noise, y = y - clean, y.clip(0, 1)
+        x = filtered(torch.from_numpy(y).permute(2, 0, 1)[None])
+        divergences.append(sure(step(filtered, y, seed, sigma=25), divergence="exact").parts["divergence"].item())
+        taken = float(np.mean(noise * x.detach()[0].permute(1, 2, 0).numpy()))
+        differences.append(taken - SIGMA**2 * divergences[-1])
+    assert about_zero(differences)
+    assert fmean(divergences) == pytest.approx(CENTRE * (0.5 if clipped else 1), rel=0.05)
+
+
 # -- unbiased
 
 
