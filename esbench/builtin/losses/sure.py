@@ -2,7 +2,8 @@
 
 Stein, "Estimation of the mean of a multivariate normal distribution" (Annals of Statistics 1981). Metzler et al.,
 "Unsupervised learning with Stein's unbiased risk estimator" (2018), minimise it. It is unbiased for a fixed network
-that is given y itself, if the noise of each element is independent, of variance sigma^2 and not clipped.
+that is given y itself, if the noise of each element is independent and of variance sigma^2. Where y was clipped, its error
+is that to the mean of y.
 """
 
 from __future__ import annotations
