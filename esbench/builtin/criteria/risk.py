@@ -30,15 +30,20 @@ def recompute_sure(columns: Mapping[str, Any], *, sigma: Any) -> Any:
 
 
 def probe_sure(step: Step) -> dict[str, Any]:
-    """Return the mean of (f(y) - y)^2 and an estimate of div f(y) / N; nothing if there are none."""
+    """Return the mean of (f(y) - y)^2, an estimate of div f(y) / N, and the share of sigma^2 that clipping leaves.
+
+    Nothing if they do not exist.
+    """
     from esbench import divergence
 
     if not divergence.given_itself(step):
         return {}
     step.z.requires_grad_()
+    sigma = step.observation.sigma / 255
     return {
         "divergence": divergence.divergence(step, divergence.gaussian(step), graph=False),
         "residual": step.data,
+        "clipping": step.observation.variance / sigma**2 if sigma else 1.0,
     }
 
 

@@ -2,8 +2,8 @@
 
 Luisier, Blu and Unser, "Image denoising in mixed Poisson-Gaussian noise" (IEEE TIP 2011); as a loss, Jo, Chun and Choi,
 "Rethinking Deep Image Prior for Denoising" (ICCV 2021), the objective `PURE_dc` of their code. It is unbiased, up to
-terms of second order in the gain, for a fixed network that is given y = gain Poisson(x / gain) itself. Where y was
-clipped, its error is that to the mean of y.
+terms of second order in the gain, for a fixed network that is given y = gain Poisson(x / gain) itself. Clipped
+elements have no share in the divergence.
 """
 
 from __future__ import annotations
