@@ -24,7 +24,7 @@ def df_ste(
     rho: Annotated[float | Literal["auto"], Range(0)] = "auto",
     ste: bool = True,
 ) -> Terms:
-    """Return the mean of (f(u) - y)^2, plus 2 sigma^2 div f(u) / N, minus the variance of the noise, with u = y + tau xi.
+    """Return the mean of (f(u) - y)^2, plus 2 sigma^2 div f(u) / N, minus the noise variance, with u = y + tau xi.
 
     tau is drawn from U(0, rho sigma) at each step. xi is standard normal: fresh at each step, or, without `ste`, the
     same at all steps.
