@@ -143,7 +143,7 @@ PROCESSED: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
 
 def processed(datasets: list[str], limit: int | None, crops: list[int | None], sigmas: list[float]) -> Iterator[str]:
     """Yield the lines of a table."""
-    yield "| size | sigma | noise | variance | eigenvalues | said not to be white |"
+    yield "| size | sigma | noise | variance | eigenvalues | reported as not white |"
     yield "|---|---|---|---|---|---|"
     for crop in crops:
         for sigma in sigmas:

@@ -271,8 +271,8 @@ class Input(Protocol):
         """Return z, (1, channels, *place.size)."""
 
 
-#: The noise level that a baseline is told, on the 0-255 scale: `auto` is estimated from the picture, `told` is that of
-#: the unit. A baseline is called with a number.
+#: The noise level of a baseline, on the 0-255 scale: `auto` is estimated from the picture, `told` is that of the unit.
+#: The function of a baseline gets a number.
 NoiseLevel: TypeAlias = Annotated[float | Literal["auto", "told"], Range(0)]
 
 

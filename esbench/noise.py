@@ -24,7 +24,7 @@ ENOUGH = 100_000
 #: of their mean that is not noise (measured on BSD400, from 40 x 40 crops to whole, sigma 15 to 75: 1.4 to 2.8 %).
 SKEW, LEAK = 0.01, 0.02
 
-#: Noise is not white if averages of 2 x 2 or 4 x 4 pixels have so many times the variance that white noise would have.
+#: Noise is not white if the variance of averages of 2 x 2 or 4 x 4 pixels is so many times that of white noise.
 #: On 24 crops of BSD400, white noise of sigma 3 reached at most 3.2 and 47 times, of sigma 5 at most 2.2 and 19 times.
 CORRELATED = (3.0, 50.0)
 

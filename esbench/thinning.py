@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def thinned(values: npt.ArrayLike, steps: int) -> list[float | None]:
-    """Return a curve as two numbers per stretch of so many steps; a stretch of one step is its value.
+    """Return a curve as two numbers per stretch of `steps` steps; a stretch of one step is its value.
 
     A longer one is its lowest and its highest value, in order: drawn at its ends, they preserve a smooth curve, and
     all extremes of a rough one. What is not finite is None.

@@ -29,7 +29,7 @@ def check_criterion_command(ctx: click.Context, name: str, as_json: bool) -> Non
         [(f.check, f.status, f.came if first.get(f.came, f) is f else f"as {first[f.came].check}") for f in findings],
     )
     for finding in findings:
-        if finding.advice and first.get(finding.came, finding) is finding:  # a cause is said once
+        if finding.advice and first.get(finding.came, finding) is finding:  # a cause is printed once
             sentence = f"{finding.check}: {finding.tried}: {finding.came}. {finding.advice}"
             say("", *textwrap.wrap(sentence, 100, subsequent_indent="  ", break_long_words=False))
     say("", f"{name} {f'fails {len(failed)} of {len(findings)} checks' if failed else 'passes all checks'}.")

@@ -31,7 +31,7 @@ LINE_EVERY = 10.0
 
 
 class Clock:
-    """How fast each unit goes, and how long it may still take."""
+    """The speed of each unit, and how long it may still take."""
 
     def __init__(self) -> None:
         self.began: dict[str, tuple[float, int]] = {}
@@ -51,7 +51,7 @@ class Clock:
 
 
 class Said:
-    """What was said already: the same of another unit is not said again."""
+    """The messages that were printed already, so that the same one of another unit is not repeated."""
 
     def __init__(self) -> None:
         self.texts: set[str] = set()
@@ -104,7 +104,7 @@ class Lines:
 
 
 class Bars:
-    """A bar for the run and one per running unit: bar, steps and time left first, then what there is room for."""
+    """A bar for the run and one per running unit: bar, steps and time left first, then the rest as far as it fits."""
 
     def __init__(self, verbose: bool = False) -> None:
         self.verbose = verbose

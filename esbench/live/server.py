@@ -73,7 +73,7 @@ class Server:
         self.token = secrets.token_urlsafe(24)
         self.source = source(f"?token={self.token}")
         self.closing = threading.Event()
-        self.open = self.owed = 0  # event streams, and pages that were told that there is a final one
+        self.open = self.owed = 0  # event streams, and pages that still have to fetch the final one
         self.lock = threading.Lock()
         self._state: tuple[float, dict[str, Any]] = (-LOOK_EVERY, {})
         try:

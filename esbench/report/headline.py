@@ -47,9 +47,9 @@ def headline(rows: Rows) -> str:
         return "No unit is done yet."
     once = units(rows)
     if all(row["gap_db"] is None for row in rows):
-        return "The gap to the peak is not known on any unit, so no criterion can be said to be the best."
+        return "The gap to the peak is not known on any unit, so no criterion can be called the best."
     means, left_out = contest(rows)
-    sentences = [_best(rows, means, len(once)) if means else "No criterion can be said to be the best."]
+    sentences = [_best(rows, means, len(once)) if means else "No criterion can be called the best."]
     never = {name: [row["fallback"] for row in rows if row["criterion"] == name] for name in list(means)[:2]}
     if any(map(any, never.values())):
         often = " and ".join(f"{name} on {sum(them)}/{len(them)} units" for name, them in never.items() if any(them))

@@ -24,7 +24,7 @@ NETWORK = "skip[channels=64]"
 #: A quarter of the channels: half the time again.
 LIGHT = "skip[channels=32]"
 
-#: Noise of a lower level is hardly worth it: the picture as it is has 42 dB.
+#: With noise of a lower level there is little to gain: the noisy picture already has 42 dB.
 NEARLY_CLEAN = 2.0
 
 #: Default T and S. The averaged output of 96 x 96 pixels is best after about 300 steps at sigma 50, 550 at 25 and 1,000
@@ -42,9 +42,9 @@ class Quality:
     Attributes:
         network: the network, unless the loss or the task has its own.
         input_scale: z is uniform in [0, input_scale].
-        decay: of the average that is delivered.
+        decay: the decay of the average that is the result.
         iterations: T of a picture up to `side` x `side`; it grows with the side of larger ones.
-        side: in pixels.
+        side: a side in pixels.
         work: pixels times steps of an optimisation, at most; a large picture gets fewer steps.
         patience: S.
         restarts: how many optimisations are averaged per tile.
@@ -60,7 +60,7 @@ class Quality:
     restarts: int = 1
 
 
-#: With a larger input the outputs are best three to five times as early, and then need a shorter average. On BSD400 a
+#: With a larger input scale the outputs peak three to five times as early and need a shorter average. On BSD400 a
 #: draft is better than LIGHT up to some 350 steps of 128 x 128. 110 steps of 512 x 512 are a minute on two cores
 #: (docs/denoise.md, benchmarks/ladder.py).
 QUALITIES = {
@@ -71,7 +71,7 @@ QUALITIES = {
 
 
 #: Networks for a time, each with the time of its step as a multiple of that of LIGHT, and the steps of a picture of
-#: 128 x 128 that there has to be time for: all that the default would do, or so many that it is better than a draft.
+#: 128 x 128 that must be possible: all steps of the default, or enough to be better than a draft.
 ENOUGH = ((NETWORK, 2.0, ITERATIONS), (LIGHT, 1.0, QUALITIES["draft"].iterations))
 
 
@@ -162,7 +162,7 @@ class Options:
         """The criterion as text."""
         if self.criterion is not None:
             return self.criterion
-        # the noise level is estimated once, from the whole picture, and every tile takes it as known
+        # the noise level is estimated once, from the whole picture, and is known to every tile
         return recommended(self.task, level_known=True).criterion
 
     @property
@@ -210,8 +210,8 @@ def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[
     """Return the options that give the best picture in a time, without that time.
 
     Args:
-        options: as asked for.
-        areas: the pixels of each tile.
+        options: the requested options.
+        areas: the number of pixels of each tile.
         seconds: the time.
         speed: times a few steps with options; returns the seconds per step and pixel.
     """

@@ -46,7 +46,7 @@ OVERLAP = 48
 #: Steps of a trial that measures the speed: three blocks of a GPU.
 TRIAL = 60
 
-#: The share of the time that is left for what is not an optimisation: writing the picture.
+#: The share of the time that is reserved for writing the picture.
 RESERVE = 0.03
 
 #: A restart that has not stopped counts if it has done this share of the steps of the tile's first optimisation.
@@ -68,8 +68,8 @@ class Restored:
         sigma_estimate: the estimated noise level of the picture on the 0-255 scale; None for a task whose observation
             has no noise.
         values: the criterion at each step of the first optimisation; NaN where it has no value.
-        disagreement: how far tiles are from each other where they overlap: the standard deviation, on the 0-255 scale;
-            None if there is one tile, or one is not finished.
+        disagreement: the difference of tiles where they overlap, as a standard deviation on the 0-255 scale; None if
+            there is one tile, or one is not finished.
         optimised: the optimisations, by tile, then by restart.
     """
 
@@ -470,7 +470,7 @@ class Restoration:
         return Live(self._folder, piece.session, self._upright(self.observation.y), shown)
 
     def _upright(self, picture: Floats) -> Floats:
-        """Return a picture turned as it was handed in."""
+        """Return a picture in the orientation of the input."""
         return self.task.upright(picture, self.observation).clip(0, 1)
 
     def state_dict(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ VALUES = 8
 #: The maximum number of steps: a criterion without memory has no reason to wait.
 STEPS, STEPS_WITH_MEMORY = 24, 400
 
-#: A fault may show late: so many steps are tried, for at most so many seconds.
+#: A fault may show late: the number of steps to try, and the maximum number of seconds.
 LONG, SECONDS = 300, 5.0
 
 #: What to do about a message that contains a text.

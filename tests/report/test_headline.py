@@ -57,7 +57,7 @@ def test_references_and_criteria_that_did_not_stop_are_left_out():
     assert headline(last + never + some + B + A).endswith(
         "Not compared: last (a reference), c (not stopped), d (a gap on 1/4 units)."
     )
-    assert headline(last).startswith("No criterion can be said to be the best.")
+    assert headline(last).startswith("No criterion can be called the best.")
 
 
 def test_a_single_criterion_is_compared_with_none():

@@ -18,7 +18,7 @@ from torch.nn import functional
 from esbench.pictures import Floats
 from esbench.records import Range
 
-#: The papers' learning rate of Adam, which is halved every so many steps.
+#: The paper's learning rate of Adam, and the number of steps after which it is halved.
 RATE, HALVED = 0.001, 1000
 
 
