@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def sure(frame: Frame, *, sigma: Annotated[float | Literal["auto"], Range(0)] = "auto") -> Value:
-    """Return the mean of (f(y) - y)^2, plus 2 sigma^2 div f(y) / N, minus sigma^2, with sigma on the 0-255 scale."""
+    """Return the mean of (f(y) - y)^2, plus 2 sigma^2 div f(y) / N, minus the variance of the noise: sigma^2 or less.
+
+    sigma is on the 0-255 scale.
+    """
     why = _no_value(frame)
     return Value(None, reason=why) if why else Value(recompute_sure(frame.probes, sigma=sigma))
 
@@ -26,7 +29,8 @@ def sure(frame: Frame, *, sigma: Annotated[float | Literal["auto"], Range(0)] = 
 def recompute_sure(columns: Mapping[str, Any], *, sigma: Any) -> Any:
     """Return the values from what the probe recorded."""
     variance = (sigma / 255) ** 2
-    return columns["residual"] + 2 * variance * columns["divergence"] - variance
+    left = columns.get("clipping", 1.0)  # older recordings do not have it
+    return columns["residual"] + variance * (2 * columns["divergence"] - left)
 
 
 def probe_sure(step: Step) -> dict[str, Any]:

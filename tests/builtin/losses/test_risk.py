@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from esbench.builtin.criteria.risk import probe_sure, recompute_sure
 from esbench.builtin.losses.df_ste import df_ste
 from esbench.builtin.losses.pure import DECAY, pure
 from esbench.builtin.losses.sure import sure
@@ -140,6 +141,14 @@ def test_sure_of_a_picture_with_much_clipped_is_about_its_error(step, filtered):
         estimates.append(sure(drawn, divergence="exact").total.item())
         errors.append(error(drawn.x, clean))
     assert fmean(estimates) == pytest.approx(fmean(errors), rel=0.2)  # without regard to it: -79 %
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_the_criterion_is_the_loss_along_the_same_direction(step, filtered, clean, clip):
+    clean = clean.round() if clip else clean
+    y = noisy(clean, 0).clip(0, 1)
+    loss = sure(step(filtered, y, 1, sigma=25), divergence="exact").total.item()
+    assert recompute_sure(probe_sure(step(filtered, y, 1, sigma=25)), sigma=25).item() == pytest.approx(loss)
 
 
 # -- unbiased
