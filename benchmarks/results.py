@@ -24,6 +24,7 @@ from esbench.bench.results import Results
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.stamp import machine, stamp
 from esbench.bench.store import Run, status
+from esbench.live.source import WatchedRun
 from esbench.registry import made_by
 from esbench.report.files import report
 
@@ -143,6 +144,9 @@ def main() -> None:
         measure(f"{name}: table", lambda: Results(many).table(), 10)
         measure(f"{name}: report", lambda: report(Results(many), Path(folder)))
         measure(f"{name}: replay, other patience", lambda: Results(many).replay(patience=3))
+        watched = WatchedRun(many)
+        watched.state()
+        measure(f"{name}: live page, every half second", watched.state)
 
     if arguments.json:
         print(json.dumps(measured, indent=1))

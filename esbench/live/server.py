@@ -2,7 +2,7 @@
 
     GET  /                    the live page, or the final page once there is one
     GET  /api/state           the state of everything, JSON
-    GET  /api/events?unit=ID  server-sent events: the state, and the curves of a unit as they grow
+    GET  /api/events?unit=ID  server-sent events: the state, then changes of it, and the curves of a unit as they grow
     GET  /api/picture?unit=ID the newest picture of a unit
     GET  /units/ID/images/F   a picture file of a unit
     POST /api/stop            end a restoration with the best output so far
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
                     if now["criteria"] != criteria:
                         criteria = now["criteria"]
                         events.insert(0, ("looks", {text: _look(text) for text in criteria}))
-                    events.append(("state", now))
+                    events.append(("state", _news(now, state)))
                     state = now
                 if not events and time.monotonic() - told >= ALIVE:
                     events = [("alive", None)]
@@ -307,6 +307,12 @@ def live_page(state: dict[str, Any]) -> str:
         stoppable=state["stoppable"],
         live=True,
     )
+
+
+def _news(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return a state with only the units that are new or have changed since an earlier state, which may be empty."""
+    known = {unit["unit"]: unit for unit in before.get("units", ())}
+    return now | {"units": [unit for unit in now["units"] if unit != known.get(unit["unit"])]}
 
 
 def _look(criterion: str) -> tuple[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +14,9 @@ import numpy as np
 from esbench.bench.results import Results
 from esbench.bench.store import Unit, status
 from esbench.report import embed, html
+
+#: Nanoseconds without a change after which the state of a unit is kept.
+SETTLED = 2_000_000_000
 
 
 class Source(Protocol):
@@ -47,13 +53,14 @@ class WatchedRun:
 
     def __init__(self, folder: Path, query: str = "") -> None:
         self._results, self._query = Results(folder), query
-        self._known: dict[str, tuple[object, dict[str, Any]]] = {}
+        self._plan: tuple[object, list[Unit]] = (None, [])
+        self._known: dict[str, tuple[int | None, dict[str, Any]]] = {}
         self._page: tuple[object, str] | None = None
 
     def state(self) -> dict[str, Any]:
         """Return the state of the run and of its units."""
         run = self._results.run
-        units = [self._unit(unit) for unit in run.units()]
+        units = self._units()
         at_work = run.busy() or any(u["status"] == "running" for u in units)
         counts = {name: sum(u["status"] == name for u in units) for name in ("done", "failed", "paused", "running")}
         left = [u for u in units if u["status"] not in ("done", "failed")]
@@ -102,15 +109,24 @@ class WatchedRun:
         """Do nothing: `esbench ctl` stops a run."""
         return False
 
-    def _unit(self, unit: Unit) -> dict[str, Any]:
-        """Return the state of a unit; that of a finished one is read once."""
-        edition = unit.edition()
-        before, known = self._known.get(unit.id, (None, {}))
-        if edition is None or edition != before:
-            known = self._read(unit)
-            if known["status"] == "done":
-                self._known[unit.id] = edition, known
-        return known
+    def _units(self) -> list[dict[str, Any]]:
+        """Return the states of all units; those of running units and of changed folders are read, the others kept."""
+        run = self._results.run
+        edition = (run.path / "run.json").stat().st_mtime_ns
+        if edition != self._plan[0]:
+            self._plan = edition, run.units()
+        changed, now = _changed(run.path / "units"), time.time_ns()
+        states = []
+        for unit in self._plan[1]:
+            at = changed.get(unit.id)
+            before, state = self._known.get(unit.id, (None, None))
+            if state is None or at != before or state["status"] == "running":
+                state = self._read(unit)
+                # a later change within the same tick of the clock would not be seen
+                if at is None or now - at > SETTLED:
+                    self._known[unit.id] = at, state
+            states.append(state)
+        return states
 
     def _read(self, unit: Unit) -> dict[str, Any]:
         found, config = status(unit), self._results.config
@@ -136,6 +152,16 @@ class WatchedRun:
             record |= {"step": state["step"], "iterations": state["iterations"]}
             record |= {"steps_per_second": state.get("steps_per_second"), "criteria": [*state.get("rules", {})]}
         return record
+
+
+def _changed(folder: Path) -> dict[str, int]:
+    """Return when something was last written, renamed or removed in each folder of a folder, in nanoseconds."""
+    times = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # there is none before the first unit begins
+        for entry in entries:
+            with contextlib.suppress(OSError):  # it was removed meanwhile
+                times[entry.name] = entry.stat().st_mtime_ns
+    return times
 
 
 def _named(id: str) -> tuple[str, str, str]:

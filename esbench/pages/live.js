@@ -29,8 +29,9 @@ function say(text) {
 
 const cells = new Map(); // id -> its button
 
+let seeds = 0; // how many different ones there are
+
 function wordsOf(unit) {
-  const seeds = new Set(state.units.map((each) => each.seed)).size;
   const name = [unit.picture, unit.noise, seeds > 1 && `seed ${unit.seed}`].filter(Boolean).join(", ");
   const at = `step ${unit.step} of ${unit.iterations}`;
   const gap = unit.gaps[$("by").value];
@@ -41,17 +42,22 @@ function wordsOf(unit) {
   return `${name}: ${says[unit.status]}`;
 }
 
-function drawGrid() {
+// draws the given units, or all where that does not suffice
+function drawGrid(given) {
   const units = state.units, grid = $("grid");
+  let changed = given ?? units;
   $("units").hidden = units.length < 2;
   if (units.some((unit) => !cells.has(unit.unit))) {
     cells.clear();
+    seeds = new Set(units.map((unit) => unit.seed)).size;
+    changed = units;
     const groups = new Map();
     for (const unit of units) groups.set(unit.noise, [...(groups.get(unit.noise) ?? []), unit]);
     grid.replaceChildren(...[...groups].map(([noise, group], i) => {
       const buttons = group.map((unit) => {
         const button = made("button", { type: "button", tabIndex: -1 });
         button.dataset.unit = unit.unit;
+        button.setAttribute("aria-pressed", false);
         const ring = put(button, "svg", { viewBox: "-12 -12 24 24", "aria-hidden": "true" });
         put(ring, "circle", { class: "track", r: 9 });
         put(ring, "circle", { class: "arc", r: 9, pathLength: 100, transform: "rotate(-90)" });
@@ -66,20 +72,24 @@ function drawGrid() {
       return row;
     }));
   }
-  for (const unit of units) {
+  for (const unit of changed) {
     const button = cells.get(unit.unit), gap = unit.gaps[$("by").value];
     button.dataset.status = unit.status;
     button.title = wordsOf(unit);
     button.setAttribute("aria-label", wordsOf(unit));
-    button.setAttribute("aria-pressed", unit.unit === chosen);
     button.querySelector(".arc").setAttribute("stroke-dasharray", `${(100 * unit.step) / Math.max(1, unit.iterations)} 200`);
     const signs = { failed: "M-4-4L4 4M4-4L-4 4", paused: "M-2.5-4V4M2.5-4V4" };
     button.querySelector(".sign").setAttribute("d", signs[unit.status] ?? "");
     const heat = gap === undefined || gap === null ? 0 : Math.min(1, gap / state.gap_scale_db);
     button.style.setProperty("--heat", `${Math.round(100 * heat)}%`);
   }
+  for (const button of grid.querySelectorAll("[aria-pressed=true]")) button.setAttribute("aria-pressed", false);
+  cells.get(chosen)?.setAttribute("aria-pressed", true);
   const first = cells.get(chosen) ?? cells.get(units[0]?.unit);
-  if (!grid.contains(document.activeElement)) for (const button of cells.values()) button.tabIndex = button === first ? 0 : -1;
+  if (first && !grid.contains(document.activeElement)) {
+    for (const button of grid.querySelectorAll('[tabindex="0"]')) button.tabIndex = -1;
+    first.tabIndex = 0;
+  }
 }
 
 // one stop of the tab key; the arrows move between the units
@@ -103,10 +113,10 @@ $("grid").addEventListener("click", (event) => {
   choose(button.dataset.unit);
 });
 
-$("by").addEventListener("change", drawGrid);
+$("by").addEventListener("change", () => drawGrid());
 $("follow").addEventListener("change", follow);
 
-function drawState() {
+function drawState(changed, scale) {
   const { units, done, failed, left } = state, n = units.length;
   const parts = [];
   const speed = state.steps_per_second && `${Number(state.steps_per_second.toPrecision(3))} steps/s`;
@@ -120,7 +130,7 @@ function drawState() {
   $("status").textContent = text ? `${text}.` : "";
   document.title = `${n > 1 ? `${done}/${n}` : now ? `${Math.floor((100 * now.step) / now.iterations)} %` : "…"} ${state.name} – esbench`;
 
-  const names = [...new Set(units.flatMap((unit) => Object.keys(unit.gaps)))];
+  const by = $("by").value, names = [...new Set(units.flatMap((unit) => Object.keys(unit.gaps)))];
   $("by-label").hidden = !names.length;
   if (names.join() !== [...$("by").options].map((option) => option.value).join()) {
     const before = $("by").value;
@@ -135,7 +145,7 @@ function drawState() {
   ]);
   $("failures").hidden = !lost.length;
   $("failures").querySelector("ul").replaceChildren(...lost.map((text) => made("li", { className: "failed" }, text)));
-  drawGrid();
+  drawGrid(scale === state.gap_scale_db && by === $("by").value ? changed : undefined);
   follow();
 }
 
@@ -152,7 +162,7 @@ function choose(unit) {
   if (!unit || unit === chosen) return;
   chosen = unit;
   listen();
-  drawGrid();
+  drawGrid([]);
 }
 
 function clear() {
@@ -316,13 +326,15 @@ function listen() {
     if (state) draw();
   });
   on("state", (given) => {
-    state = given;
+    const units = new Map(state?.units.map((unit) => [unit.unit, unit])), scale = state?.gap_scale_db;
+    for (const unit of given.units) units.set(unit.unit, unit); // those that have changed
+    state = { ...given, units: [...units.values()] };
     if (state.status === "done") {
       source.close();
       location.reload(); // the final page
       return;
     }
-    drawState();
+    drawState(given.units, scale);
     draw();
   });
   source.addEventListener("error", () => {

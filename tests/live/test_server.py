@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -115,8 +116,6 @@ def test_no_path_leads_anywhere_else(ask, run, path):
 
 
 def test_the_pictures_of_a_unit_are_served_but_no_pipe_of_that_name(ask, run):
-    import os
-
     folder = next((run / "units").iterdir())
     answer = ask(f"/units/{quote(folder.name)}/images/clean.png")
     assert answer.status == 200
@@ -166,6 +165,47 @@ def test_the_events_begin_with_all_there_is(ask, run):
     assert set(found["looks"]) == {"loss", "wmv[window=3]"}
     assert [panel["name"] for panel in found["ended"]["panels"]] == ["PSNR (dB)", "loss", "wmv[window=3]"]
     assert found["state"]["done"] == 1
+
+
+@pytest.fixture
+def waiting(run: Path) -> Iterator[Path]:
+    """The folder of the unit that has not begun, which is removed after the test."""
+    (unit,) = [unit for unit in Run(run).units() if not unit.path.exists()]
+    yield unit.path
+    shutil.rmtree(unit.path, ignore_errors=True)
+
+
+def test_later_events_have_only_the_units_that_changed(ask, waiting):
+    stream = ask("/api/events")
+
+    def statuses() -> list[tuple[str, str]]:
+        while (line := stream.readline()) != b"event: state\n":
+            assert line
+        state = json.loads(stream.readline().removeprefix(b"data: "))
+        return [(unit["noise"], unit["status"]) for unit in state["units"]]
+
+    assert statuses() == [("gaussian 25", "done"), ("gaussian 50", "missing")]
+    waiting.mkdir()
+    (waiting / "spec.json").touch()
+    assert statuses() == [("gaussian 50", "paused")]
+
+
+def test_a_state_that_was_kept_is_read_again_when_its_folder_changes(run, waiting):
+    watched = WatchedRun(run)
+
+    def states() -> list[str]:
+        if waiting.exists():
+            os.utime(waiting, (1, 1))  # long ago, so that the state is kept
+        return [watched.state()["units"][1]["status"] for _ in range(2)]
+
+    assert states() == ["missing", "missing"]
+    waiting.mkdir()
+    (waiting / "error.txt").write_text("ValueError: no\n")
+    assert states() == ["failed", "failed"]
+    (waiting / "error.txt").rename(waiting / "spec.json")
+    assert watched.state()["units"][1]["status"] == "paused"
+    shutil.rmtree(waiting)
+    assert states() == ["missing", "missing"]
 
 
 def test_a_run_that_is_done_is_its_report(done):
