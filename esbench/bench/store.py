@@ -487,6 +487,16 @@ class Unit:
         if (found := ID_IN_LOG.match(_begins(path))) is not None:
             self._check_id(path, found[1].decode(), REMOVE)
 
+    def film(self) -> list[dict[str, Any]]:
+        """Return the small pictures that are kept of earlier outputs: the step, `picture`, and a WebP in base64."""
+        path = self.path / live.LOG
+        try:
+            disk.regular(path)
+        except (Missing, DataError):
+            return []
+        lines = [line for line in live.read(path) if isinstance(line, dict) and isinstance(line.get("webp"), str)]
+        return [{key: line[key] for key in ("picture", "webp")} for line in lines if isinstance(line["picture"], int)]
+
     def begin(self, spec: UnitSpec) -> None:
         """Make the folder; the caller must hold the lock."""
         for part in self.path.rglob(".*.*"):  # left by a process that was killed while writing

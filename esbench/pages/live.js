@@ -277,7 +277,7 @@ function drawPicture() {
   under.alt = `Output, ${text}`;
   over.alt = "Observation";
   under.classList.toggle("small", Boolean(frame));
-  const wanted = frame ? `data:image/webp;base64,${frame.webp}`
+  const wanted = frame ? small(frame)
     : drawn ? address(`units/${encodeURIComponent(chosen)}/images/${drawn.peak ? "peak" : "last"}.png`)
     : address("api/picture", { unit: chosen, step: at });
   if (under.dataset.wanted === wanted) return;

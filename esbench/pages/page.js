@@ -91,8 +91,23 @@ function drawStops() {
 
 const tiles = document.querySelector("#pictures .tiles");
 
+// the outputs of some steps, one at a time
+function scrubbed(film) {
+  const image = made("img", { className: "small", draggable: false }), says = made("span");
+  const bar = made("input", { type: "range", min: 0, max: film.length - 1, value: film.length - 1 });
+  const draw = () => {
+    const text = `step ${film[bar.value].picture}`;
+    [says.textContent, image.alt, image.src] = [text, `output, ${text}`, small(film[bar.value])];
+    bar.setAttribute("aria-valuetext", text);
+  };
+  bar.addEventListener("input", draw);
+  draw();
+  const label = made("label", {}, made("b", {}, "outputs over the steps"), made("br"), says, bar);
+  return made("figure", {}, made("div", { className: "window", tabIndex: 0 }, image), made("figcaption", {}, label));
+}
+
 function drawPictures() {
-  const shown = unit.pictures ?? [];
+  const shown = unit.pictures ?? [], film = unit.film ?? [];
   document.querySelector("#pictures .zoom").hidden = !shown.length;
   document.querySelector("#pictures .none").hidden = Boolean(shown.length);
   tiles.replaceChildren(
@@ -104,6 +119,7 @@ function drawPictures() {
       const whole = made("a", { href: address }, ...(title in DATA.looks ? [key(DATA.looks[title])] : []), title);
       return made("figure", {}, frame, made("figcaption", {}, whole, made("br"), note));
     }),
+    ...(film.length ? [scrubbed(film)] : []),
   );
   look();
 }

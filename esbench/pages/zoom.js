@@ -87,3 +87,8 @@ function magnified(root) {
   new ResizeObserver(() => look()).observe(tiles);
   return look;
 }
+
+// the address of a small picture of an earlier output
+function small(frame) {
+  return `data:image/webp;base64,${frame.webp}`;
+}

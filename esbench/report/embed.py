@@ -22,8 +22,9 @@ from esbench.report.worst import worst
 
 Rows = Sequence[Mapping[str, Any]]
 
-#: The maximum number of characters of curves and pictures, to keep a page under 15 MB.
-CURVES, PICTURES = 5_000_000, 7_500_000
+#: The maximum number of characters of curves, of pictures and of the small pictures of earlier outputs, to keep a page
+#: under 15 MB.
+CURVES, PICTURES, FILMS = 5_000_000, 7_500_000, 1_500_000
 
 #: The maximum number of units whose curves and pictures are in the page.
 UNITS = 400
@@ -91,6 +92,13 @@ def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) 
             {"title": title, "note": note, "source": sources.index(source), "file": path.name}
             for (title, note, path), source in zip(shown[id], made, strict=True)
         ]
+    room = FILMS
+    for id in found:
+        film = run.unit(id).film()
+        room -= len(script(film))
+        if room < 0:
+            break
+        found[id]["film"] = film
     return Embedded({id: script(found[id]) for id in by_unit if id in found}, stretches, pictured, side)
 
 

@@ -156,6 +156,18 @@ def test_many_units_have_shorter_curves_so_that_all_of_them_fit(tmp_path, write_
     assert sum(len(json.dumps(json.loads(text)["panels"])) for text in held.units.values()) < 30_000
 
 
+def test_the_small_pictures_of_earlier_outputs_are_those_of_the_first_units_that_fit(tmp_path, write_run, monkeypatch):
+    results = write_run(tmp_path / "RUN", [("a", 25.0), ("b", 25.0)])
+    for unit in results.run.units():
+        lines = [{"unit": unit.id}, {"picture": 0, "webp": "AA=="}, {"values": {}}, [], {"picture": 3, "webp": "AAA="}]
+        (unit.path / "live.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"picture": 4, "w')
+    film = [{"picture": 0, "webp": "AA=="}, {"picture": 3, "webp": "AAA="}]
+    monkeypatch.setattr(embed, "FILMS", 2 * len(json.dumps(film)) - 20)
+    first, second = map(json.loads, embed.embedded(results.run, results.table()).units.values())
+    assert first["film"] == film
+    assert "film" not in second
+
+
 def test_pictures_that_were_deleted_are_not_missed(tmp_path, write_run):
     results = write_run(tmp_path / "RUN", pictures=False)
     held = embed.embedded(results.run, results.table())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from esbench.report import denoise_page, html
 
@@ -70,7 +74,18 @@ FRAGMENT = "Object.fromEntries(new URLSearchParams(location.hash.slice(1)))"
 def units(tmp_path_factory, write_run):
     """The results of three units, on which a criterion failed."""
     levels = [("kodim01", 25.0), ("kodim02", 25.0), ("kodim01", 50.0)]
-    return write_run(tmp_path_factory.mktemp("page") / "RUN", levels, failed={"roughness": "no value"})
+    results = write_run(tmp_path_factory.mktemp("page") / "RUN", levels, failed={"roughness": "no value"})
+    unit = results.run.units()[0]
+    film = [{"picture": step, "webp": webp(step)} for step in (0, 1, 4)]
+    (unit.path / "live.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [{"unit": unit.id}, *film]))
+    return results
+
+
+def webp(value: int) -> str:
+    """Return a grey picture as base64."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (value, value, value)).save(file, "WEBP")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +100,23 @@ def page(tmp_path_factory, units) -> Path:
 def ids(units) -> list[str]:
     """The ids of the units."""
     return [unit.id for unit in units.run.units()]
+
+
+# -- pictures
+
+
+def test_a_scrub_bar_shows_the_earlier_outputs_of_a_unit_that_has_them(tab, page):
+    parts = "[...document.querySelectorAll('#pictures figure:last-child :is(img, input)')]"
+    shown = f"(([image, bar]) => [image.alt, bar.ariaValueText, image.naturalWidth])({parts})"
+    tab.open(page)
+    tab.run("open(0)")
+    tab.until(f"{shown}[2] === 8")
+    assert tab.run(shown) == ["output, step 4", "step 4", 8]
+    tab.run(f"{parts}[1].focus()")
+    tab.press("ArrowLeft")
+    assert tab.run(shown)[:2] == ["output, step 1", "step 1"]
+    tab.run("open(1)")
+    assert tab.run("document.querySelectorAll('#pictures input').length") == 0
 
 
 # -- curves
