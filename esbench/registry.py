@@ -174,9 +174,10 @@ class Registry:
         command = "esbench list-criteria" if kind == "criterion" else f"esbench list {PLURAL[kind]}"
         broken = [p for p in self.host.plugins if p.status == "broken"]
         hint = f"'{command}' shows all {len(names)}."
-        if broken and kind in HOOKS:
-            some = "A plugin" if len(broken) == 1 else f"{len(broken)} plugins"
-            hint += f" {some} could not be loaded: 'esbench plugins' says why."
+        if len(broken) == 1 and kind in HOOKS:
+            hint += f" Plugin {broken[0].name!r} of {broken[0].owner} is broken: {broken[0].reason.rstrip('.')}."
+        elif broken and kind in HOOKS:
+            hint += f" {len(broken)} plugins are broken: 'esbench plugins' says why."
         return NameUnknown(kind, name, names, hint)
 
     def _codec_owners(self) -> None:
