@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from esbench.bench.grid import open_dataset
-from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
@@ -57,7 +57,7 @@ def made(
     torch.manual_seed(seed)
     f = skip(settings.depth, noisy.shape[2], channels=args.channels).to(args.device, dtype)
     fit = Fit(Denoise(), Observation(noisy), mse, captured=True)
-    trajectory = build.begin(kind, fit, f, Noise(), settings, seed)
+    trajectory = build.begin(kind, fit, f, UniformNoise(), settings, seed)
     trajectory.z = trajectory.z.to(dtype)
     return trajectory
 

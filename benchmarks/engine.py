@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from esbench.builtin.datasets.samples import Samples
-from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
@@ -68,7 +68,7 @@ def loop(kind: type[Trajectory], observation: np.ndarray, device: str, precision
     settings = Settings(precision=precision)
     torch.manual_seed(0)
     fit = Fit(Denoise(), Observation(observation), mse, captured=True)
-    return build.begin(kind, fit, skip(settings.depth, 3).to(device), Noise(), settings, 0)
+    return build.begin(kind, fit, skip(settings.depth, 3).to(device), UniformNoise(), settings, 0)
 
 
 def steps(trajectory: Trajectory) -> Callable[[], int]:

@@ -25,7 +25,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from esbench.bench.grid import open_dataset
-from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.engine import build
@@ -61,7 +61,7 @@ class Pair:
         torch.manual_seed(0)
         f = skip(self.settings.depth, 3, channels=self.args.channels).to(self.dtype)
         fit = Fit(self.task, self.observation, mse, captured=True)
-        trajectory = build.begin(Trajectory, fit, f, Noise(), self.settings, 0)
+        trajectory = build.begin(Trajectory, fit, f, UniformNoise(), self.settings, 0)
         trajectory.z = trajectory.z.to(self.dtype)
         trajectory.generator.manual_seed(1 + seed)
         return trajectory

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import esbench
 from esbench import plain, seeds
 from esbench.average import Average
-from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
@@ -108,7 +108,7 @@ def test_what_is_delivered_is_the_average_at_the_best_step():
     torch.manual_seed(seeds.derive(seed, "network"))
     fit = Fit(Denoise(), Observation(noisy.astype(np.float32)), mse)
     f = skip(32, 3, channels=4, scales=1)
-    steps = build.begin(Trajectory, fit, f, Noise(), Settings(iterations=8), seeds.derive(seed, "input"))
+    steps = build.begin(Trajectory, fit, f, UniformNoise(), Settings(iterations=8), seeds.derive(seed, "input"))
     outputs = [block.outputs.tensor[0] for block in steps]
     weights = [0.99 ** (7 - t) for t in range(8)]
     average = sum(w * x for w, x in zip(weights, outputs, strict=True)) / sum(weights)

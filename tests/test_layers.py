@@ -279,3 +279,14 @@ def test_results_and_reports_do_not_import_torch_at_all():
 )
 def test_a_library_is_known_in_its_place_alone(packages, homes):
     assert [name for name in sorted(who_imports(*packages)) if not is_in(name, *ours(*homes))] == []
+
+
+def test_no_two_public_classes_or_types_have_one_name():
+    homes: dict[str, list[str]] = {}
+    for name, path in SOURCES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+            elif isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+                homes.setdefault(ast.unparse(node.target), []).append(name)
+    assert {name: where for name, where in homes.items() if len(where) > 1 and not name.startswith("_")} == {}

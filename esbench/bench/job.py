@@ -114,7 +114,7 @@ def result_of(job: Job, unit: Unit) -> dict[str, Any] | None:
     Raises:
         DataError: it cannot be read, and `retry` is not set.
     """
-    look = unit.look(whole=job.retry)
-    if look.damage and not job.retry:
-        raise DataError(look.damage)
-    return look.result
+    inspection = unit.inspect(whole=job.retry)
+    if inspection.damage and not job.retry:
+        raise DataError(inspection.damage)
+    return inspection.result

@@ -15,7 +15,7 @@ import numpy as np
 from esbench.bench.replay import Wanted, found, stop_of, wanted
 from esbench.bench.rows import COLUMNS, Row
 from esbench.bench.spec import UnitSpec
-from esbench.bench.store import Look, Run, Unit
+from esbench.bench.store import Inspection, Run, Unit
 from esbench.errors import DataError, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Results:
     def __init__(self, run: str | os.PathLike[str]) -> None:
         self.run = Run(run)
         self.config = self.run.config()
-        self._seen: dict[str, tuple[object, Look]] = {}
+        self._seen: dict[str, tuple[object, Inspection]] = {}
 
     def __repr__(self) -> str:
         return f"Results({str(self.run.path)!r})"
@@ -187,15 +187,15 @@ class Results:
         found = self.run.units() if units is None else [self.run.unit(id) for id in units]
         failed = []
         for unit in found:
-            look = self._look(unit)
-            if look.damage:
-                failed.append((unit.id, "", look.damage))
+            inspection = self._inspected(unit)
+            if inspection.damage:
+                failed.append((unit.id, "", inspection.damage))
                 continue
-            if look.result is None:
+            if inspection.result is None:
                 if error := unit.error():
                     failed.append((unit.id, "", error.strip().splitlines()[-1]))
                 continue
-            for text, entry in (look.result["criteria"] | unit.baselines()).items():
+            for text, entry in (inspection.result["criteria"] | unit.baselines()).items():
                 if entry["failed"] and (criteria is None or text in criteria):
                     failed.append((unit.id, text, entry["failed"]))
         return failed
@@ -243,19 +243,19 @@ class Results:
 
     def _done(self, units: Iterable[str] | None) -> Iterator[Done]:
         for unit in self.run.units() if units is None else map(self.run.unit, units):
-            look = self._look(unit)
-            if look.result is not None and look.spec is not None:
-                yield Done(unit, look.result, look.spec)
+            inspection = self._inspected(unit)
+            if inspection.result is not None and inspection.spec is not None:
+                yield Done(unit, inspection.result, inspection.spec)
 
-    def _look(self, unit: Unit) -> Look:
+    def _inspected(self, unit: Unit) -> Inspection:
         """Return the files of a unit; they are read again only if its result has changed."""
         edition = unit.edition()
-        before, look = self._seen.get(unit.id, (None, Look()))
+        before, inspection = self._seen.get(unit.id, (None, Inspection()))
         if edition is None or edition != before:
-            look = unit.look()
-            if look.result is not None:
-                self._seen[unit.id] = edition, look
-        return look
+            inspection = unit.inspect()
+            if inspection.result is not None:
+                self._seen[unit.id] = edition, inspection
+        return inspection
 
     def _asked(self, texts: Iterable[str], measured: Sequence[str]) -> list[Wanted]:
         """Return the criteria that the user named; those that were measured need not be installed.

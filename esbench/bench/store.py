@@ -215,7 +215,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Inspection:
     """The state of a unit on the disk.
 
     Attributes:
@@ -268,7 +268,7 @@ class Unit:
             raise DataError(f"{str(path)!r} cannot be read: {fault}.")
         return result
 
-    def look(self, whole: bool = False) -> Look:
+    def inspect(self, whole: bool = False) -> Inspection:
         """Return the state of the unit.
 
         Args:
@@ -277,8 +277,8 @@ class Unit:
         try:
             result = self.result()
             if result is None:
-                return Look()
-            look = Look(result, self.spec())
+                return Inspection()
+            found = Inspection(result, self.spec())
             tables = [c for c, entry in result["criteria"].items() if not entry["failed"]]
             for path in (self.path / "trace.parquet", *map(self.criterion_path, tables)):
                 self._ends(path)
@@ -286,14 +286,14 @@ class Unit:
             if whole:
                 for columns in (self.trace(), *(self.criterion(text)[0] for text in tables)):
                     if any(len(column) != result["steps"] for column in columns.values()):
-                        return Look(
+                        return Inspection(
                             damage=f"{str(self.path)!r} cannot be read: a table does not have one row per step."
                         )
         except DataError as error:
-            return Look(damage=str(error))
+            return Inspection(damage=str(error))
         except (OSError, ValueError, EsbenchError) as error:
-            return Look(damage=f"{str(self.path)!r} cannot be read: {error}.")
-        return look
+            return Inspection(damage=f"{str(self.path)!r} cannot be read: {error}.")
+        return found
 
     def _ends(self, path: Path) -> None:
         """Check the two ends of a table: whether it is complete, and which unit it belongs to.
@@ -610,11 +610,11 @@ class Unit:
 def status(unit: Unit) -> dict[str, Any]:
     """Return the status of a unit: done, failed, running, paused or missing, with the reason of a failure."""
     found: dict[str, Any] = {"unit": unit.id, "status": "missing", "reason": "", "criteria": {}}
-    look = unit.look()
-    if look.damage:
-        return found | {"status": "failed", "reason": look.damage}
-    if look.result is not None:
-        entries = look.result["criteria"] | unit.baselines()
+    inspection = unit.inspect()
+    if inspection.damage:
+        return found | {"status": "failed", "reason": inspection.damage}
+    if inspection.result is not None:
+        entries = inspection.result["criteria"] | unit.baselines()
         criteria = {text: entry["failed"] for text, entry in entries.items()}
         return found | {"status": "done", "criteria": criteria}
     if not unit.path.exists():

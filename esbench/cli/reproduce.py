@@ -42,7 +42,7 @@ class Asked:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class Reproduced:
     """The result: a table, its numbers as records, figures by file name, and the units whose pictures are shown."""
 
     name: str
@@ -112,7 +112,7 @@ def reproduce_command(
         if not quiet:
             say(*lines, err=True)
 
-    made: Made | None
+    made: Reproduced | None
     if asked.criteria:
         units, failed = _pass(configs, kept, out, quiet, tell)
         done = [unit for unit in units if unit.done]
@@ -180,7 +180,7 @@ def _known(specs: Sequence[UnitSpec], config: Config, folder: Path, kept: Passes
     return [Asked(spec, config, folder, kept.rows(spec, config.criterion, config.patience)) for spec in specs]
 
 
-def _sizes(config: Config, kept: Passes) -> Made:
+def _sizes(config: Config, kept: Passes) -> Reproduced:
     from esbench.paper import artefacts, tables
     from esbench.paper import figures as drawings
 
@@ -188,7 +188,7 @@ def _sizes(config: Config, kept: Passes) -> Made:
     kept.sizes(rows)
     records, name = tables.sizes(rows), rows[0]["dataset"]
     rise, pictures = tables.rising(rows)
-    return Made(
+    return Reproduced(
         f"fig1-{name}",
         f"{name}, {pictures} picture{'s' if pictures > 1 else ''}",
         tables.size_table(records),
@@ -198,42 +198,42 @@ def _sizes(config: Config, kept: Passes) -> Made:
     )
 
 
-def _lams(units: Sequence[Asked], kept: Passes) -> Made:
+def _lams(units: Sequence[Asked], kept: Passes) -> Reproduced:
     from esbench.paper import figures as drawings
     from esbench.paper import tables
 
     records = kept.lams(_rows(units))
     table, figure = tables.lams(records), drawings.lams(records)
-    return Made("fig2", "mu = lam / (H W) by noise level", table, records, {"fig2": figure})
+    return Reproduced("fig2", "mu = lam / (H W) by noise level", table, records, {"fig2": figure})
 
 
-def _psnr(units: Sequence[Asked], kept: Passes) -> Made:
+def _psnr(units: Sequence[Asked], kept: Passes) -> Reproduced:
     from esbench.paper import figures as drawings
     from esbench.paper import tables
 
     records = tables.compared(kept.beside_fig2(_rows(units)))
     table, figure = tables.psnr(records), drawings.psnr(records)
     notes = tuple(tables.never_stopped(records))
-    return Made("table1", "PSNR at the stop (dB)", table, records, {"table1": figure}, notes)
+    return Reproduced("table1", "PSNR at the stop (dB)", table, records, {"table1": figure}, notes)
 
 
-def _gaps(units: Sequence[Asked], kept: Passes) -> Made:
+def _gaps(units: Sequence[Asked], kept: Passes) -> Reproduced:
     from esbench.paper import figures as drawings
     from esbench.paper import tables
 
     records = tables.compared(kept.beside_fig2(_rows(units)))
     table, figure = tables.gaps(records), drawings.gaps(records)
     notes = tuple(tables.never_stopped(records))
-    return Made("fig3", "gap to the peak (dB)", table, records, {"fig3": figure}, notes)
+    return Reproduced("fig3", "gap to the peak (dB)", table, records, {"fig3": figure}, notes)
 
 
-def _stops(units: Sequence[Asked], kept: Passes) -> Made:
+def _stops(units: Sequence[Asked], kept: Passes) -> Reproduced:
     from esbench.paper import figures as drawings
     from esbench.paper import tables
 
     records = tables.stops(_rows(units))
     figures = {f"fig4-{unit.spec.image}": drawings.stops(_curve(unit, kept), unit.rows) for unit in units}
-    return Made("fig4", "where each method stops", tables.stop_table(records), records, figures, sheets=units)
+    return Reproduced("fig4", "where each method stops", tables.stop_table(records), records, figures, sheets=units)
 
 
 #: artefact -> the function that makes it from the finished units.
@@ -255,7 +255,7 @@ def _rows(units: Sequence[Asked]) -> list[Row]:
     return [row for unit in units for row in unit.rows]
 
 
-def _write(made: Made, folder: Path) -> list[Path]:
+def _write(made: Reproduced, folder: Path) -> list[Path]:
     """Write a table and its figures in all formats, and the pictures of units; return the paths."""
     from esbench import disk
     from esbench.paper.tables import numbers

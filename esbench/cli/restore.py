@@ -78,7 +78,7 @@ def restore_command(
     names = expanded(pictures)
     beside = Beside(mask, mask_marks == "known", guide, max_pixels)
     files = targets(names, output)
-    jobs = [Picture(name, file, max_pixels, beside=beside) for name, file in zip(names, files, strict=True)]
+    jobs = [PictureOrder(name, file, max_pixels, beside=beside) for name, file in zip(names, files, strict=True)]
     with devices.threads(options.threads):
         ctx.exit(carry_out(jobs, options, manner))
 
@@ -114,7 +114,7 @@ class Beside:
 
 
 @dataclass
-class Picture(Order):
+class PictureOrder(Order):
     """One picture of the command with its mask or guide."""
 
     beside: Beside = Beside(None, False, None)

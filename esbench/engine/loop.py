@@ -34,7 +34,7 @@ RESTORES = 10
 Made: TypeAlias = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
 
 #: Called before the update of each step, to inspect the network.
-Look: TypeAlias = Callable[[Step], None]
+Inspect: TypeAlias = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Trajectory:
         self.t = 0
         self.restored: list[int] = []  # the steps at which it went back to a good state
         self.memory: dict[str, Any] = {}  # of the loss
-        self.look: Look | None = None
+        self.look: Inspect | None = None
         self._level = -math.inf  # the last good PSNR to the observation, up to a constant
         self._good: dict[str, Any] = {}
         # On a CPU a step is long and a block only adds delay; on a GPU it saves waiting for the device.

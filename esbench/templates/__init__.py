@@ -13,7 +13,7 @@ from esbench.records import NAME
 
 
 @dataclass(frozen=True)
-class Kind:
+class PluginKind:
     """One kind of plugin.
 
     Attributes:
@@ -30,20 +30,22 @@ class Kind:
 
 
 KINDS = {
-    "criterion": Kind(
+    "criterion": PluginKind(
         "criterion", "criterion", "mean step between neighbouring pixels", "esbench check-criterion $name"
     ),
-    "criterion-with-memory": Kind(
+    "criterion-with-memory": PluginKind(
         "criterion with memory", "criterion", "smoothed movement of the output", "esbench check-criterion $name"
     ),
-    "codec": Kind(
+    "codec": PluginKind(
         "codec",
         "codec",
         "DEFLATE of the differences between rows",
         "esbench check-criterion 'cifs-$name[lam=1e6]'",
     ),
-    "dataset": Kind("dataset", "dataset", "ramps of grey in three directions", "esbench show --kind dataset $name"),
-    "degradation": Kind(
+    "dataset": PluginKind(
+        "dataset", "dataset", "ramps of grey in three directions", "esbench show --kind dataset $name"
+    ),
+    "degradation": PluginKind(
         "degradation", "degradation", "additive uniform noise", "esbench show --kind degradation $name"
     ),
 }

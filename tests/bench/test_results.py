@@ -206,14 +206,14 @@ def test_what_failed_is_listed_and_has_no_row(tmp_path):
 
 def test_a_unit_is_read_once_and_again_where_it_has_another_result(tmp_path, monkeypatch):
     results = written(tmp_path, {"wmv": [9, 8, 1, 2, 2, 0]})
-    looks, look = [], Unit.look
-    monkeypatch.setattr(Unit, "look", lambda unit: looks.append(unit.id) or look(unit))
+    read, inspect = [], Unit.inspect
+    monkeypatch.setattr(Unit, "inspect", lambda unit: read.append(unit.id) or inspect(unit))
     assert (len(results.table()), results.failures(), list(results.done())) == (1, [], [U])
-    assert looks.count(U) == 1
+    assert read.count(U) == 1
     unit = results.run.unit(U)
     unit.write_result(unit.result() | {"last_db": 7.0})
     assert results.table()[0]["last_db"] == 7.0
-    assert looks.count(U) == 2
+    assert read.count(U) == 2
 
 
 def test_it_becomes_a_data_frame(tmp_path):

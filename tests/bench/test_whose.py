@@ -172,7 +172,7 @@ def test_a_column_of_another_criterion_is_refused(copy):
     shutil.copy(unit.criterion_path("loss"), unit.criterion_path("emv"))
     with pytest.raises(DataError, match=r"emv\.parquet' cannot be read: it belongs to another criterion, 'loss'\."):
         unit.criterion("emv")
-    assert "another criterion" in unit.look(whole=True).damage
+    assert "another criterion" in unit.inspect(whole=True).damage
 
 
 def after(n: int):
@@ -206,7 +206,7 @@ def test_a_run_whose_files_have_no_ids_is_read_and_resumed(copy, made):
     assert Run(out).units()[0].image("clean") is not None
     assert run(config, out, criterion=(*CRITERIA, "wmv[window=3]"), sigma=(15.0, 25.0))[0] == 0
     assert [unit.result() is not None for unit in Run(out).units()] == [True] * 4
-    assert Run(out).units()[0].look(whole=True).damage == ""
+    assert Run(out).units()[0].inspect(whole=True).damage == ""
 
 
 # -- a bit that flipped
@@ -477,7 +477,7 @@ def test_bits_that_flipped_within_a_table_are_seen_and_repaired_on_demand(copy, 
     with pytest.raises(DataError, match=r"emv\.parquet' cannot be read"):
         Results(out).replay(patience=1)
     assert run(config, out, retry_failed=True)[0] == 0
-    assert Run(out).units()[0].look(whole=True).damage == ""
+    assert Run(out).units()[0].inspect(whole=True).damage == ""
     assert rows(out) == rows(made[1])
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
@@ -33,7 +33,7 @@ def made(
     y = torch.rand((1, 3, 21, 26), generator=torch.Generator().manual_seed(7))
     dtype = torch.float64 if double else torch.float32
     fit = Fit(Denoise(), Observation(y[0].permute(1, 2, 0).to(dtype).numpy()), mse, captured=True)
-    trajectory = build.begin(kind, fit, f.to(device, dtype), Noise(), settings, 0)
+    trajectory = build.begin(kind, fit, f.to(device, dtype), UniformNoise(), settings, 0)
     trajectory.z = trajectory.z.to(dtype)
     return trajectory
 

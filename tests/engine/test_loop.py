@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from esbench import plain
-from esbench.builtin.inputs.noise import Noise
+from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
@@ -37,7 +37,7 @@ def begun(
     """Return the plain optimisation of a picture (1, C, H, W), on the device of the network."""
     fit = Fit(task or Denoise(), Observation(y[0].permute(1, 2, 0).numpy()), mse)
     f.input_size = lambda h, w: (h, w)
-    return build.begin(Trajectory, fit, f, Noise(), settings, seed)
+    return build.begin(Trajectory, fit, f, UniformNoise(), settings, seed)
 
 
 def trajectory(settings: Settings = SMALL, *, seed: int = 0, channels: int = 3, block: int | None = None) -> Trajectory:

@@ -10,7 +10,7 @@ INFOS = [
     InputInfo(
         name="noise",
         summary="uniform noise in [0, input scale], drawn once",
-        target="esbench.builtin.inputs.noise:Noise",
+        target="esbench.builtin.inputs.noise:UniformNoise",
         reference=_DIP,
     ),
     InputInfo(

@@ -8,7 +8,7 @@ from esbench.kinds import Place, Task
 from esbench.observation import Observation
 
 
-class Noise:
+class UniformNoise:
     """z is uniform in [0, scale], drawn once."""
 
     def channels(self, depth: int, task: Task, observation: Observation) -> int:

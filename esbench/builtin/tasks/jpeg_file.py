@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from esbench.errors import DataError
 
-Block: TypeAlias = list[int]
+CodedBlock: TypeAlias = list[int]
 
 #: The order of the coefficients of a block in the file (T.81, figure 5).
 ZIGZAG = sorted(range(64), key=lambda i: (s := sum(divmod(i, 8)), i // 8 if s % 2 else i % 8))
@@ -89,7 +89,7 @@ class _Component:
     rows: int = 0
     columns: int = 0
     stride: int = 0
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[CodedBlock] = field(default_factory=list)
 
 
 @dataclass
@@ -269,7 +269,7 @@ class _File:
                     for x in range(c.h)
                 ]
 
-    def _block(self, scan: _Scan, block: Block, codes: int, before: int) -> int:
+    def _block(self, scan: _Scan, block: CodedBlock, codes: int, before: int) -> int:
         """Read a scan's part of a block, and return its DC as far as it is known, for the next block."""
         bits = scan.bits
         if scan.first == 0:
@@ -291,7 +291,7 @@ class _File:
         return Plane(np.ascontiguousarray(levels), self.tables[c.table], (self.v // c.v, self.h // c.h))
 
 
-def _first(scan: _Scan, block: Block, ac: list[tuple[int, int]]) -> None:
+def _first(scan: _Scan, block: CodedBlock, ac: list[tuple[int, int]]) -> None:
     """Read the coefficients of a block for the first time (T.81, F.2.2.2 and G.1.2.2)."""
     if scan.run:
         scan.run -= 1
@@ -310,7 +310,7 @@ def _first(scan: _Scan, block: Block, ac: list[tuple[int, int]]) -> None:
             return
 
 
-def _refine(scan: _Scan, block: Block, ac: list[tuple[int, int]]) -> None:
+def _refine(scan: _Scan, block: CodedBlock, ac: list[tuple[int, int]]) -> None:
     """Read another bit of the coefficients of a block (T.81, G.1.2.3)."""
     bits, k, one = scan.bits, scan.first, 1 << scan.low
 
