@@ -1,4 +1,4 @@
-"""What the documentation's site has besides its pages: the leaderboard of `results/`. A hook of MkDocs."""
+"""Add the leaderboard of `results/` to the documentation's site. A hook of MkDocs."""
 
 from __future__ import annotations
 

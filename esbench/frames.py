@@ -11,7 +11,7 @@ from esbench.pictures import Guarded, Picture, Pictures
 
 
 class Frame(Picture):
-    """What a criterion sees of one step. The clean image is not part of it.
+    """The input of a criterion at one step. The clean picture is not part of it.
 
     Attributes:
         step: the step, from 0.

@@ -31,7 +31,7 @@ Companions: TypeAlias = Mapping[str, Floats]
 
 
 class Task:
-    """How a picture is observed. The base class is denoising: the observation is the picture plus noise.
+    """An inverse problem. The base class is denoising: the observation is the picture plus noise.
 
     Args:
         holdout: the share of the observation's pixels (in all channels) excluded from the loss, for criteria to use.

@@ -1,4 +1,4 @@
-"""What a notebook shows of results: a picture beside facts, and two figures."""
+"""Show results in a notebook: a picture beside facts, and two figures."""
 
 from __future__ import annotations
 

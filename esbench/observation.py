@@ -169,7 +169,7 @@ def itself(x: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a criterion may know of the problem; never the clean picture.
+    """The part of the problem that criteria get; never the clean picture.
 
     Attributes:
         noisy: the observation, which may have another size than the outputs; None for a single picture

@@ -1,4 +1,4 @@
-"""What to stop by, and why: from a table of measurements that comes with esbench.
+"""Recommend a criterion, with the reason, from a table of measurements that comes with esbench.
 
 The table is made by `python -m benchmarks.which --write` from recorded optimisations.
 """
@@ -36,7 +36,7 @@ def recommended(task: str, *, level_known: bool, network: str | None = None) -> 
 
     Args:
         task: as text.
-        level_known: whether criteria are told the level of the noise.
+        level_known: whether criteria get the level of the noise.
         network: as text; None if any.
 
     Raises:

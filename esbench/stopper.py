@@ -226,7 +226,7 @@ class Stopper:
         return Guarded(seen) if self._third_party else seen
 
     def _check_needs(self, frame: Frame, value: Value | None) -> None:
-        """Make sure that a missing value is not missing because the criterion was not given what it needs."""
+        """Check that a value is not missing because an input that the criterion needs was not passed."""
         need = lacking(self.criterion.info.needs, frame.average or frame)
         if need and value is not None and value.value is None:
             # the loss of the average is computed here, from the observation

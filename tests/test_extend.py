@@ -1,4 +1,4 @@
-"""What docs/extend.md promises: a task, a loss, a network and a criterion with a probe, in one small file each."""
+"""A task, a loss, a network and a criterion with a probe, in one small file each, as in docs/extend.md."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_run_with_all_of_them_measures_every_criterion_in_its_domain(config, t
         assert np.isfinite(unit.criterion(text)[0]["value"]).all(), text
 
 
-def test_a_probe_changes_nothing_for_anybody_else(config, tmp_path):
+def test_a_probe_changes_no_other_numbers(config, tmp_path):
     run(config, tmp_path / "with")
     run(dataclasses.replace(config, criterion=config.criterion[1:]), tmp_path / "without")
     assert [row for row in rows(tmp_path / "with") if row["criterion"] != "spread"] == rows(tmp_path / "without")
@@ -245,7 +245,7 @@ def test_a_picture_is_restored_with_them_in_tiles_too(extended, monkeypatch):
     assert np.abs(restored.image - low.repeat(2, 0).repeat(2, 1)).mean() < 0.25
 
 
-def test_what_does_not_fit_each_other_is_refused_in_a_sentence(config, tmp_path, pictures):
+def test_parts_that_do_not_fit_are_refused_in_a_sentence(config, tmp_path, pictures):
     with pytest.raises(esbench.EsbenchError, match="a: Network 'coarse' cannot make a picture of 6 x 6: it needs both"):
         driver.plan(dataclasses.replace(config, crop=6), tmp_path / "r")
     with pytest.raises(esbench.EsbenchError, match="The input 'guide' needs a task with a guide"):

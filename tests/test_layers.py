@@ -1,4 +1,4 @@
-"""Which way imports point: read from the source of every file, and held against what docs/architecture.md says."""
+"""The directions of imports, read from the source of every file and compared with docs/architecture.md."""
 
 from __future__ import annotations
 

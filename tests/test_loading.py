@@ -1,4 +1,4 @@
-"""What a plugin may do while it is loaded: real distributions, real processes, and the next command knows."""
+"""Faults of plugins while they are loaded, with real distributions and processes."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class Config:
         """The shard as its number, from 1, and how many there are.
 
         Raises:
-            ConfigError: it is not such a pair.
+            ConfigError: it is not i/n with i from 1 to n.
         """
         if self.shard is None:
             return 1, 1
@@ -245,7 +245,7 @@ def read(file: Path, whole: bool = False) -> Config:
             would be read as another configuration.
 
     Raises:
-        ConfigError: it is not such a file.
+        ConfigError: it is not a configuration.
     """
     if whole and (lacking := [name for name in ALWAYS if name not in _parsed(file)]):
         raise ConfigError(f"{str(file)!r} is not the complete configuration of a run: {lacking[0]} is missing.")

@@ -18,7 +18,7 @@ _R = TypeVar("_R", bound=Mapping[str, Any])
 
 @dataclass(frozen=True)
 class View:
-    """What the cells of a comparison show.
+    """The numbers in the cells of a comparison.
 
     Attributes:
         name: of its files.

@@ -115,7 +115,7 @@ def denoise_command(
 
 @dataclass(frozen=True)
 class Manner:
-    """How a command works, whatever it restores: the flags that are no options of the restoration."""
+    """The flags of a command that are not options of the restoration."""
 
     report: Path | None
     watch: bool
@@ -244,7 +244,7 @@ def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
 
 
 def _check_new(file: Path, force: bool) -> None:
-    """Make sure that a file is not there already, or may be overwritten."""
+    """Check that a file does not exist, or may be overwritten."""
     if file.is_dir():
         raise UsageError(f"{str(file)!r} is a folder: name a file.")
     if file.exists() and not file.is_file():

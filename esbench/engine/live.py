@@ -1,4 +1,4 @@
-"""What an optimisation writes while it runs, so that it can be watched: curves, state and small pictures.
+"""Write what the live page shows of an optimisation while it runs: curves, state and small pictures.
 
     live.jsonl   the head (its unit, the observation), then the curves, and small pictures of log-spaced steps
     live.json    the state: the step, and the rule of each criterion
@@ -87,7 +87,7 @@ class Live:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Say that the session is paused, in a `with` block; the time is not counted."""
+        """Show the session as paused within a `with` block; the time is not counted."""
         began, self._paused = time.monotonic(), True
         self._wake.set()
         try:

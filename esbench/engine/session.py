@@ -70,7 +70,7 @@ class Session:
 
     @property
     def step(self) -> int:
-        """How many steps are done."""
+        """The number of steps done."""
         return self.trajectory.t
 
     @property

@@ -85,7 +85,7 @@ class Piece:
         problem = build.problem(self._settings.task, task, self._observation)
         self.column = Column(options.stops_by, problem, Running(options.window), keeps="average")
         self.session = Session(name, trajectory, [self.column], emit, live=True, seed=seeds.derive(seed, "probes"))
-        self.cut_off = False  # set by who ends it early because its time is up
+        self.cut_off = False  # set by the caller that ends it early because its time is up
         self._diverged = ""
 
     def __iter__(self) -> Iterator[None]:

@@ -505,7 +505,7 @@ class Restoration:
         self._resumed = state["piece"]
 
     def _identity(self) -> str:
-        """Return a hash of all that the result depends on, but for the machine."""
+        """Return a hash of everything that the result depends on, except the machine."""
         import torch
 
         asked = dataclasses.replace(self._asked, threads=None)

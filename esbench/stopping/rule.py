@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Stop:
-    """Where a curve stops.
+    """The stop of a curve.
 
     Attributes:
         step: the chosen step.

@@ -182,7 +182,7 @@ def test_numbers_that_are_no_rule_are_refused(write_run, rule, sentence):
 
 
 def test_a_stop_that_is_written_with_the_result_is_not_decided_again(write_run):
-    """So that the table of ten thousand units need not open three times as many files."""
+    """Otherwise the table of ten thousand units would open three times as many files."""
     values, psnr = np.array([9, 8, 1, 2, 2, 0.0]), np.array([10.0, 14.0, 20.0, 19.0, 17.0, 15.0])
     stop = found(stop_of(values, 2), psnr, psnr - 1, np.full(6, 0.5, np.float32))
     made = {"distribution": "esbench", "distribution_version": "", "version": 1}

@@ -1,4 +1,4 @@
-"""What a plugin's criterion may do wrong in a run, and what it costs: its own column, and nothing else."""
+"""Faults of a plugin's criterion during a run cost its own column, and nothing else."""
 
 from __future__ import annotations
 

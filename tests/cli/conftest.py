@@ -13,7 +13,7 @@ from esbench.cli import main
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command gave back."""
+    """The result of a command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What is printed: it controls no terminal, it fits a name of any kind, and a stream that fails is said."""
+"""Output: it cannot control a terminal, works with names of any kind, and a stream that fails is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an optimisation writes to be watched, as units write it."""
+"""The live files of a unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scripts and styles of the pages do, in a browser."""
+"""The scripts and styles of the pages, in a browser."""
 
 from __future__ import annotations
 

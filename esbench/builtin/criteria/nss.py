@@ -258,7 +258,7 @@ def _total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 class Moments(NamedTuple):
-    """Of maps (..., M): how many entries there are, and float64 sums over the negative and the positive ones."""
+    """The number of entries of maps (..., M), and float64 sums over the negative and the positive ones."""
 
     n: torch.Tensor
     n_left: torch.Tensor

@@ -3,7 +3,7 @@
 Stein, "Estimation of the mean of a multivariate normal distribution" (Annals of Statistics 1981). Metzler et al.,
 "Unsupervised learning with Stein's unbiased risk estimator" (2018), minimise it. It is unbiased for a fixed network
 that is given y itself, if the noise of each element is independent and of variance sigma^2. Clipping is taken into
-account, but for the change of the mean of y.
+account, except for the change of the mean of y.
 """
 
 from __future__ import annotations

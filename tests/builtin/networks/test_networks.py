@@ -1,4 +1,4 @@
-"""What holds for every network."""
+"""Properties of every network."""
 
 from __future__ import annotations
 
