@@ -29,11 +29,11 @@ from esbench.bench.grid import open_dataset
 from esbench.bench.store import Run
 from esbench.builtin.degradations import additive, blind
 from esbench.cli import cli
+from esbench.looks import COLOURS, look
 from esbench.metrics import psnr
 from esbench.noise import estimate
 from esbench.pictures import Bytes
 from esbench.report.figures import element, psnr_range
-from esbench.report.looks import COLOURS, look
 from esbench.restoration.options import PATIENCE
 from esbench.stopping.rule import first_stop
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from esbench import images
 from esbench.errors import UsageError
+from esbench.looks import look
 from esbench.templating import render
 
 if TYPE_CHECKING:
@@ -56,16 +57,16 @@ def curve(
     axes = _axes(axes)
     steps = np.flatnonzero(np.isfinite(values))
     known = np.asarray(values, float)[steps]
-    axes.plot(steps, known, lw=1)
+    axes.plot(steps, known, lw=1, color=look(name).colour)
     if known.size:  # the first steps are far above the others
         low, high = float(known.min()), float(np.quantile(known, 0.9))
         margin = 0.1 * (high - low) or 1.0
         axes.set_ylim(low - margin, high + margin)
     if best is not None:
         axes.axvspan(best, best + patience, color="0.5", alpha=0.15, lw=0, label=f"patience: {patience} steps")
-        axes.plot(best, values[best], "o", mfc="none", color="C3", label=f"lowest at step {best}")
+        axes.plot(best, values[best], "o", mfc="none", color="black", label=f"lowest at step {best}")
         if stopped:
-            axes.axvline(best, color="C3", lw=1.2, label=f"stopped at step {best}")
+            axes.axvline(best, color="black", lw=1.2, label=f"stopped at step {best}")
         axes.legend(fontsize="small")
     axes.set_xlabel("step")
     axes.set_ylabel(f"{name}, lower is better")
@@ -75,19 +76,20 @@ def curve(
 def strips(
     rows: Sequence[tuple[str, Sequence[float], float | None, float | None]], label: str, axes: Axes | None = None
 ) -> Axes:
-    """Draw a line for each name: a dot for each number, their mean, and its interval.
+    """Draw a line for each criterion: a dot for each number, their mean, and its interval.
 
     Args:
-        rows: name, numbers, and both ends of the interval of their mean or None.
+        rows: the name of a criterion, numbers, and both ends of the interval of their mean or None.
         label: of the numbers.
         axes: where to draw; None for a new figure.
     """
     axes = _axes(axes, height=1.2 + 0.35 * len(rows))
-    for place, (_, numbers, low, high) in enumerate(rows):
-        axes.plot(numbers, [place] * len(numbers), ".", color="0.5", alpha=0.5, mew=0)
-        axes.plot(float(np.mean(numbers)), place, "D", color="C0", ms=5)
+    for place, (name, numbers, low, high) in enumerate(rows):
+        colour, mark = look(name)
+        axes.plot(numbers, [place] * len(numbers), ".", color=colour, alpha=0.5, mew=0)
+        axes.plot(float(np.mean(numbers)), place, mark, color=colour, ms=6)
         if low is not None and high is not None:
-            axes.plot([low, high], [place, place], color="C0", lw=2)
+            axes.plot([low, high], [place, place], color=colour, lw=2)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.invert_yaxis()
     axes.set_xlabel(label)

@@ -184,7 +184,7 @@ def test_nothing_below_the_command_line_knows_it(name):
 #: inside functions and those for the type checker count as well.
 FLOORS = (
     ("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable"),
-    ("disk", "templating", "tables", "thinning"),
+    ("disk", "templating", "tables", "thinning", "looks"),
     ("records", "noise", "images", "device", "cache", "loading", "average"),
     ("observation", "params", "hookspecs", "models", "notebook"),
     ("frames", "kinds", "divergence"),

@@ -33,7 +33,7 @@ from esbench import disk
 from esbench.engine import live
 from esbench.errors import DataError, EsbenchError, Missing, Unavailable
 from esbench.live.source import Source
-from esbench.report.looks import PATHS, look
+from esbench.looks import PATHS, look
 from esbench.templating import page
 
 HOST = "127.0.0.1"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from esbench.looks import COLOURS, MARKS
 from esbench.paper import artefacts
 from esbench.paper.tables import METHODS, method_of, paper_stop
 from esbench.report.figures import psnr_range, value_range
-from esbench.report.looks import COLOURS, MARKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,8 +17,8 @@ from esbench.bench.compare import difference
 from esbench.bench.levels import criteria, is_reference, level, levels, units
 from esbench.bench.store import Unit
 from esbench.disk import write
+from esbench.looks import look
 from esbench.report.headline import contest
-from esbench.report.looks import look
 
 if TYPE_CHECKING:
     from markupsafe import Markup

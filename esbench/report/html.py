@@ -15,11 +15,11 @@ import numpy as np
 from esbench.bench.levels import VIEWS, baselines, comparison, counted, criteria, level, levels, of_kind, spread
 from esbench.bench.results import Results
 from esbench.bench.store import status
+from esbench.looks import PATHS, look
 from esbench.registry import maker
 from esbench.report import embed, figures
 from esbench.report.failures import alarm, grouped
 from esbench.report.headline import headline
-from esbench.report.looks import PATHS, look
 from esbench.report.worst import kind, worst
 from esbench.tables import Table
 from esbench.templating import page as whole

@@ -9,9 +9,9 @@ from typing import Any
 from esbench.bench.exported import written
 from esbench.bench.standings import Board, Entry, Rows, maker, standings
 from esbench.disk import write
+from esbench.looks import PATHS, look
 from esbench.params import split
 from esbench.registry import registry
-from esbench.report.looks import PATHS, look
 from esbench.templating import page as whole
 
 #: A dataset and a noise level of a board, and its lines.

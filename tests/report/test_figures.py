@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esbench.looks import look
 from esbench.report import figures
-from esbench.report.looks import look
 
 MAGIC = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
 HOSTILE = "x$\\frac$ ]]> --> \x00\x1b\u202e\ud800 <script>"

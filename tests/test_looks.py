@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from esbench.report.looks import BUILT_IN, COLOURS, MARKS, PATHS, look
+from esbench.looks import BUILT_IN, COLOURS, MARKS, PATHS, look
 from esbench.templating import source
 
 
