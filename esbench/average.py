@@ -9,10 +9,10 @@ class Average:
     """a_t = decay a_{t-1} + (1 - decay) x_t from a_0 = x_0.
 
     Args:
-        decay: of the weights.
-        unbiased: from a_{-1} = 0 instead, divided by the sum of the weights 1 - decay^(t + 1), so that the first output
-            has no extra weight. After some 400 steps of decay 0.99 the two are the same. Traces record the plain one;
-            the unbiased one is returned to users. It skips outputs that are not finite.
+        decay: the decay of the weights.
+        unbiased: start from a_{-1} = 0 instead, and divide by the sum of the weights, 1 - decay^(t + 1), so that the
+            first output has no extra weight. After about 400 steps of decay 0.99 the two are the same. Traces record
+            the plain one; the unbiased one is returned to users. It skips outputs that are not finite.
     """
 
     def __init__(self, decay: float = 0.99, *, unbiased: bool = False) -> None:

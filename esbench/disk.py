@@ -69,7 +69,7 @@ def replacing(path: str | os.PathLike[str], suffix: str = "", sync: bool = True)
 
     Args:
         path: the file to write.
-        suffix: of the temporary file, for libraries that depend on it.
+        suffix: the suffix of the temporary file, for libraries that depend on it.
         sync: wait until it is on the disk; otherwise a loss of power may leave it empty.
     """
     # not derived from the name, because a long one would become too long

@@ -26,8 +26,8 @@ def divergence(
         step: its z is the observation, possibly with more noise. Without `epsilon` it requires a gradient.
         direction: d, of the size of z: independent values of mean 0 and variance 1.
         by: w; None for 1.
-        epsilon: of the finite difference w d (f(z + epsilon d) - f(z)) / epsilon, where both evaluations of f have a
-            gradient; None for d J^T (w d), by a vector-Jacobian product, whose only error is that of the direction.
+        epsilon: the step of the finite difference w d (f(z + epsilon d) - f(z)) / epsilon, where both evaluations of f
+            have a gradient; None for d J^T (w d), by a vector-Jacobian product, in error only by the direction.
         graph: whether the vector-Jacobian product has a gradient, by a graph of second order.
     """
     d = direction if by is None else by * direction

@@ -44,7 +44,7 @@ class Block:
     Attributes:
         first: the step of the first frame.
         losses: the data term of each step: how far its output is from the observation.
-        average_losses: that of the averaged outputs.
+        average_losses: the losses of the averaged outputs.
         outputs: one output per step, each from before its step's update.
         averages: the exponentially averaged outputs.
         restored: the steps of this block after which the optimisation went back to an earlier state.

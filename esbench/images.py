@@ -150,7 +150,7 @@ def encoded(image: Bytes, side: int, kind: str, fast: bool = False, **options: A
         side: its longest side, at most.
         kind: the format, as Pillow calls it.
         fast: reduce it by the means of boxes.
-        options: of Pillow's writer.
+        options: the options of Pillow's writer.
     """
     from PIL import Image
 

@@ -284,6 +284,6 @@ class Baseline(Protocol):
 
         Args:
             y: the picture plus noise, float32 (H, W, C) in [0, 1].
-            generator: for what is drawn, on the device to compute on.
+            generator: draws random numbers, on the device of the computation.
             params: by name, `sigma` as a number.
         """

@@ -46,7 +46,7 @@ class Noise:
     """The noise of a picture.
 
     Attributes:
-        variance: of the noise in the picture after clipping, on the [0, 1] scale.
+        variance: the variance of the noise in the picture after clipping, on the [0, 1] scale.
         per_channel: the variance of each channel; `variance` is their mean.
         sigma: the standard deviation, on the 0-255 scale, of Gaussian noise that has this variance after clipping.
         kind: the most similar kind: `gaussian` if the noise is equally strong everywhere, `poisson` if it grows with

@@ -23,7 +23,7 @@ def card(title: str, facts: Mapping[str, Any], picture: Any = None) -> str:
     """Return a title, facts and a picture as HTML that needs nothing else.
 
     Args:
-        title: in a sentence.
+        title: the title, a sentence.
         facts: names and values.
         picture: a user's array, or None.
     """
@@ -48,11 +48,11 @@ def curve(
 
     Args:
         values: one per step; NaN where there is none.
-        name: of the criterion.
+        name: the name of the criterion.
         best: the best step so far.
         patience: how many steps after it must not be better.
         stopped: whether they were not.
-        axes: where to draw; None for a new figure.
+        axes: the axes to draw on; None for a new figure.
     """
     axes = _axes(axes)
     steps = np.flatnonzero(np.isfinite(values))
@@ -80,8 +80,8 @@ def strips(
 
     Args:
         rows: the name of a criterion, numbers, and both ends of the interval of their mean or None.
-        label: of the numbers.
-        axes: where to draw; None for a new figure.
+        label: the label of the numbers.
+        axes: the axes to draw on; None for a new figure.
     """
     axes = _axes(axes, height=1.2 + 0.35 * len(rows))
     for place, (name, numbers, low, high) in enumerate(rows):

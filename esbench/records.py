@@ -260,7 +260,7 @@ class BaselineInfo(Info):
     """A baseline: the target is `(y, generator, *, param=default) -> x`, a `kinds.Baseline`.
 
     Attributes:
-        licence: of the package that it needs, if that restricts its use.
+        licence: the licence of the package that it needs, if that restricts its use.
     """
 
     licence: str = ""

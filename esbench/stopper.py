@@ -141,7 +141,7 @@ class Stopper:
         """Draw the values so far, with the best step, the patience after it and the stop; needs matplotlib's pyplot.
 
         Args:
-            axes: where to draw; None for a new figure.
+            axes: the axes to draw on; None for a new figure.
         """
         return notebook.curve(
             self.values,

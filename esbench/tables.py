@@ -89,7 +89,7 @@ class Table:
         enough it is turned: a paragraph for each row, a line for each column.
 
         Args:
-            width: of the terminal; None for any.
+            width: the width of the terminal; None for any.
         """
         # a name may contain line breaks or control characters
         head, *rows = ([printable(cell) for cell in line] for line in (self.head, *self._cells()))

@@ -69,7 +69,7 @@ class Config:
         network: the network.
         input: the input of the network; None for the default of the loss, task or network.
         input_scale: z is uniform in [0, input_scale].
-        learning_rate: of Adam; None for the default of the loss, task or network.
+        learning_rate: the learning rate of Adam; None for the default of the loss, task or network.
         depth: channels of the network's input; None for the network's default.
         perturbation: standard deviation of the noise added to the input at each step; None for the default of the
             loss, task or network.
@@ -77,9 +77,9 @@ class Config:
         patience: S, steps without a lower value after which a stop is certain.
         seed: one optimisation per seed.
         device: auto, cpu, cuda or cuda:N.
-        threads: of each unit on a CPU; None for one per core, or a worker's share of the cores.
+        threads: the threads of each unit on a CPU; None for one per core, or a worker's share of the cores.
         precision: auto, float32 or bfloat16.
-        executor: where units run.
+        executor: the executor that runs the units.
         live: end a unit as soon as all its criteria have stopped.
         time_limit: seconds that a call of a plugin's criterion may take before it is disabled.
         checkpoint_every: seconds between two checkpoints of a unit.

@@ -154,7 +154,7 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
     Args:
         config: the configuration.
         folder: the folder of the run.
-        planned: from `plan`.
+        planned: the result of `plan`.
         listen: called with every event; plugins get them as well.
 
     Raises:

@@ -24,7 +24,7 @@ class Job:
         dataset: a name, or an absolute path.
         device: cpu, cuda or cuda:N.
         criteria: canonical texts; none if nothing is to be optimised.
-        patience: of the rule, for the stops whose pictures are kept.
+        patience: the patience of the rule, for the stops whose pictures are kept.
         live: end as soon as all criteria have stopped.
         time_limit: seconds that a call of a third-party criterion may take.
         checkpoint_every: seconds between two checkpoints.
@@ -33,7 +33,7 @@ class Job:
         retry: measure again what failed before.
         baselines: canonical texts.
         since: when the command was started, in seconds since the epoch; earlier requests of `esbench ctl` are ignored.
-        threads: on a CPU; None for PyTorch's default.
+        threads: the number of threads on a CPU; None for PyTorch's default.
     """
 
     spec: UnitSpec

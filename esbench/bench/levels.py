@@ -21,7 +21,7 @@ class View:
     """The numbers in the cells of a comparison.
 
     Attributes:
-        name: of its files.
+        name: the name of its files.
         title: what is shown, in words.
         of: returns the number to show for a row of the results table.
         best: `max` or `min`: which of the numbers in a column is the best.

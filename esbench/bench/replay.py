@@ -32,7 +32,7 @@ class Wanted:
     Attributes:
         text: its canonical text.
         free: the parameters in which it may differ from what was measured.
-        every: it has a value at the steps 0, every, 2 every, ...
+        every: the criterion has a value at the steps 0, every, 2 every, ...
         by_default: every, if a text does not give it.
         recompute: computes its values from recorded columns, with its parameters; None if it cannot.
         loss: the column of the trace that the criterion uses as the loss.
@@ -55,7 +55,7 @@ class Wanted:
         """Return the value of each step; missing values are NaN.
 
         Args:
-            unit: where the source was measured.
+            unit: the unit on which the source was measured.
             source: the result of `source`.
             trace: returns columns of the unit's trace by name.
         """
@@ -124,8 +124,8 @@ def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any, score_db: Any
 
     Args:
         stop: the stop.
-        psnr_db: of the output of each step.
-        average_psnr_db: of the averaged output of each step.
+        psnr_db: the PSNR of the output of each step.
+        average_psnr_db: the PSNR of the averaged output of each step.
         ms: milliseconds that the criterion took at each step, or their mean.
         score_db: the task's score of each output; empty if that is the PSNR.
     """

@@ -217,7 +217,7 @@ class Results:
         """Draw the gap of each criterion: a dot for each unit, the mean, and its 95 % interval over pictures.
 
         Args:
-            axes: where to draw; None for a new figure, which needs matplotlib's pyplot.
+            axes: the axes to draw on; None for a new figure, which needs matplotlib's pyplot.
 
         Raises:
             UsageError: no unit has a gap.

@@ -55,18 +55,18 @@ class Entry:
         criterion: canonical.
         distribution: the distribution that provides it.
         distribution_versions: the versions that computed its rows.
-        version: of its numbers.
-        rank: from 1; None if it is not ranked.
+        version: the version of its numbers.
+        rank: its rank, from 1; None if it is not ranked.
         why: why it is not ranked, or empty.
         units: the number of units on which it has a gap.
         of: the number of units that count.
         stopped: the number of its units on which it stopped by itself.
         gap_db: its mean gap to the peak.
-        low: of the 95 % interval of the mean; None with one picture.
-        high: of the same interval.
+        low: the lower end of the 95 % interval of the mean; None with one picture.
+        high: its upper end.
         behind_db: the mean paired difference to the first; None for the first.
-        behind_low: of its 95 % interval.
-        behind_high: of the same interval.
+        behind_low: the lower end of its 95 % interval.
+        behind_high: the upper end of the same interval.
         average_gap_db: the mean gap of the averaged output to its peak.
         saved: the fraction of the steps that need not be run, from 0 to 1.
         ms: the time that it adds to a step, in milliseconds.
@@ -175,7 +175,7 @@ def standings(rows: Rows) -> list[Entry]:
     that count and stopped on at least one; otherwise it may have had easier pictures. References are not ranked.
 
     Args:
-        rows: of one board, each with a gap.
+        rows: the rows of one board, each with a gap.
     """
     groups: dict[Key, dict[str, Row]] = {}
     for row in rows:

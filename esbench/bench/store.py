@@ -320,8 +320,8 @@ class Unit:
         """Check the unit id in a file; older files have none and are accepted.
 
         Args:
-            path: of the file.
-            id: in the file.
+            path: the path of the file.
+            id: the unit id in the file.
             remedy: a sentence on what to do.
 
         Raises:

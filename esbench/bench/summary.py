@@ -26,7 +26,7 @@ def summary(rows: Sequence[Mapping[str, Any]], failed: Sequence[Failed] = ()) ->
     """Return a heading and a table for each dataset and noise level: one row per criterion, over all its units.
 
     Args:
-        rows: of the results table.
+        rows: rows of the results table.
         failed: the unit, criterion and reason of each failure; those of criteria are at the end of their tables.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}

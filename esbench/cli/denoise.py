@@ -141,7 +141,7 @@ def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
 
     Args:
         jobs: the pictures.
-        options: of the restoration.
+        options: the options of the restoration.
         manner: the other flags.
 
     Raises:

@@ -73,7 +73,7 @@ class Auto(click.ParamType[Any]):
     """A number, or `auto`.
 
     Args:
-        kind: of the number.
+        kind: the type of the number.
     """
 
     def __init__(self, kind: click.ParamType[Any]) -> None:

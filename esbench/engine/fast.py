@@ -135,7 +135,7 @@ class Graph:
     Args:
         update: maps an input to an output and its terms.
         z: an input.
-        stream: on which the update has run before.
+        stream: the stream on which the update has run before.
     """
 
     def __init__(self, update: Callable[[torch.Tensor], Made], z: torch.Tensor, stream: Any) -> None:

@@ -51,7 +51,7 @@ class Live:
     A unit that ends before the first write leaves nothing. A full disk costs only what cannot be written.
 
     Args:
-        folder: of the files; its name is written into them.
+        folder: the folder of the files; its name is written into them.
         session: the optimisation.
         observation: (H, W, C) in [0, 1].
         picture: returns the picture to show, uint8 (H, W, C); None for the newest output.

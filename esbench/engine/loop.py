@@ -61,9 +61,9 @@ class Trajectory:
         fit: the objective.
         network: f_theta, already initialised, on the device of the optimisation.
         z: its input, on the same device.
-        generator: for the perturbations and the random numbers of the loss, on the same device.
+        generator: draws the perturbations and the random numbers of the loss, on the same device.
         settings: the numbers.
-        average: of the outputs; None for the plain one.
+        average: the average of the outputs; None for the plain one.
     """
 
     def __init__(

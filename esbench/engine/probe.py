@@ -23,7 +23,7 @@ def probed(probe: Probe, f: torch.nn.Module, step: Step, seed: int) -> dict[str,
         probe: the probe.
         f: the network that the step's `f` calls.
         step: the step.
-        seed: of the random numbers of the probe at this step.
+        seed: the seed of the random numbers of the probe at this step.
 
     Raises:
         PluginError: it did not return numbers by name.

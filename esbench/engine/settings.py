@@ -12,7 +12,7 @@ class Settings:
 
     Attributes:
         iterations: T, the number of steps.
-        learning_rate: of Adam, with its default betas.
+        learning_rate: the learning rate of Adam, with its default betas.
         depth: channels of z, if the input does not determine them.
         input_scale: z is uniform in [0, input_scale]; 0.1 in the DIP code, 1 in the text of the CIFS paper.
         perturbation: standard deviation of the fresh Gaussian noise added to z at each step.

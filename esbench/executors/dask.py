@@ -137,7 +137,7 @@ def work(job: dict[str, Any], wanted: dict[str, Any], name: str) -> dict[str, An
     Args:
         job: the unit, as plain values.
         wanted: what the driver has installed.
-        name: of the run, for its events and its signal to halt.
+        name: the name of the run for its events and its signal to halt.
     """
     from distributed import Event as Flag
     from distributed import get_worker

@@ -57,7 +57,7 @@ class Pieces:
 
     Attributes:
         edges: the positions at which it changes, ascending.
-        values: on the pieces between them, one more than edges.
+        values: the values on the pieces between them, one more than edges.
     """
 
     edges: Array

@@ -53,7 +53,7 @@ def sizes(records: Sequence[Row], dataset: str) -> Figure:
     """Return figure 1: bytes per pixel against the noise level, over a dataset and for the paper's picture.
 
     Args:
-        records: from `tables.sizes`.
+        records: the records of `tables.sizes`.
         dataset: its name.
     """
     figure = _figure(6, 3.6)
@@ -112,7 +112,7 @@ def gaps(records: Sequence[Row]) -> Figure:
     """Return figure 3: the mean gap to the peak against the noise level, a line per method; the paper's are dashed.
 
     Args:
-        records: from `tables.compared`, of one dataset.
+        records: the records of `tables.compared`, of one dataset.
     """
     shown = [name for name in METHODS if name != "Peak" and any(r["method"] == name for r in records)]
     figure = _figure(7, 4)
@@ -141,7 +141,7 @@ def psnr(records: Sequence[Row]) -> Figure:
     """Return table 1 as a figure: mean and standard deviation of each method's PSNR, ours and the paper's.
 
     Args:
-        records: from `tables.compared`.
+        records: the records of `tables.compared`.
     """
     places = list(dict.fromkeys((record["dataset"], record["sigma"]) for record in records))
     names = [name for name in METHODS if any(record["method"] == name for record in records)]
@@ -170,7 +170,7 @@ def stops(curve: Mapping[str, Any], rows: Sequence[Row]) -> Figure:
 
     Args:
         curve: step, loss and psnr_db, and the values of each criterion by its text.
-        rows: of the results table.
+        rows: rows of the results table.
     """
     figure = _figure(11, 2.9)
     panels = figure.subplots(1, len(rows), squeeze=False, sharey=True)[0]

@@ -22,7 +22,7 @@ def compared(rows: Sequence[Row]) -> list[Row]:
     """Return for each dataset, noise level and method our PSNR and gap and the paper's, as records.
 
     Args:
-        rows: of the results table; those of `artefacts.CIFS_OF_FIG2` have it as their criterion.
+        rows: rows of the results table; those of `artefacts.CIFS_OF_FIG2` have it as their criterion.
     """
     groups: dict[tuple[str, float], dict[str, list[Row]]] = {}
     for row in rows:

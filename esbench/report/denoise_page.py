@@ -67,7 +67,7 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
         name: the file, as the user named it.
         noisy: its pixels, uint8 or uint16, (H, W, C).
         denoised: the result; its image has the same type.
-        options: of the restoration.
+        options: the options of the restoration.
     """
     before, after = _eight_bits(noisy), _eight_bits(denoised.image)
     reduced = ", reduced" if max(noisy.shape) > SIDE else ""

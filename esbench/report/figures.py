@@ -43,7 +43,7 @@ def gap(rows: Rows) -> Figure:
     the mean of the best one if the difference may be chance. The best criterion and the references have no interval.
 
     Args:
-        rows: of the results table, with gaps.
+        rows: rows of the results table, with gaps.
     """
     names, found = criteria(rows), levels(rows)
     figure = _figure(5.2, 4.4)
@@ -146,7 +146,7 @@ def cost(rows: Rows) -> Figure:
     """Return the cost of each criterion against its mean gap, both over all units; the lower left is the best.
 
     Args:
-        rows: of the results table, with gaps.
+        rows: rows of the results table, with gaps.
     """
     names = criteria(rows)
     figure = _figure(5.2, 3.7 + 0.2 * len(names))

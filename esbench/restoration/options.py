@@ -95,7 +95,7 @@ class Options:
         depth: channels of the network's input; None for the network's default.
         perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
         device: auto, cpu, cuda or cuda:N.
-        threads: on a CPU; None for as many as PyTorch takes.
+        threads: the number of threads on a CPU; None for PyTorch's default.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for the quality's, and more for a large picture.
         patience: S, the number of steps without a lower value after which to stop; None for the quality's.

@@ -142,7 +142,7 @@ def denoise(
         depth: channels of the network's input; None for the network's default.
         perturbation: noise added to the input at each step; None for the loss's or network's default.
         device: auto, cpu, cuda or cuda:N.
-        threads: on a CPU; None for as many as PyTorch takes.
+        threads: the number of threads on a CPU; None for PyTorch's default.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for 1800, and more for over 128 x 128 pixels.
         patience: S, the number of steps without a lower value after which to stop; None for 100.
@@ -215,8 +215,8 @@ def restore(
     Args:
         observation: an array as for `denoise`, or the path of a PNG, JPEG, TIFF or WebP file (`jpeg` needs a file).
         task: the task that made the observation: `name` or `name[key=value]` (see `esbench list tasks`).
-        mask: for a task that takes one: (H, W), above half where a pixel is missing.
-        guide: for a task that takes one: the guide picture, an array as for `denoise`.
+        mask: (H, W), above half where a pixel is missing, for a task with a mask.
+        guide: the guide picture, an array as for `denoise`, for a task with a guide.
         criterion: the criterion to stop by; None for the task's default.
         sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
         quality: `draft`, few steps of a small network; `fast`, one optimisation, which is the default; or `best`, the
@@ -232,7 +232,7 @@ def restore(
         depth: channels of the network's input; None for the network's default.
         perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
         device: auto, cpu, cuda or cuda:N.
-        threads: on a CPU; None for as many as PyTorch takes.
+        threads: the number of threads on a CPU; None for PyTorch's default.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for 1800, and more for over 128 x 128 pixels.
         patience: S, the number of steps without a lower value after which to stop; None for 100.

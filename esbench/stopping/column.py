@@ -36,9 +36,9 @@ class Column:
     Attributes:
         text: the canonical text.
         problem: what the criterion knows of the problem.
-        rule: of this column.
+        rule: the rule of this column.
         watched: surrounds every call of a third-party criterion.
-        keeps: which picture of the best step is kept: the output or its average.
+        keeps: the picture of the best step to keep: the output or its average.
         failed: why it was disabled; empty if it was not.
         best: the kept picture of the best step so far, (C, H, W), a copy; None while there is no value.
     """

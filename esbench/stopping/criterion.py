@@ -27,7 +27,7 @@ class Criterion:
     """One criterion on one optimisation.
 
     Args:
-        component: from the registry.
+        component: a component from the registry.
         problem: what is known of the problem; it resolves parameters such as `lam=auto`.
 
     Attributes:

@@ -291,7 +291,7 @@ def _moments(x: torch.Tensor, side: int, normalised: Callable[[torch.Tensor, int
 
     Args:
         x: the pictures, H and W of which are multiples of the side.
-        side: of a patch.
+        side: the side of a patch.
         normalised: see there.
     """
     import torch
