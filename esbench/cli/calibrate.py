@@ -34,7 +34,9 @@ WHERE = {"windowed": "at the stop of the benchmark's rule", "global": "at the st
 
 
 @click.command("calibrate")
-@click.option("-c", "--criterion", multiple=True, default=["cifs-jpeg"], show_default=True, help="A CIFS; repeatable.")
+@click.option(
+    "-c", "--criterion", multiple=True, default=["cifs-jpeg"], help="A CIFS criterion; repeatable. [cifs-jpeg]"
+)
 @click.option("-d", "--dataset", default="bsd400", show_default=True, help="Clean pictures, not used for testing.")
 @click.option("--images", type=int, default=20, show_default=True, metavar="N", help="Only the first N pictures.")
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N.")
@@ -90,7 +92,7 @@ def calibrate_command(
 
     The optimisations are an ordinary run, which can be resumed; the search over its traces takes seconds. The result
     is mu = lam / (H W), which does not depend on the size of the pictures: the one with the highest mean PSNR at the
-    stop, with a margin to values at which the rule never stops. After --budget, it uses the pictures done so far.
+    stop, with a margin to values at which the rule does not stop. After --budget, it uses the pictures done so far.
     """
     from esbench.bench import config, driver
     from esbench.bench.results import Results

@@ -27,8 +27,8 @@ def list_criteria_command(as_json: bool) -> None:
 def list_command(kind: str, as_json: bool) -> None:
     """List the components of a kind, with their owners.
 
-    KIND is criteria, codecs, datasets, degradations, tasks, losses, regularisers, networks, inputs or executors; the
-    singular is accepted too.
+    KIND is criteria, codecs, datasets, degradations, tasks, losses, regularisers, networks, inputs, baselines or
+    executors; the singular is accepted too.
     """
     _list(next(singular for singular, plural in PLURAL.items() if kind in (singular, plural)), as_json)
 

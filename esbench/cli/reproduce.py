@@ -61,7 +61,9 @@ class Reproduced:
 @click.option("--crop", type=int, metavar="N", help="The centre of each picture, N x N. [whole]")
 @click.option("--sigma", type=float, multiple=True, help="Noise level; repeatable. [those of the paper]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
-@click.option("--patience", type=int, metavar="S", help="Of the rule. [1000; a fifth of the steps if fewer]")
+@click.option(
+    "--patience", type=int, metavar="S", help="The patience of the rule. [1000, at most a fifth of the steps]"
+)
 @click.option("--network", help="The network that parametrises the picture. [skip]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")

@@ -38,7 +38,7 @@ from esbench.restoration.restore import Restoration, most
     "--mask-marks",
     type=click.Choice(["missing", "known"]),
     default="missing",
-    help="What white marks. [missing]",
+    help="The meaning of white in the mask. [missing]",
 )
 @click.option("--denoise-known", is_flag=True, help="inpaint: denoise the known pixels, too.")
 @click.option(

@@ -52,7 +52,7 @@ def replay_command(run: str, criterion: tuple[str, ...], patience: int | None, m
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN [RUN]")
-@click.option("-c", "--criterion", multiple=True, help="One for both sides, or given twice: first, then second.")
+@click.option("-c", "--criterion", multiple=True, help="A criterion for both sides, or one for each; repeatable.")
 @json_option
 def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: bool) -> None:
     """Compare two runs, or two criteria of one run, pair by pair.
@@ -82,7 +82,7 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
 
 @click.command("export")
 @click.argument("run", type=click.Path())
-@click.option("--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
+@click.option("--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", help="[csv]")
 @click.option("-o", "--output", type=click.Path(), help="A file; default: standard output.")
 def export_command(run: str, kind: str, output: str | None) -> None:
     """Write the results table of a run: one row per finished unit and criterion."""

@@ -40,9 +40,11 @@ if TYPE_CHECKING:
 @click.option("--loss", help="The loss to minimise. [the task's default: mse]")
 @click.option("--regulariser", help="A term added to the loss. [none]")
 @click.option("--network", help="The network that parametrises the picture. [skip]")
-@click.option("--input", help="The input of the network. [the task's or network's default: noise]")
+@click.option("--input", help="The input of the network. [the loss's, task's or network's default: noise]")
 @click.option("--input-scale", type=float, help="The upper bound of the uniform noise input. [0.1]")
-@click.option("--learning-rate", type=AUTO_FLOAT, help="Adam's learning rate. [auto: the task's or network's, 0.01]")
+@click.option(
+    "--learning-rate", type=AUTO_FLOAT, help="Adam's learning rate. [auto: the loss's, task's or network's, 0.01]"
+)
 @click.option("--depth", type=AUTO_INT, help="Channels of the input. [auto: the network's default, 32]")
 @click.option("--perturbation", type=AUTO_FLOAT, help="Noise added to the input at each step. [auto: 1/30]")
 @click.option("--iterations", type=int, metavar="T", help="Steps of each optimisation. [20000]")
