@@ -403,7 +403,7 @@ def test_a_gpu_that_is_too_small_is_reported_with_what_helps(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(Trajectory, "_steps", full)
-    with pytest.raises(UnitError, match=r"The GPU has not enough memory for 28 x 24 pixels: use --device cpu, a"):
+    with pytest.raises(UnitError, match=r"The GPU does not have enough memory for 28 x 24 pixels: use --device cpu, a"):
         esbench.denoise(scene()[1], **TINY)
 
 

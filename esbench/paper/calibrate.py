@@ -221,7 +221,7 @@ def measured(text: str) -> tuple[str, str]:
     component = registry().get("criterion", text)
     cifs, known = component.target, parameters(component.record)
     if not isinstance(cifs, Cifs):
-        raise UsageError(f"calibrate finds lam of a CIFS, such as cifs-jpeg, got {component.text!r}.")
+        raise UsageError(f"calibrate finds lam of a CIFS criterion, such as cifs-jpeg, got {component.text!r}.")
     values = component.values | {"lam": 0.0, "every": known["every"].default, "on": known["on"].default}
     return params.canonical(params.split(component.text)[0], values, known), cifs.codec_text(values)
 

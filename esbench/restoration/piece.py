@@ -103,8 +103,8 @@ class Piece:
         except torch.OutOfMemoryError:
             h, w, _ = self._shape
             raise UnitError(
-                f"The GPU has not enough memory for {w} x {h} pixels: use --device cpu, a smaller picture or a smaller "
-                "network such as 'skip[channels=32]'."
+                f"The GPU does not have enough memory for {w} x {h} pixels: use --device cpu, a smaller picture or a "
+                "smaller network such as 'skip[channels=32]'."
             ) from None
 
     def _check(self) -> None:

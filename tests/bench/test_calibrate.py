@@ -194,7 +194,9 @@ def test_the_sizes_are_measured_with_lam_0_at_every_step(text, as_measured, code
 
 
 def test_what_is_no_cifs_has_no_lam_to_find():
-    with pytest.raises(UsageError, match=r"calibrate finds lam of a CIFS, such as cifs-jpeg, got 'wmv\[window=7\]'"):
+    with pytest.raises(
+        UsageError, match=r"calibrate finds lam of a CIFS criterion, such as cifs-jpeg, got 'wmv\[window=7\]'"
+    ):
         measured("wmv[window=7]")
 
 

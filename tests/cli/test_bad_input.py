@@ -164,7 +164,7 @@ CASES = {
     "calibrate what has no lam": (
         ("calibrate", "-c", "wmv", "-d", "good", "--out", "c"),
         2,
-        "calibrate finds lam of a CIFS, such as cifs-jpeg, got 'wmv'.",
+        "calibrate finds lam of a CIFS criterion, such as cifs-jpeg, got 'wmv'.",
     ),
 }
 

@@ -27,7 +27,7 @@ def holdout_block(frames: Sequence[Frame]) -> list[Value]:
     problem = frames[0].problem
     noisy, mask = problem.noisy, problem.holdout
     if noisy is None or mask is None or not mask.any():
-        return [Value(None, reason="needs held-out pixels, as by the task denoise[holdout=0.02]")] * len(frames)
+        return [Value(None, reason="needs held-out pixels, as with the task denoise[holdout=0.02]")] * len(frames)
     x = problem.observed(torch.stack([frame.tensor for frame in frames]).float().clamp(0, 1))
     y = noisy.tensor.to(x.device).float()
     if y.shape != x.shape[1:] or mask.shape != y.shape[1:]:

@@ -45,7 +45,7 @@ class Inpaint(Task):
             return without(noise(clean), rng.random(shape) < self.missing)
         if "mask" not in companions:
             raise UsageError(
-                "inpaint[mask=dataset] needs a dataset with masks, as set11 or dip-inpaint; mask=random draws one."
+                "inpaint[mask=dataset] needs a dataset with masks, such as set11 or dip-inpaint; mask=random draws one."
             )
         return without(noise(clean), companions["mask"][..., 0] > 0.5)
 

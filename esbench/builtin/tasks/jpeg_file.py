@@ -157,7 +157,9 @@ class _File:
             elif marker in (0xC0, 0xC1, 0xC2):
                 self._frame(body, marker == 0xC2)
             elif marker in (0xC3, *range(0xC5, 0xD0)):
-                raise DataError("The JPEG is lossless, hierarchical or arithmetically coded: save it as a usual one.")
+                raise DataError(
+                    "The JPEG is lossless, hierarchical or arithmetically coded: save it as a baseline JPEG."
+                )
             elif marker == 0xDD:
                 self.restart = int.from_bytes(body, "big")
             elif marker == 0xEE and body[:5] == b"Adobe":
@@ -213,7 +215,7 @@ class _File:
 
     def _frame(self, body: bytes, progressive: bool) -> None:
         if self.components or body[0] != 8:
-            raise DataError("The JPEG has several frames, or more than 8 bits: save it as a usual one.")
+            raise DataError("The JPEG has several frames, or more than 8 bits: save it as a baseline JPEG.")
         self.progressive = progressive
         self.height, self.width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
         for i in range(6, 6 + 3 * body[5], 3):

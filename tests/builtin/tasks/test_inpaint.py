@@ -96,7 +96,7 @@ def test_a_mask_of_the_dataset_is_taken_or_asked_for():
     mask[5:9, 3:20] = 1
     seen = degraded(Inpaint(mask="dataset"), clean, mask=mask)
     assert (seen.known == (mask[..., 0] == 0)).all()
-    with pytest.raises(UsageError, match="needs a dataset with masks, as set11"):
+    with pytest.raises(UsageError, match="needs a dataset with masks, such as set11"):
         degraded(Inpaint(mask="dataset"), clean)
 
 
