@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -287,6 +288,10 @@ def _show(folder: Path, planned: Plan, as_json: bool, tell: Any) -> int:
             say_titled(heading, table)
         if rows:
             _draw(folder, results, rows, tell)
+    run = shlex.quote(str(folder))
+    if {*planned.units} - {*results.done()} - {unit for unit, criterion, _ in everything if not criterion}:
+        tell(f"resume:   esbench resume {run}")
+    tell(f"report:   esbench report {run}", f"watch:    esbench watch {run}")
     return len(failures)
 
 

@@ -78,6 +78,8 @@ def test_for_people_it_prints_a_table_and_says_where_the_pictures_are(esbench, c
     ]
     report = tmp_path / "r" / "report"
     assert f"pictures: {report / 'pictures.png'}" in answer.err
+    assert f"report:   esbench report {report.parent}\nwatch:    esbench watch {report.parent}\n" in answer.err
+    assert "esbench resume" not in answer.err
     for name in ("pictures.png", "curves.png"):
         assert (report / name).read_bytes().startswith(b"\x89PNG")
 
