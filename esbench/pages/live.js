@@ -144,7 +144,10 @@ function drawState(changed, scale) {
     ...Object.entries(unit.failures).map(([criterion, reason]) => `${unit.unit}: ${criterion}: ${reason}`),
   ]);
   $("failures").hidden = !lost.length;
-  $("failures").querySelector("ul").replaceChildren(...lost.map((text) => made("li", { className: "failed" }, text)));
+  const list = $("failures").querySelector("ul");
+  if (list.childElementCount !== lost.length || list.lastElementChild?.textContent !== lost.at(-1)) {
+    list.replaceChildren(...lost.map((text) => made("li", { className: "failed" }, text)));
+  }
   drawGrid(scale === state.gap_scale_db && by === $("by").value ? changed : undefined);
   follow();
 }

@@ -88,7 +88,8 @@ def test_progress_is_plain_lines_on_stderr_where_that_is_no_terminal(esbench, co
     answer = esbench(*command, "--json")
     assert answer.err.splitlines()[0].endswith("/r: 2 units")
     assert sum(" done in " in line for line in answer.err.splitlines()) == 2
-    assert sum(": step 30/30, " in line for line in answer.err.splitlines()) == 2
+    # on a busy machine a unit may say it twice
+    assert len({line.split(":")[0] for line in answer.err.splitlines() if ": step 30/30, " in line}) == 2
     assert "\x1b" not in answer.err
 
 
