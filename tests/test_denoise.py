@@ -145,7 +145,7 @@ def test_a_clean_picture_is_not_spoiled():
 def test_a_criterion_without_a_value_gives_the_last_average():
     _, noisy = scene()
     denoised = esbench.denoise(noisy, "wmv", **TINY)
-    assert denoised.reason == "not stopped: wmv had no value in 4 steps: the last average was taken"
+    assert denoised.reason.startswith("not stopped: wmv had no value in 4 steps: the last average was taken, and ")
     assert denoised.stop_step == 3
     assert np.isnan(denoised.values).all()
 
@@ -319,6 +319,38 @@ def test_a_time_decides_the_network():
         (None, None, NETWORK),
     ]
     assert chosen(0.05, network="decoder").made_by == "decoder"
+
+
+@pytest.mark.parametrize(
+    ("given", "criterion"),
+    [
+        ({}, "last"),
+        ({"sigma": 20}, "last"),
+        ({"quality": "fast"}, "discrepancy[variance=sigma]"),
+        ({"loss": "mse"}, "discrepancy[variance=sigma]"),
+        ({"criterion": "emv"}, "emv"),
+        ({"quality": "fast", "loss": "sure"}, "last"),
+    ],
+)
+def test_a_draft_of_white_noise_minimises_sure_unless_something_else_is_chosen(given, criterion):
+    _, noisy = scene(40, 48)
+    drawn = Restoration(noisy, Options(**{"quality": "draft", "iterations": 2} | given), emit=lambda event: None)
+    for _ in drawn:
+        pass
+    assert drawn.result().criterion == criterion
+
+
+@pytest.mark.parametrize("what", ["shared", "poisson", "small"])
+def test_a_draft_of_other_noise_does_not(what):
+    clean, noisy = scene(40, 48)
+    if what == "shared":
+        noisy = np.stack([(noisy + np.roll(noisy, shift, (0, 1))) / 2 for shift in [(0, 1)]])[0]
+    elif what == "poisson":
+        noisy = np.random.default_rng(0).poisson(clean * 20) / 20
+    else:
+        noisy = noisy[:24, :24]
+    at_work = Restoration(noisy, Options(quality="draft"), emit=lambda event: None)
+    assert at_work.options.loss is None
 
 
 def test_a_restoration_resumes_from_its_state_to_the_bit(small_tiles):

@@ -51,6 +51,7 @@ def _plan(job: Order, options: Options) -> dict[str, Any] | None:
     if photo is None:
         return None
     at_work = job.begin(photo, options, ignore, None)
+    options = at_work.options  # with what suits the noise
     height, width, _ = at_work.task.shape(at_work.observation)
     tile_height, tile_width = max(at_work.sizes, key=lambda size: size[0] * size[1])
     seconds = at_work.speed() * job.pixel_steps if options.minutes is None else 60 * options.minutes

@@ -165,6 +165,11 @@ def _summary(denoised: Restored, stopped: bool) -> str:
             f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. It stopped by itself when more "
             "steps would have brought the noise back."
         )
+    if denoised.criterion == "last":
+        return (
+            f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. All steps were done; where to "
+            "stop was not decided."
+        )
     return (
         f"It did not stop by itself, so this is the best picture so far: some of the noise, about "
         f"{denoised.sigma_estimate:.0f} of 255 levels, may be left, or fine detail may be missing."
@@ -181,6 +186,7 @@ def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
         "seconds": f"{denoised.seconds:.0f}",
         "quality": options.quality or "fast",
         "network": options.made_by,
+        "loss": options.loss or "the task's",
         "most steps": max((options.steps(o.tile[2] * o.tile[3]) for o in denoised.optimised), default="none"),
         "patience": options.window,
         "seed": options.seed,

@@ -162,17 +162,17 @@ class Piece:
 
     def _reason(self) -> str:
         rule, text = self.column.rule, self.column.sentence
-        if rule.best_step is None:
-            return f"{text}: the last average was taken"
         if rule.stop is not None:
             return text
+        if rule.best_step is None:
+            text += ": the last average was taken"
         if (share := self._put_back(self._averaged_output())) >= 0.005:
             text += f", and {share:.0%} of the residual, more than noise explains, was added back"
         if self._diverged:
             return f"given up: {self._diverged.rstrip('.')}; {text}"
         if not self.session.complete:
             return f"{'time is up' if self.cut_off else 'interrupted'}: {text}"
-        return f"{text}; more iterations may do better"
+        return text if rule.best_step is None else f"{text}; more iterations may do better"
 
 
 def large_enough(settings: Settings, task: Task, observation: Observation) -> Observation:

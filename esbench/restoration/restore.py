@@ -33,7 +33,7 @@ from esbench.noise import Noise, estimate
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Bytes, Floats, Pictures
 from esbench.registry import registry
-from esbench.restoration.options import Options, in_time
+from esbench.restoration.options import Options, in_time, suited
 from esbench.restoration.piece import Optimised, Piece
 from esbench.restoration.tiles import Tile, tiles
 
@@ -323,6 +323,8 @@ class Restoration:
         self.task = build.task(options.task)
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
+        self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
+        self.options = self._suited(options)
         self.observation = dataclasses.replace(observed, noise=self._model(y))
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
@@ -351,7 +353,8 @@ class Restoration:
 
     def __iter__(self) -> Iterator[None]:
         if self.options.minutes is not None:
-            self.options = in_time(self.options, self._areas(), self._end - time.monotonic(), self.speed)
+            left = self._end - time.monotonic()
+            self.options = self._suited(in_time(self.options, self._areas(), left, self.speed))
         first, start = self._at
         for restart in itertools.count(first):
             if restart >= self.options.own.restarts and self._end == math.inf:
@@ -478,7 +481,7 @@ class Restoration:
         assert self.piece is not None
         return {
             "of": self._identity(),
-            "chosen": [self.options.quality, self.options.network],
+            "chosen": [self.options.quality, self.options.network, self.options.loss],
             "at": list(self._at),
             "sums": self._sums,
             "counts": self._counts,
@@ -495,8 +498,8 @@ class Restoration:
         """
         if state["of"] != self._identity():
             raise DataError("it is of another picture, of other options or of another version")
-        quality, network = state["chosen"]
-        self.options = dataclasses.replace(self.options, quality=quality, network=network, minutes=None)
+        quality, network, loss = state["chosen"]
+        self.options = dataclasses.replace(self.options, quality=quality, network=network, loss=loss, minutes=None)
         self._at = state["at"][0], state["at"][1]
         self._sums, self._counts = list(state["sums"]), list(state["counts"])
         self._optimised = [Optimised(**each | {"tile": tuple(each["tile"])}) for each in state["optimised"]]
@@ -517,6 +520,10 @@ class Restoration:
     def _part(self, tile: Tile) -> Observation:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
 
+    def _suited(self, options: Options) -> Options:
+        """Return options with what suits the noise, if there is enough of the picture to know it."""
+        return options if self._small else suited(options, self.noise)
+
     def _model(self, y: Floats) -> NoiseModel:
         """Return the noise that the optimisations are given: its level is estimated once, from the whole picture."""
         if self.options.sigma is not None:
@@ -524,8 +531,8 @@ class Restoration:
         if self.noise is None:
             return NoiseModel("none")
         # without a level, a loss that needs one refuses the picture as too small to estimate it
-        small = min(y.shape[:2]) < build.SMALLEST and "sigma" in self.options.loss_needs
-        return NoiseModel("gaussian", None if small else self.noise.sigma)
+        unknown = self._small and "sigma" in self.options.loss_needs
+        return NoiseModel("gaussian", None if unknown else self.noise.sigma)
 
     def _counts_now(self) -> bool:
         """Whether the current optimisation adds to what its tile has."""

@@ -16,6 +16,8 @@ def sentence(criterion: str, rule: Running) -> str:
         >>> sentence("wmv", rule)
         'stopped: wmv was lowest at step 0 (2), not undercut in 1 steps'
     """
+    if criterion == "last":
+        return f"not stopped in {rule.step + 1} steps, because last never stops"
     if rule.best_step is None:
         return f"not stopped: {criterion} had no value in {rule.step + 1} steps"
     lowest = f"{criterion} was lowest at step {rule.best_step} ({rule.best_value:.4g})"
