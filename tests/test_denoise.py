@@ -310,8 +310,8 @@ def test_each_tile_gets_its_share_of_the_time(clock, small_tiles):
 def test_a_time_decides_the_network():
     asked = Options(minutes=5)
 
-    def chosen(seconds: float, **given: Any) -> Options:
-        return in_time(replace(asked, **given), [128 * 128], seconds, lambda options: 1e-3 / (128 * 128))
+    def chosen(seconds: float, sure: bool = False, **given: Any) -> Options:
+        return in_time(replace(asked, **given), [128 * 128], seconds, lambda options: 1e-3 / (128 * 128), sure)
 
     assert [(o.minutes, o.quality, o.made_by) for o in map(chosen, (0.05, 0.5, 5))] == [
         (None, "draft", LIGHT),
@@ -319,6 +319,11 @@ def test_a_time_decides_the_network():
         (None, None, NETWORK),
     ]
     assert chosen(0.05, network="decoder").made_by == "decoder"
+    assert [(o.loss, o.quality) for o in (chosen(seconds, sure=True) for seconds in (0.5, 1.5, 5))] == [
+        ("sure", "draft"),
+        ("sure", None),
+        (None, None),
+    ]
 
 
 @pytest.mark.parametrize(

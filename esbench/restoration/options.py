@@ -97,9 +97,8 @@ SURE = {
 }
 
 
-#: Networks for a time, each with the time of its step as a multiple of that of LIGHT, and the steps of a picture of
-#: 128 x 128 that must be possible: all steps of the default, or enough to be better than a draft.
-ENOUGH = ((NETWORK, 2.0, ITERATIONS), (LIGHT, 1.0, QUALITIES["draft"].iterations))
+#: The time of a step of NETWORK, and of LIGHT with `sure`, as a multiple of that of LIGHT.
+COST = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,22 +234,19 @@ class Options:
         return info
 
 
-#: What can be chosen that a draft's own loss would change.
+#: What, if it is chosen, decides the loss too.
 DECIDES = ("criterion", "network", "loss", "regulariser", "input", "input_scale", "learning_rate", "perturbation")
 
 
-def suited(options: Options, noise: Noise | None) -> Options:
-    """Return the options for noise: a draft takes the loss `sure` if the noise is white and Gaussian.
-
-    Not if something is chosen that depends on the loss.
-    """
-    plain = options.task == "denoise" and all(getattr(options, name) is None for name in DECIDES)
-    if options.quality == "draft" and plain and noise is not None and noise.white and noise.kind == "gaussian":
-        return replace(options, loss="sure")
-    return options
+def suits_sure(options: Options, noise: Noise | None) -> bool:
+    """Whether to take the loss `sure`: for white Gaussian noise, if nothing is chosen that depends on the loss."""
+    free = options.task == "denoise" and all(getattr(options, name) is None for name in DECIDES)
+    return free and noise is not None and noise.white and noise.kind == "gaussian"
 
 
-def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[[Options], float]) -> Options:
+def in_time(
+    options: Options, areas: list[int], seconds: float, speed: Callable[[Options], float], sure: bool = False
+) -> Options:
     """Return the options that give the best picture in a time, without that time.
 
     Args:
@@ -258,15 +254,23 @@ def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[
         areas: the number of pixels of each tile.
         seconds: the time.
         speed: times a few steps with options; returns the seconds per step and pixel.
+        sure: whether the loss `sure` suits the noise; it needs less time.
     """
     options = replace(options, minutes=None)
     if options.network or own_network(options.task, options.loss):
         return options
-    light = speed(replace(options, network=LIGHT))
-    for network, cost, least in ENOUGH:
-        if cost * light * sum(n * grown(options.own, least, n) for n in areas) <= seconds:
-            return replace(options, network=network)
-    draft = QUALITIES["draft"]
+    light, draft = speed(replace(options, network=LIGHT)), QUALITIES["draft"]
+
+    def takes(cost: float, steps: int) -> float:
+        return cost * light * sum(n * grown(options.own, steps, n) for n in areas)
+
+    if takes(COST, ITERATIONS) <= seconds:  # all that the default would do
+        return replace(options, network=NETWORK)
+    if sure:
+        fast = COST * light * SURE["fast"].iterations * sum(areas) <= seconds
+        return replace(options, loss="sure", quality=None if fast else "draft")
+    if takes(1, draft.iterations) <= seconds:  # better than a draft
+        return replace(options, network=LIGHT)
     return replace(
         options, quality="draft", iterations=options.iterations or round(grown(draft, draft.iterations, max(areas)))
     )

@@ -33,7 +33,7 @@ from esbench.noise import Noise, estimate
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Bytes, Floats, Pictures
 from esbench.registry import registry
-from esbench.restoration.options import Options, in_time, suited
+from esbench.restoration.options import Options, in_time, suits_sure
 from esbench.restoration.piece import Optimised, Piece
 from esbench.restoration.tiles import Tile, tiles
 
@@ -324,7 +324,8 @@ class Restoration:
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
-        self.options = self._suited(options)
+        if options.quality == "draft" and self._suits_sure(options):
+            self.options = dataclasses.replace(options, loss="sure")
         self.observation = dataclasses.replace(observed, noise=self._model(y))
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
@@ -354,7 +355,7 @@ class Restoration:
     def __iter__(self) -> Iterator[None]:
         if self.options.minutes is not None:
             left = self._end - time.monotonic()
-            self.options = self._suited(in_time(self.options, self._areas(), left, self.speed))
+            self.options = in_time(self.options, self._areas(), left, self.speed, self._suits_sure(self.options))
         first, start = self._at
         for restart in itertools.count(first):
             if restart >= self.options.own.restarts and self._end == math.inf:
@@ -520,9 +521,9 @@ class Restoration:
     def _part(self, tile: Tile) -> Observation:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
 
-    def _suited(self, options: Options) -> Options:
-        """Return options with what suits the noise, if there is enough of the picture to know it."""
-        return options if self._small else suited(options, self.noise)
+    def _suits_sure(self, options: Options) -> bool:
+        """Whether the loss `sure` suits the noise, and there is enough of the picture to know its level."""
+        return not self._small and suits_sure(options, self.noise)
 
     def _model(self, y: Floats) -> NoiseModel:
         """Return the noise that the optimisations are given: its level is estimated once, from the whole picture."""
