@@ -8,6 +8,7 @@ raises another exception, hangs or crashes; the last three are bugs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import multiprocessing
@@ -363,36 +364,37 @@ def pictures(n: int, seed: int, keep: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         process, ours = None, None
         path = Path(folder) / "case"
-        for name, data in cases(n, seed):
-            path.write_bytes(data)
-            if process is None:
-                ours, theirs = context.Pipe()
-                process = context.Process(target=work, args=(theirs, folder), daemon=True)
-                process.start()
-                theirs.close()
-            begun = time.perf_counter()
-            ours.send(str(path))
-            for reader in counts:
-                end, why = _heard(ours, process)
-                counts[reader][end] += 1
-                if end not in ("readable", "refused"):
-                    bugs[f"{reader}: {why}"] += 1
-                    if keep is not None:
-                        keep.mkdir(parents=True, exist_ok=True)
-                        (keep / f"{seed}-{name.replace(' ', '-')}").write_bytes(data)
-                if end in ("hang", "crash"):
-                    process.kill()
-                    process.join()
-                    process = None
-                    break
-            else:
-                peak = max(peak, ours.recv()[0])
-                slowest = max(slowest, time.perf_counter() - begun)
+        with contextlib.suppress(KeyboardInterrupt):  # the counts so far are still printed
+            for name, data in cases(n, seed):
+                path.write_bytes(data)
+                if process is None:
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=work, args=(theirs, folder), daemon=True)
+                    process.start()
+                    theirs.close()
+                begun = time.perf_counter()
+                ours.send(str(path))
+                for reader in counts:
+                    end, why = _heard(ours, process)
+                    counts[reader][end] += 1
+                    if end not in ("readable", "refused"):
+                        bugs[f"{reader}: {why}"] += 1
+                        if keep is not None:
+                            keep.mkdir(parents=True, exist_ok=True)
+                            (keep / f"{seed}-{name.replace(' ', '-')}").write_bytes(data)
+                    if end in ("hang", "crash"):
+                        process.kill()
+                        process.join()
+                        process = None
+                        break
+                else:
+                    peak = max(peak, ours.recv()[0])
+                    slowest = max(slowest, time.perf_counter() - begun)
         if process is not None:
-            ours.send(None)
+            process.kill()
             process.join()
     return {
-        "cases": n,
+        "cases": counts["read"].total(),
         "seed": seed,
         **{reader: dict(sorted(ends.items())) for reader, ends in counts.items()},
         "bugs": dict(bugs.most_common(20)),
