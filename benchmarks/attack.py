@@ -307,6 +307,7 @@ def cases(n: int, seed: int) -> Iterator[tuple[str, bytes]]:
 def work(connection: Any, folder: str) -> None:
     """Read the files whose paths arrive, and report how each reader ended."""
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    connection.send(())
     while (path := connection.recv()) is not None:
         for reader in (_read, _read_photo):
             connection.send((reader.__name__.strip("_"), *_outcome(reader, path, Path(folder))))
@@ -372,6 +373,7 @@ def pictures(n: int, seed: int, keep: Path | None) -> dict[str, Any]:
                     process = context.Process(target=work, args=(theirs, folder), daemon=True)
                     process.start()
                     theirs.close()
+                ours.recv()  # its imports are no part of a case
                 begun = time.perf_counter()
                 ours.send(str(path))
                 for reader in counts:

@@ -176,4 +176,4 @@ class Picture:
 
 def _frozen(array: npt.NDArray[Kind]) -> npt.NDArray[Kind]:
     array.flags.writeable = False
-    return array
+    return array.view()  # setflags(write=True) works on an array that owns its memory, not on a view of it

@@ -18,10 +18,11 @@ def same() -> Iterator[None]:
     if torch is None:
         yield
         return
-    before, threads = _state(torch), torch.get_num_threads()
+    before, threads, entered = _state(torch), torch.get_num_threads(), _Entered(torch)
     try:
         yield
     finally:
+        entered.leave()  # first: a mode may change what the rest returns
         _set(torch, before)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
@@ -53,8 +54,32 @@ def moved(tree: Any, device: Any) -> Any:
     return tree
 
 
-#: Inference mode, gradients, default type and device, deterministic algorithms, precision of products.
-PLAIN = (False, True, "float32", "cpu", False, False, "highest")
+class _Entered:
+    """The modes and hooks that are in force, to leave those that are added later."""
+
+    def __init__(self, torch: Any) -> None:
+        self._c = torch._C
+        self._functions, self._dispatches = self._c._len_torch_function_stack(), self._c._len_torch_dispatch_stack()
+        module = vars(torch.nn.modules.module)
+        self._hooks = [(hooks, dict(hooks)) for name, hooks in module.items() if name in HOOKS]
+
+    def leave(self) -> None:
+        while self._c._len_torch_function_stack() > self._functions:
+            self._c._pop_torch_function_stack()
+        while self._c._len_torch_dispatch_stack() > self._dispatches:
+            self._c._pop_torch_dispatch_stack()
+        for hooks, before in self._hooks:
+            if hooks != before:
+                hooks.clear()
+                hooks.update(before)
+
+
+#: The hooks of all modules, in `torch.nn.modules.module`.
+HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_pre_hooks", "_global_backward_hooks")
+
+#: Inference mode, gradients, default type and device, deterministic algorithms, precision of products, autocast on a
+#: CPU and on a GPU, detection of anomalies, oneDNN.
+PLAIN = (False, True, "float32", "cpu", False, False, "highest", False, False, False, True)
 
 
 def _state(torch: Any) -> tuple[Any, ...]:
@@ -66,6 +91,10 @@ def _state(torch: Any) -> tuple[Any, ...]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.get_float32_matmul_precision(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+        torch.is_anomaly_enabled(),
+        torch._C._get_mkldnn_enabled(),
     )
 
 
@@ -73,7 +102,7 @@ def _set(torch: Any, wanted: tuple[Any, ...]) -> None:
     now = _state(torch)
     if now == wanted:
         return
-    inference, grad, dtype, device, deterministic, warn_only, precision = wanted
+    inference, grad, dtype, device, deterministic, warn_only, precision, *autocast, anomaly, onednn = wanted
     if now[0] != inference:
         guard = torch.inference_mode(inference)
         guard.__enter__()
@@ -81,6 +110,10 @@ def _set(torch: Any, wanted: tuple[Any, ...]) -> None:
     torch.set_grad_enabled(grad)
     torch.set_default_dtype(getattr(torch, dtype))
     if now[3] != device:
-        torch.set_default_device(device)
+        torch.set_default_device(None if device == "cpu" else device)  # that of a fresh process is no mode
     torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
     torch.set_float32_matmul_precision(precision)
+    for kind, enabled in zip(("cpu", "cuda"), autocast, strict=True):
+        torch.set_autocast_enabled(kind, enabled)
+    torch.autograd.set_detect_anomaly(anomaly)
+    torch._C._set_mkldnn_enabled(onednn)

@@ -2,7 +2,8 @@
 
 If a criterion does not return, or ends the process, only its own column is lost: the process is killed, the criterion
 disabled, and the unit resumes from its checkpoint without it. A process that was killed from outside, as the system
-does when memory runs out, is restarted once. Killing a process also kills those that plugins started in it.
+does when memory runs out, is restarted once. If it ends again, or by itself while no criterion is called, the unit
+resumes without the criteria of plugins. Killing a process also kills those that plugins started in it.
 Third-party criteria run one at a time; before each call the process writes which one it is into shared memory, which
 outlives the process.
 """
@@ -22,16 +23,14 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any
-
-import numpy as np
 
 from esbench.bench.job import Job
 from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
 from esbench.bench.unit import failed, never, run_unit
+from esbench.bench.untouched import Untouched
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import UnitError
 from esbench.events import Event, Notice
@@ -111,8 +110,15 @@ class Watch:
                 killed = True
                 emit(Notice(unit=unit.id, text=f"Its process {why}. The unit resumes from its last checkpoint."))
                 continue
-            if who is None:
-                return failed(unit, UnitError(f"Its process {why}."), time.perf_counter() - started, emit)
+            if who is None:  # not in a call: a thread, a timer or a finalizer of any of them
+                suspects = [text for text in third_party if text not in job.disabled]
+                if not suspects:
+                    return failed(unit, UnitError(f"Its process {why}."), time.perf_counter() - started, emit)
+                emit(Notice(unit=unit.id, text=f"Its process {why}. The unit continues without criteria of plugins."))
+                sentence = "Criterion {!r} of {} was measured in a process that {}."
+                reasons = {t: sentence.format(t, registry().get("criterion", t).record.owner, why) for t in suspects}
+                job = dataclasses.replace(job, disabled={**job.disabled, **reasons})
+                continue
             reason = f"Criterion {who!r} of {registry().get('criterion', who).record.owner} {why}."
             emit(Notice(unit=unit.id, text=f"{reason} The unit continues without it."))
             job = dataclasses.replace(job, disabled={**job.disabled, who: reason})
@@ -204,11 +210,16 @@ class _Child:
 
 
 def serve(note: Note) -> None:
-    """Run the units received on standard input, and write events and outcomes to standard output."""
-    with os.fdopen(os.dup(1), "w", buffering=1) as out:
-        os.dup2(2, 1)  # what a plugin prints must not mix with the messages
+    """Run the units received on standard input, and write events and outcomes to standard output.
+
+    A plugin gets neither of the two: its input is empty, and what it prints goes to standard error.
+    """
+    with os.fdopen(os.dup(0)) as lines, os.fdopen(os.dup(1), "w", buffering=1) as out, open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(2, 1)
+        untouched = Untouched(lines.fileno(), out.fileno())
         jobs: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+        threading.Thread(target=_listen, args=(lines, jobs), daemon=True).start()
         while True:
             message = json.loads(jobs.get())
             third_party: list[str] = message["third_party"]
@@ -216,16 +227,10 @@ def serve(note: Note) -> None:
             @contextlib.contextmanager
             def watched(text: str, step: int, third_party: list[str] = third_party) -> Iterator[None]:
                 note.write(third_party.index(text), step)
-                before = os.getcwd(), dict(os.environ)
-                limit = sys.getrecursionlimit()
                 try:
-                    with np.errstate(), warnings.catch_warnings():
-                        try:
-                            yield
-                        finally:
-                            sys.setrecursionlimit(limit)  # first: undoing the rest needs its frames
+                    with untouched():  # the note still names the criterion if it exits
+                        yield
                 finally:
-                    _put_back(out, *before)
                     note.write(-1)
 
             def emit(event: Event) -> None:
@@ -235,26 +240,8 @@ def serve(note: Note) -> None:
             out.write(json.dumps({"outcome": dataclasses.asdict(outcome)}) + "\n")
 
 
-def _put_back(out: IO[str], folder: str, environment: dict[str, str]) -> None:
-    """Undo what a call of a plugin changed in the process, and exit if it closed the pipes.
-
-    The note still names the plugin, so an exit here is attributed to it.
-    """
-    try:
-        os.fstat(out.fileno())
-        os.fstat(sys.stdin.fileno())
-    except OSError:
-        os._exit(1)
-    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-        signal.setitimer(timer, 0)
-    os.chdir(folder)
-    if os.environ != environment:
-        os.environ.clear()
-        os.environ.update(environment)
-
-
-def _listen(jobs: queue.Queue[str]) -> None:
-    for line in sys.stdin:
+def _listen(lines: IO[str], jobs: queue.Queue[str]) -> None:
+    for line in lines:
         jobs.put(line)
     os.killpg(0, signal.SIGKILL)  # the driver has ended: kill this process and those that plugins started in it
 

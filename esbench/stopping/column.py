@@ -97,12 +97,13 @@ class Column:
         assert self.criterion is not None
         frames = list((block.guarded() if self.third_party else block).frames(self.problem, probes))
         values: list[Value | None] = []
-        started = time.perf_counter()
+        ms = 0.0
         with self.contained(block.first):
+            started = time.perf_counter()
             values = self.criterion.update_block(frames)
+            ms = 1000 * (time.perf_counter() - started) / len(frames)  # without what the watcher does
         if self.failed:
             return
-        ms = 1000 * (time.perf_counter() - started) / len(frames)
         for frame, value in zip(frames, values, strict=True):
             self._put(value, frame.probes, ms)
             if self.rule.update(None if value is None else value.value):
