@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from esbench import __version__, params
+from esbench import __version__, params, torch_state
 from esbench.builtin import baselines, executors, inputs, losses, networks, regularisers, tasks
 from esbench.errors import Conflict, EsbenchError, LoadError, NameUnknown, Unavailable, described, shown
 from esbench.loading import Endless
@@ -313,6 +313,25 @@ def maker(origin: Mapping[str, Any]) -> str:
     """Return an origin, as `made_by` gives it, as text: distribution, its version and that of the criterion."""
     made = f"{origin['distribution']} {origin['distribution_version']} (version {origin['version']})"
     return made.replace("  ", " ")
+
+
+@contextlib.contextmanager
+def calling(record: Record) -> Iterator[None]:
+    """Surround a call of a component in use; what a built-in one raises is a bug and passes through.
+
+    Raises:
+        LoadError: a third-party one raised; the message names its distribution.
+    """
+    if record.distribution == "esbench":
+        yield
+        return
+    with _guard(record, "raised"), torch_state.same():
+        yield
+
+
+def wrong(record: Record, wanted_and_got: str) -> LoadError:
+    """Return the error that a component returned something else than what it must."""
+    return LoadError(f"{_full_name(record)} must return {wanted_and_got}.")
 
 
 def _ask(record: Record, function: Callable[[], Any]) -> str:

@@ -14,13 +14,13 @@ from esbench import images, seeds
 from esbench.bench import grid
 from esbench.bench.spec import UnitSpec
 from esbench.engine import build
-from esbench.errors import PluginError, UsageError
+from esbench.errors import DataError, UsageError
 from esbench.kinds import Companions, Task
 from esbench.observation import NoiseModel, Observation, Problem
 from esbench.params import plain
 from esbench.pictures import Floats, Pictures
 from esbench.records import DegradationInfo
-from esbench.registry import Component
+from esbench.registry import Component, calling, wrong
 
 if TYPE_CHECKING:
     from esbench.engine.fast import Fast
@@ -104,10 +104,15 @@ def scene(spec: UnitSpec, dataset: str, max_pixels: int = images.MAX_PIXELS) -> 
         spec: the unit.
         dataset: a name, or an absolute path.
         max_pixels: a larger picture of a folder or file is refused.
+
+    Raises:
+        DataError: the picture is not the one that the spec is about.
     """
     opened = grid.open_dataset(dataset, max_pixels)[1]
-    clean = images.unit(grid.picture(opened, spec.image, spec.crop))
-    return observed(spec, clean, grid.companions(opened, spec.image, spec.crop))
+    picture = grid.picture(opened, spec.image, spec.crop)
+    if spec.pixels and grid.digest(picture) != spec.pixels:
+        raise DataError(f"Picture {spec.image!r} of {dataset!r} has changed since the run was planned: run it again.")
+    return observed(spec, images.unit(picture), grid.companions(opened, spec.image, spec.crop))
 
 
 def observed(spec: UnitSpec, clean: Floats, companions: Companions) -> Scene:
@@ -128,15 +133,21 @@ def _noisy(component: Component, rng: np.random.Generator, picture: Floats) -> F
     """Return a picture with the noise of a degradation.
 
     Raises:
-        PluginError: the degradation returned something else.
+        LoadError: the degradation raised, or returned something else.
     """
-    noisy: Any = component.target(picture, rng, **component.values)
-    if not isinstance(noisy, np.ndarray) or noisy.shape != picture.shape or not np.isfinite(noisy).all():
-        raise PluginError(
-            f"Degradation {component.text!r} of {component.record.owner} must return a finite array of shape "
-            f"{picture.shape}, got {getattr(noisy, 'shape', type(noisy).__name__)}."
-        )
-    return noisy.astype(np.float32)
+    with calling(component.record):
+        returned: Any = component.target(picture.copy(), rng, **component.values)
+    got = type(returned).__name__
+    if isinstance(returned, np.ndarray):
+        noisy = np.asarray(returned)  # no subclass, such as one with a mask
+        got = f"{noisy.dtype} {noisy.shape}"
+        if noisy.shape == picture.shape and noisy.dtype.kind in "fiu":
+            with np.errstate(over="ignore"):
+                noisy = noisy.astype(np.float32)
+            if np.isfinite(noisy).all():
+                return noisy
+            got += " with values that are not finite"
+    raise wrong(component.record, f"a finite array of shape {picture.shape}, got {got}")
 
 
 def _told(component: Component, level: float | None) -> NoiseModel:

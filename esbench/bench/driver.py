@@ -325,7 +325,7 @@ def _sample(job: Job) -> tuple[int, Fast]:
     spec = dataclasses.replace(job.spec, iterations=100)
     for side in (96, 160, 288, 544):
         if side < (spec.crop or math.inf):
-            scene = build.scene(dataclasses.replace(spec, crop=side), job.dataset, job.max_pixels)
+            scene = build.scene(dataclasses.replace(spec, crop=side, pixels=""), job.dataset, job.max_pixels)
             with contextlib.suppress(UsageError):
                 return math.prod(scene.clean.shape[:2]), scene.trajectory(job.device)
     scene = build.scene(spec, job.dataset, job.max_pixels)  # the plan has checked that it fits

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from esbench import images, params
 from esbench.bench.config import Config
@@ -12,14 +15,17 @@ from esbench.bench.spec import UnitSpec
 from esbench.device import named
 from esbench.engine import build
 from esbench.engine.settings import given
-from esbench.errors import NameUnknown, UsageError
+from esbench.errors import NameUnknown, UsageError, shown
 from esbench.params import plain
 from esbench.pictures import Bytes, Floats
 from esbench.records import Accompanied, Dataset, DegradationInfo
-from esbench.registry import Component, registry
+from esbench.registry import Component, calling, registry, wrong
 
 #: Increase it when the numbers of an optimisation change, so that old and new units have different ids.
 ENGINE = 2
+
+#: A dataset of a plugin has fewer pictures than this; without a limit, names that never end would never be read.
+MOST = 1_000_001
 
 
 def units(config: Config, beyond: list[str] | None = None) -> Iterator[UnitSpec]:
@@ -42,7 +48,7 @@ def units(config: Config, beyond: list[str] | None = None) -> Iterator[UnitSpec]
     names, smaller = chosen(config, dataset), []
     for image in names:
         clean = picture(dataset, image, config.crop)
-        pixels = hashlib.sha256(clean.tobytes()).hexdigest()
+        pixels = digest(clean)
         if config.crop is not None and min(clean.shape[:2]) < config.crop:
             smaller.append(f"{image} gives {clean.shape[1]} x {clean.shape[0]}")
         for noise, sigma in noises:
@@ -92,7 +98,57 @@ def open_dataset(text: str, max_pixels: int = images.MAX_PIXELS) -> tuple[str, D
         from esbench.builtin.datasets.named import Folder
 
         return path.resolve().stem if path.is_file() else path.resolve().name, Folder(path, max_pixels)
-    return component.info.name, component.target(**component.values)
+    if component.record.distribution == "esbench":
+        return component.info.name, component.target(**component.values)
+    return component.info.name, ThirdParty(component)
+
+
+class ThirdParty:
+    """A dataset of a plugin, whose results are checked before they are used.
+
+    Args:
+        component: from the registry.
+    """
+
+    def __init__(self, component: Component) -> None:
+        self._record = component.record
+        with calling(self._record):
+            self._own = component.target(**component.values)
+        if isinstance(self._own, Accompanied):
+            self.companions = self._companions
+
+    def ids(self) -> list[str]:
+        """Return the names of the pictures."""
+        with calling(self._record):
+            names = list(itertools.islice(self._own.ids(), MOST))
+        if not names or len(names) == MOST or len({*names}) < len(names) or not all(map(_is_name, names)):
+            raise wrong(self._record, f"from ids() the names of its pictures, each once and at most {MOST - 1:,}")
+        return names
+
+    def load(self, id: str) -> Bytes:
+        """Return one picture."""
+        with calling(self._record):
+            return self._picture(self._own.load(id), f"from load({id!r})", (1, 3))
+
+    def _companions(self, id: str) -> dict[str, Bytes]:
+        with calling(self._record):
+            found = dict(self._own.companions(id))
+            return {name: self._picture(a, f"in companions({id!r}) as {name!r}", (1, 3)) for name, a in found.items()}
+
+    def _picture(self, array: object, where: str, channels: tuple[int, ...]) -> Bytes:
+        if not isinstance(array, np.ndarray):
+            raise wrong(self._record, f"{where} an array, got a {type(array).__name__}")
+        array = np.asarray(array)  # no subclass, such as one with a mask
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in channels or not array.size:
+            given = f"got {array.dtype} {array.shape}"
+            raise wrong(self._record, f"{where} a picture as uint8 of shape (H, W, 1) or (H, W, 3), {given}")
+        if array.shape[0] * array.shape[1] > images.MAX_PIXELS:
+            raise wrong(self._record, f"{where} at most {images.MAX_PIXELS:,} pixels, got {array.shape}")
+        return array
+
+
+def _is_name(name: object) -> bool:
+    return type(name) is str and name != "" and shown(name) == " ".join(name.split())
 
 
 def chosen(config: Config, dataset: Dataset) -> list[str]:
@@ -108,6 +164,11 @@ def picture(dataset: Dataset, image: str, crop: int | None) -> Bytes:
     """Return a clean picture as the unit uses it."""
     whole = dataset.load(image)
     return whole if crop is None else images.centre_crop(whole, crop)
+
+
+def digest(picture: Bytes) -> str:
+    """Return the SHA-256 of the pixels of a picture."""
+    return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
 def companions(dataset: Dataset, image: str, crop: int | None) -> dict[str, Floats]:

@@ -50,7 +50,8 @@ def unit_id(spec: UnitSpec) -> str:
         params.split(spec.network)[0],
         f"s{spec.seed}",
     )
-    return "-".join([*(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts), digest])
+    readable = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts)
+    return f"{readable[:246]}-{digest}"  # a file name has at most 255 bytes
 
 
 @dataclass(frozen=True, kw_only=True)

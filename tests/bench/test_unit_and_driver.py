@@ -19,7 +19,7 @@ from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
 from esbench.bench.wire import job_from_json, job_to_json
 from esbench.engine.loop import Trajectory
-from esbench.errors import ConfigError, Missing, ParamError, PluginError, Unavailable, UsageError
+from esbench.errors import ConfigError, DataError, Missing, ParamError, PluginError, Unavailable, UsageError
 from esbench.events import Event, Notice, Progress, RunFinished, RunStarted, UnitFailed, UnitFinished, UnitStarted
 from esbench.images import read
 from esbench.stopping.rule import first_stop
@@ -490,17 +490,117 @@ def test_what_cannot_work_is_found_out_before_the_first_step(config, tmp_path, c
     assert not (tmp_path / "r").exists()
 
 
-def test_a_degradation_that_gives_no_picture_is_an_error_of_its_owner(config, tmp_path, plugin):
-    plugin(
-        "import esbench\n"
-        "@esbench.hookimpl\n"
-        "def esbench_degradations():\n"
-        "    return [esbench.DegradationInfo(name='grey', summary='one channel', target=lambda x, rng: x[..., :1])]\n"
-    )
-    with pytest.raises(
-        PluginError, match=r"'grey' of esbench-local 1\.0 must return a finite array of shape \(24, 28, 3\)"
-    ):
-        driver.plan(dataclasses.replace(config, noise="grey"), tmp_path / "r")
+FAULTY = """
+import itertools, sys
+import numpy as np
+import esbench
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (24, 28, 3), np.uint8)
+
+class Set:
+    def __init__(self, ids, load):
+        self.ids, self.load = lambda: ids() if callable(ids) else ids, load
+
+def fail(error):
+    raise error
+
+SETS = {
+    "grey": Set(["a"], lambda id: PICTURE[..., 0]),
+    "planes": Set(["a"], lambda id: PICTURE.transpose(2, 0, 1)),
+    "alpha": Set(["a"], lambda id: np.zeros((24, 28, 4), np.uint8)),
+    "void": Set(["a"], lambda id: PICTURE[:0]),
+    "unit": Set(["a"], lambda id: PICTURE / 255),
+    "list": Set(["a"], lambda id: PICTURE.tolist()),
+    "huge": Set(["a"], lambda id: np.broadcast_to(np.uint8(1), (1 << 20, 1 << 20, 3))),
+    "lost": Set(["a"], lambda id: fail(RuntimeError("no disk"))),
+    "exit": Set(["a"], lambda id: sys.exit("enough")),
+    "twice": Set(["a", "a"], lambda id: PICTURE),
+    "nobody": Set([], lambda id: PICTURE),
+    "text": Set(lambda: fail(KeyError("a")), lambda id: PICTURE),
+    "numbers": Set([1, 2], lambda id: PICTURE),
+    "escape": Set(["\\x1b[2J"], lambda id: PICTURE),
+    "endless": Set(lambda: map(str, itertools.count()), lambda id: PICTURE),
+    "fine": Set(lambda: (name for name in ("../a", "x" * 300)), lambda id: PICTURE[::-1]),
+}
+
+def change(clean):
+    clean *= 0
+    return clean + np.float32(0.5)
+
+NOISES = {
+    "part": lambda clean: clean[..., :1],
+    "none": lambda clean: None,
+    "nan": lambda clean: clean * np.nan,
+    "wide": lambda clean: clean.astype(float) * 1e300,
+    "complex": lambda clean: clean + 1j,
+    "words": lambda clean: np.full(clean.shape, "0.5"),
+    "raises": lambda clean: fail(ValueError("too dark")),
+    "exits": lambda clean: sys.exit(3),
+    "changes": change,
+}
+
+@esbench.hookimpl
+def esbench_datasets():
+    return [esbench.DatasetInfo(name=name, summary="s", target=lambda it=it: it, images=1) for name, it in SETS.items()]
+
+@esbench.hookimpl
+def esbench_degradations():
+    return [
+        esbench.DegradationInfo(name=f"{name}-noise", summary="s", target=lambda x, rng, it=it: it(x))
+        for name, it in NOISES.items()
+    ]
+"""
+
+PICTURES, NAMES = (
+    "a picture as uint8 of shape (H, W, 1) or (H, W, 3), got ",
+    "from ids() the names of its pictures, each once",
+)
+
+#: What a plugin's dataset or degradation does -> what is said of it.
+CONTRACTS = {
+    "grey": f"must return from load('a') {PICTURES}uint8 (24, 28).",
+    "planes": f"{PICTURES}uint8 (3, 24, 28).",
+    "alpha": f"{PICTURES}uint8 (24, 28, 4).",
+    "void": f"{PICTURES}uint8 (0, 28, 3).",
+    "unit": f"{PICTURES}float64 (24, 28, 3).",
+    "list": "an array, got a list.",
+    "huge": "at most 128,000,000 pixels",
+    "lost": "raised RuntimeError: no disk",
+    "exit": "raised SystemExit: enough",
+    "twice": NAMES,
+    "nobody": NAMES,
+    "text": "raised KeyError: 'a'",
+    "numbers": NAMES,
+    "escape": NAMES,
+    "endless": NAMES,
+    "part-noise": "must return a finite array of shape (24, 28, 3), got float32 (24, 28, 1).",
+    "none-noise": "got NoneType.",
+    "nan-noise": "got float32 (24, 28, 3) with values that are not finite.",
+    "wide-noise": "got float64 (24, 28, 3) with values that are not finite.",
+    "complex-noise": "got complex64 (24, 28, 3).",
+    "words-noise": "got <U3 (24, 28, 3).",
+    "raises-noise": "raised ValueError: too dark",
+    "exits-noise": "raised SystemExit: 3",
+}
+
+
+def test_a_dataset_or_degradation_that_breaks_its_contract_is_an_error_of_its_owner(config, tmp_path, plugin):
+    plugin(FAULTY)
+    for name, why in CONTRACTS.items():
+        kind, change = ("Degradation", "noise") if name.endswith("-noise") else ("Dataset", "dataset")
+        with pytest.raises(PluginError) as said:
+            driver.plan(dataclasses.replace(config, **{change: name}), tmp_path / "r")
+        assert str(said.value).startswith(f"{kind} {name!r} of esbench-local 1.0 "), name
+        assert why in str(said.value), name
+    assert not (tmp_path / "r").exists()
+
+    fine = dataclasses.replace(config, dataset="fine", image=(), noise="changes-noise")
+    planned = driver.plan(fine, tmp_path / "r")
+    assert [len(unit) <= 255 and "/" not in unit for unit in planned.units] == [True, True]
+    scene = build.scene(planned.jobs[0].spec, "fine")
+    assert scene.clean.std() > 0.2  # it changed its own copy
+    with pytest.raises(DataError, match=r"Picture '../a' of 'fine' has changed since the run was planned"):
+        build.scene(dataclasses.replace(planned.jobs[0].spec, pixels="0" * 64), "fine")
 
 
 def test_a_blind_degradation_tells_the_criteria_no_level(config, plugin):

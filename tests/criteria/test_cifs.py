@@ -225,6 +225,12 @@ def test_a_codec_may_return_bytes_or_the_size_alone(size):
     assert of(lambda image: size)(frame(photo(10, 10)), lam=0) == Value(1234**2 / 100, {"bytes": 1234.0})
 
 
+@pytest.mark.parametrize("encoded", [None, "1234", [b"1234"], 1234.0])
+def test_a_codec_that_returns_something_else_is_refused(encoded):
+    with pytest.raises(TypeError, match=f"the codec must return bytes or their number, got a {type(encoded).__name__}"):
+        of(lambda image: encoded)(frame(photo(10, 10)), lam=0)
+
+
 def test_a_codec_given_by_its_place_is_imported_when_it_is_used():
     made = of("zlib:compress")
     assert made.codec.target == "zlib:compress"

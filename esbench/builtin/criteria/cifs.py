@@ -42,7 +42,9 @@ class Cifs:
     def __call__(self, frame: Frame, *, lam: float | str, **options: Any) -> Value:
         """Return E of one output, with L as its part `bytes`."""
         encoded = self._encode(frame.uint8, **options)
-        size = int(encoded) if isinstance(encoded, SupportsIndex) else len(encoded)
+        if not isinstance(encoded, bytes | bytearray | memoryview | SupportsIndex):
+            raise TypeError(f"the codec must return bytes or their number, got a {type(encoded).__name__}")
+        size = int(encoded) if isinstance(encoded, SupportsIndex) else memoryview(encoded).nbytes
         parts = {"bytes": float(size)}
         h, w = frame.size
         r = size**2 / (h * w)
