@@ -373,7 +373,7 @@ def pictures(n: int, seed: int, keep: Path | None) -> dict[str, Any]:
                     process = context.Process(target=work, args=(theirs, folder), daemon=True)
                     process.start()
                     theirs.close()
-                ours.recv()  # its imports are no part of a case
+                    ours.recv()  # its imports are no part of a case
                 begun = time.perf_counter()
                 ours.send(str(path))
                 for reader in counts:
