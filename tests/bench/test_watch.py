@@ -135,7 +135,7 @@ CHANGES = {
     "print": "sys.stdout.close()",
     "collector": "gc.disable(); gc.callbacks.append(len)",
     "trace": "sys.settrace(lambda *_: None); sys.setswitchinterval(100)",
-    "dump": "faulthandler.dump_traceback_later(0.05, exit=True)",
+    "dump": "frame.step == 0 and faulthandler.dump_traceback_later(1, exit=True)",
     "function": "math.log10 = np.argmax = json.dumps = len",
     "layer": "torch.nn.functional.conv2d = torch.Tensor.clamp = None",
     "hook": "torch.nn.modules.module.register_module_forward_hook(lambda *given: given[-1] * 2)",
