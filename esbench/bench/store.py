@@ -635,13 +635,15 @@ def status(unit: Unit) -> dict[str, Any]:
 
 
 def _begins(path: str) -> bytes:
-    """Return the first bytes of a file; none if it does not exist. Without objects, for thousands of files."""
+    """Return the first bytes of a file; none if it cannot be read. Without objects, for thousands of files."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
-    except FileNotFoundError:
+    except OSError:
         return b""
     try:
         return os.pread(file, 1024, 0)
+    except OSError:  # a pipe, a folder
+        return b""
     finally:
         os.close(file)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from esbench.errors import PluginError, UsageError
+from esbench.errors import EsbenchError, PluginError
 from esbench.frames import Block, Frame, Value
 from esbench.observation import Problem
 from esbench.registry import Record, registry
@@ -139,10 +139,10 @@ class Column:
                 yield
         except PluginError as error:
             self.failed = str(error)
-        except UsageError as error:  # its parameters do not fit this problem
+        except EsbenchError as error:  # raised by a third-party one itself, or its parameters do not fit this problem
             if not self.third_party:
                 raise
-            self.failed = str(error)
+            self.failed = f"Criterion {self.text!r} of {registry().get('criterion', self.text).record.owner}: {error}"
         except KeyboardInterrupt:
             if not self.third_party or self.watched is unwatched:
                 raise

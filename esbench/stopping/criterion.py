@@ -149,7 +149,7 @@ class Criterion:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if missing and not isinstance(error, EsbenchError):
+            if missing and not _is_ours(error):
                 return Value(None, reason=f"needs the {missing}")
             raise self._attributed(error, f" at step {frame.step}") from error
         return self._checked(result, frame)
@@ -204,12 +204,17 @@ class Criterion:
 
     def _attributed(self, error: BaseException, where: str = "") -> BaseException:
         """Return a third-party error as a PluginError; messages and bugs of esbench are returned unchanged."""
-        if isinstance(error, EsbenchError) or self._is_built_in():
+        if _is_ours(error) or self._is_built_in():
             return error
         return PluginError(f"{self._name()} raised {described(error)}{where}.")
 
     def _name(self) -> str:
         return f"Criterion {self.text!r} of {self.component.record.owner}"
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an exception is one of esbench; an attribute of a third-party one may raise, even `__class__`."""
+    return issubclass(type(error), EsbenchError)
 
 
 def lacking(needs: Sequence[Need], frame: Frame) -> str:

@@ -369,5 +369,4 @@ def test_a_picture_of_a_run_that_cannot_be_read_is_reported(esbench, pictures, t
     replayed = esbench("replay", "r", "-c", "cifs-jpeg[lam=2]")  # for which it needs the size
     assert (replayed.code, replayed.err.startswith("esbench: 'r/units/")) == (3, True)
     reported = esbench("report", "r")
-    if how == "FIFO":  # a damaged one is on the page as it is
-        assert (reported.code, reported.err.startswith("esbench: 'r/units/")) == (3, True)
+    assert (reported.code, reported.err.startswith("esbench: 'r/units/")) == (3, True)
