@@ -321,6 +321,13 @@ def test_every_link_leads_somewhere(path):
             assert anchor in slugs, target
 
 
+def test_every_guide_has_a_picture():
+    nav = re.search(r"^nav:\n(.*?)^  - Reference:", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M | re.S)
+    guides = re.findall(r": (\S+\.md)$", nav[1], re.M)
+    assert len(guides) > 10
+    assert [name for name in guides if "](images/" not in page(name)] == []
+
+
 def test_the_pictures_are_small():
     pictures = list((ROOT / "docs/images").iterdir())
     assert {p.name for p in pictures} >= {"quick-pictures.png", "quick-curves.png"}
