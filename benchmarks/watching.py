@@ -33,7 +33,8 @@ CONFIG = Config(
 #: Seconds between two frames as they are recorded, and as they are shown.
 RECORDED, SHOWN = 1.0, 0.12
 
-WIDTH = 640
+#: The width of a frame in pixels, the most frames that are shown, and the most bytes of the picture.
+WIDTH, SHOWS, MOST = 640, 36, 180_000
 
 
 def main() -> None:
@@ -60,19 +61,15 @@ def main() -> None:
         browser.close()
     middle = frames[2 * len(frames) // 3]
     middle.quantize(128).save(ROOT / "docs/images/watch.png", optimize=True)
-    frames = frames[:: max(1, len(frames) // 36)]
+    frames = [frames[i * len(frames) // SHOWS] for i in range(SHOWS)] if len(frames) > SHOWS else frames
     small = [frame.resize((WIDTH, WIDTH * frame.height // frame.width), Image.Resampling.LANCZOS) for frame in frames]
     lengths = [*([round(1000 * SHOWN)] * (len(small) - 1)), 2000]
     first, *others = small
-    first.save(
-        ROOT / "docs/images/watch.webp",
-        save_all=True,
-        append_images=others,
-        duration=lengths,
-        loop=0,
-        quality=25,
-        method=4,
-    )
+    path = ROOT / "docs/images/watch.webp"
+    for quality in (25, 15, 8, 4):
+        first.save(path, save_all=True, append_images=others, duration=lengths, loop=0, quality=quality, method=4)
+        if path.stat().st_size <= MOST:
+            break
     for name in ("watch.png", "watch.webp"):
         print(name, (ROOT / "docs/images" / name).stat().st_size, "bytes,", len(small), "frames")
 
