@@ -130,7 +130,7 @@ def corruptions(arguments: argparse.Namespace) -> None:
         good = table(place / "whole")
         sys.stdout, screen = nowhere, sys.stdout
         sys.stderr = nowhere
-        cases = list(corruptions_of(place / "whole", arguments.seed))
+        cases = [c for c in corruptions_of(place / "whole", arguments.seed) if arguments.only in ("", c[0])]
         for i, (kind, file, spoil) in enumerate(cases[:: arguments.every]):
             out = place / f"r{i}"
             shutil.copytree(place / "whole", out)
@@ -148,7 +148,7 @@ def corruptions(arguments: argparse.Namespace) -> None:
                 for found in map(status, Run(out).units()):
                     said += filter(None, (found["reason"], *found["criteria"].values()))
                 changed = table(out) != good
-            except EsbenchError:
+            except Exception:  # the commands above have said why
                 changed = True
             try:
                 run(Config(**vars(asked) | {"retry_failed": True}), out)
@@ -271,6 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("attack", choices=("corruptions", "plugins", "kills"))
     parser.add_argument("--every", type=int, default=1, help="only every n-th corruption")
+    parser.add_argument("--only", default="", help="only one kind of corruption: cut, bit, gone, folder, swapped, json")
     parser.add_argument("--kills", type=int, default=20, help="the number of runs in which a process is killed")
     parser.add_argument("--executor", default="serial", help="of the killed runs: serial or dask[workers=2]")
     parser.add_argument("--seed", type=int, default=0)

@@ -127,7 +127,10 @@ def test_a_missing_file_is_named():
         images.read("nowhere/a.png")
 
 
-@pytest.mark.parametrize("content", [b"", b"This is no picture.\n", b"\x89PNG\r\n\x1a\n"])
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"  # for which Pillow would start Ghostscript
+
+
+@pytest.mark.parametrize("content", [b"", b"This is no picture.\n", b"\x89PNG\r\n\x1a\n", EPS])
 def test_a_file_that_is_only_called_a_picture_is_refused_by_its_content(tmp_path, content):
     path = tmp_path / "text.png"
     path.write_bytes(content)
