@@ -19,6 +19,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -204,7 +205,7 @@ def _collector() -> Callable[[], None]:
 
 
 def _others() -> Callable[[], None]:
-    place, level = locale.setlocale(locale.LC_ALL), logging.root.manager.disable
+    place, level, temporary = locale.setlocale(locale.LC_ALL), logging.root.manager.disable, tempfile.tempdir
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
     def back() -> None:
@@ -212,6 +213,7 @@ def _others() -> Callable[[], None]:
 
         locale.setlocale(locale.LC_ALL, place)
         logging.disable(level)
+        tempfile.tempdir = temporary
         torch.set_flush_denormal(False)
         if cores and os.sched_getaffinity(0) != cores:
             os.sched_setaffinity(0, cores)

@@ -177,15 +177,16 @@ class Criterion:
         for name, part in value.parts.items():
             if not isinstance(name, str) or name in TAKEN or not _is_json(name) or not _is_number(part):
                 raise self._wrong(f"parts as numbers by name, got a {type(part).__name__} as {name!a}", frame)
-            parts[name] = self._float(part, frame)
+            parts[str.__str__(name)] = self._float(part, frame)  # a subclass has methods of its own
+        reason = shown(str.__str__(value.reason))
         if value.value is None:
-            return Value(None, parts, shown(value.reason))
+            return Value(None, parts, reason)
         if not _is_number(value.value):
             raise self._wrong(f"a float or None, got a {type(value.value).__name__}", frame)
         number = self._float(value.value, frame)
         if not math.isfinite(number):
-            return Value(None, parts, shown(value.reason) or f"{NOT_FINITE} {number}")
-        return Value(number, parts, shown(value.reason))
+            return Value(None, parts, reason or f"{NOT_FINITE} {number}")
+        return Value(number, parts, reason)
 
     def _float(self, number: Any, frame: Frame) -> float:
         try:

@@ -42,6 +42,15 @@ class Wrong(torch.overrides.TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         return 2 * function(*args, **kwargs or {})
 
+class Own(str):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    split = encode = __hash__ = __str__
+
+    def __hash__(self):
+        return 1
+
 class Proud(float):
     def __float__(self):
         raise RuntimeError("no float")
@@ -113,6 +122,7 @@ MISSING = {
     "none": ("return None", ""),
     "reason": ("return esbench.Value(None, reason='too dark')", "too dark"),
     "half": ("return esbench.Value(None, reason='\\udc80')", "\\udc80"),
+    "own": ("return esbench.Value(None, parts={Own('x'): 1.0}, reason=Own('too red'))", "too red"),
 }
 
 #: what a criterion changes globally, in PyTorch and in the process, at every step
