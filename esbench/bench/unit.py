@@ -90,9 +90,13 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
         checkpoint.load(unit, session)
     except DataError as error:
         emit(Notice(unit=unit.id, text=f"restarts: {error}"))
+    working = [column for column in columns if not column.failed]
     saved, control = time.monotonic(), Control(unit.path.parents[1], job.since, unit.id)
     with Live(unit.path, session, scene.observation.y) as live:
         for _ in session:
+            for column in [column for column in working if column.failed]:
+                emit(Notice(unit=unit.id, text=column.failed))
+                working.remove(column)
             if session.ended:
                 continue
             halts = halt() or control() == "stop"

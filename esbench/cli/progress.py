@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -51,14 +52,14 @@ class Clock:
 
 
 class Said:
-    """The messages that were printed already, so that the same one of another unit is not repeated."""
+    """The messages that were printed already, so that the same one of another unit or step is not repeated."""
 
     def __init__(self) -> None:
         self.texts: set[str] = set()
 
     def new(self, event: Notice | UnitFailed) -> bool:
         """Whether a notice or a failure is the first of its kind."""
-        text = event.text if isinstance(event, Notice) else event.reason
+        text = re.sub(r" at step \d+", "", event.text if isinstance(event, Notice) else event.reason)
         again = bool(event.unit) and text in self.texts
         self.texts.add(text)
         return not again

@@ -366,11 +366,13 @@ def test_a_criterion_that_fails_costs_its_own_column_and_nothing_else(config, tm
     run(config, tmp_path / "without")
     plugin(FRAGILE.format("assert frame.step < 7, 'too far'"))
     config = dataclasses.replace(config, criterion=("fragile", *config.criterion))
-    assert run(config, tmp_path / "with") == 0
+    events: list[Event] = []
+    assert run(config, tmp_path / "with", events) == 0
     assert rows(tmp_path / "with") == rows(tmp_path / "without")
     ((unit, criterion, reason),) = Results(tmp_path / "with").failures()
     assert (unit, criterion) == (only_unit(tmp_path / "with").id, "fragile")
     assert reason == "Criterion 'fragile' of esbench-local 1.0 raised AssertionError: too far at step 7."
+    assert [e.text for e in events if isinstance(e, Notice) and not e.detail] == [reason]
     assert driver.plan(config, tmp_path / "with").left == ()
     again = dataclasses.replace(config, retry_failed=True)
     assert driver.plan(again, tmp_path / "with").left != ()

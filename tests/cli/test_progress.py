@@ -77,6 +77,13 @@ def test_bars_are_for_terminals(monkeypatch, terminal, kind):
         assert type(listen) is kind
 
 
+def test_a_criterion_that_fails_on_another_unit_at_another_step_is_not_reported_again(capsys):
+    listen = Lines()
+    for unit, step in (("u", 11), ("v", 12)):
+        listen(Notice(unit=unit, text=f"Criterion 'bad' raised ValueError: no at step {step}."))
+    assert capsys.readouterr().err == "u: Criterion 'bad' raised ValueError: no at step 11.\n"
+
+
 def test_quiet_is_quiet_but_for_failures(capsys):
     with display(quiet=True) as listen:
         for event in EVENTS:
