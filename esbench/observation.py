@@ -65,13 +65,6 @@ class Observation:
         return estimate_sigma(self.y) if self.noise.sigma is None else self.noise.sigma
 
     @cached_property
-    def variance(self) -> float:
-        """The variance of Gaussian noise of this sigma in y, which clipping makes smaller than sigma^2."""
-        from esbench.noise import clipped_variance
-
-        return clipped_variance(self.y, self.sigma)
-
-    @cached_property
     def gain(self) -> float:
         """The gain s of shot noise, y = s Poisson(x / s), estimated from y."""
         from esbench.noise import estimate_gain

@@ -187,7 +187,7 @@ FLOORS = (
     ("disk", "templating", "tables", "thinning", "looks"),
     ("records", "noise", "images", "device", "cache", "loading", "average"),
     ("observation", "params", "hookspecs", "models", "notebook"),
-    ("frames", "kinds", "divergence"),
+    ("frames", "kinds", "clipping", "divergence"),
     ("builtin",),
     ("plugins", "registry"),
     ("stopping", "recommendation"),

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 
 def sure(frame: Frame, *, sigma: Annotated[float | Literal["auto"], Range(0)] = "auto") -> Value:
-    """Return the mean of (f(y) - y)^2, plus 2 sigma^2 div f(y) / N, minus the variance of the noise: sigma^2 or less.
-
-    sigma is on the 0-255 scale.
-    """
+    """Return the mean of (f(y) - y)^2, plus 2 sigma^2 div f(y) / N, minus sigma^2, with sigma on the 0-255 scale."""
     why = _no_value(frame)
     return Value(None, reason=why) if why else Value(recompute_sure(frame.probes, sigma=sigma))
 
@@ -29,25 +26,19 @@ def sure(frame: Frame, *, sigma: Annotated[float | Literal["auto"], Range(0)] = 
 def recompute_sure(columns: Mapping[str, Any], *, sigma: Any) -> Any:
     """Return the values from what the probe recorded."""
     variance = (sigma / 255) ** 2
-    left = columns.get("clipping", 1.0)  # older recordings do not have it
-    return columns["residual"] + variance * (2 * columns["divergence"] - left)
+    return columns["residual"] + 2 * variance * columns["divergence"] - variance
 
 
 def probe_sure(step: Step) -> dict[str, Any]:
-    """Return the mean of (f(y) - y)^2, an estimate of div f(y) / N, and the share of sigma^2 that clipping leaves.
-
-    Nothing if they do not exist.
-    """
-    from esbench import divergence
+    """Return the mean of (f(y) - y)^2, of y before clipping, and an estimate of div f(y) / N; nothing if none exist."""
+    from esbench import clipping, divergence
 
     if not divergence.given_itself(step):
         return {}
     step.z.requires_grad_()
-    sigma = step.observation.sigma / 255
     return {
         "divergence": divergence.divergence(step, divergence.gaussian(step), graph=False),
-        "residual": step.data,
-        "clipping": step.observation.variance / sigma**2 if sigma else 1.0,
+        "residual": clipping.residual(step),
     }
 
 

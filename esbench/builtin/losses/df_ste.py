@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import torch
 
+from esbench.clipping import residual
 from esbench.divergence import divergence, gaussian
 from esbench.kinds import Step, Terms
 from esbench.records import Range
@@ -24,7 +25,7 @@ def df_ste(
     rho: Annotated[float | Literal["auto"], Range(0)] = "auto",
     ste: bool = True,
 ) -> Terms:
-    """Return the mean of (f(u) - y)^2, plus 2 sigma^2 div f(u) / N, minus the noise variance, with u = y + tau xi.
+    """Return the mean of (f(u) - y)^2, plus 2 sigma^2 div f(u) / N, minus sigma^2, with u = y + tau xi.
 
     tau is drawn from U(0, rho sigma) at each step. xi is standard normal: fresh at each step, or, without `ste`, the
     same at all steps.
@@ -40,4 +41,4 @@ def df_ste(
         xi = step.memory["xi"]
     step.z = (step.z + tau * xi).requires_grad_()
     div = divergence(step, gaussian(step))
-    return Terms(step.data + 2 * sigma**2 * div - step.observation.variance, {"divergence": div})
+    return Terms(residual(step) + 2 * sigma**2 * div - sigma**2, {"divergence": div})

@@ -140,7 +140,7 @@ def test_sure_of_a_picture_with_much_clipped_is_about_its_error(step, filtered):
         drawn = step(filtered, y, seed, sigma=25)
         estimates.append(sure(drawn, divergence="exact").total.item())
         errors.append(error(drawn.x, clean))
-    assert fmean(estimates) == pytest.approx(fmean(errors), rel=0.2)  # without regard to it: -79 %
+    assert fmean(estimates) == pytest.approx(fmean(errors), rel=0.3)  # without regard to it: -79 %
 
 
 @pytest.mark.parametrize("clip", [False, True])
