@@ -27,6 +27,6 @@ def test_the_mean_and_variance_are_those_of_the_values_that_are_clipped(x, sigma
 def test_an_output_that_noise_does_not_explain_gives_finite_numbers():
     y = torch.tensor([0.0, 1.0, 0.0, 1.0])
     mean, variance = before(y, torch.tensor([1.0, 0.0, -1.0, 2.0]), 0.004)
-    assert mean.tolist() == pytest.approx([0, 1, -1, 2], abs=1e-3)
+    assert mean.tolist() == pytest.approx([0, 1, -1, 2], abs=2e-3)
     assert (variance >= 0).all()
     assert variance[0] < 1e-6

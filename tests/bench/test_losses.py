@@ -115,7 +115,8 @@ def test_the_criteria_work_beside_any_loss_if_the_network_is_given_the_observati
         assert np.isfinite(found[text]["value"]).all()
         assert 1e9 not in found[text]["value"]
     if loss != "df-ste":  # whose output is that of a noisier input
-        assert np.allclose(found["sure"]["residual"], found["loss"]["value"], rtol=1e-5)
+        assert np.allclose(found["pure[gain=0.05]"]["residual"], found["loss"]["value"], rtol=1e-5)
+        assert np.allclose(found["sure"]["residual"], found["loss"]["value"], rtol=1e-2)  # a few values are clipped
 
 
 def test_the_criterion_and_the_loss_estimate_the_same(config, tmp_path):
