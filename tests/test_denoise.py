@@ -331,13 +331,14 @@ def test_a_time_decides_the_network():
     [
         ({}, "last"),
         ({"sigma": 20}, "last"),
+        ({"quality": "best"}, "last"),
         ({"quality": "fast"}, "discrepancy[variance=sigma]"),
         ({"loss": "mse"}, "discrepancy[variance=sigma]"),
         ({"criterion": "emv"}, "emv"),
         ({"quality": "fast", "loss": "sure"}, "last"),
     ],
 )
-def test_a_draft_of_white_noise_minimises_sure_unless_something_else_is_chosen(given, criterion):
+def test_draft_and_best_of_white_noise_minimise_sure_unless_something_else_is_chosen(given, criterion):
     _, noisy = scene(40, 48)
     drawn = Restoration(noisy, Options(**{"quality": "draft", "iterations": 2} | given), emit=lambda event: None)
     for _ in drawn:

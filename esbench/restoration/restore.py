@@ -324,7 +324,7 @@ class Restoration:
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
-        if options.quality == "draft" and self._suits_sure(options):
+        if options.quality in ("draft", "best") and self._suits_sure(options):
             self.options = dataclasses.replace(options, loss="sure")
         self.observation = dataclasses.replace(observed, noise=self._model(y))
         self._tiles, self._factor = cut(
