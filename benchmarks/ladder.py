@@ -38,7 +38,7 @@ LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("decoder", {}),
     ("decoder", {"input_scale": 1.0}),
     ("unet", {}),
-    ("skip[channels=16]", {"loss": "sure", "learning_rate": 0.005}),
+    ("skip[channels=16]", {"loss": "sure", "learning_rate": 0.01}),
     ("skip[channels=32]", {"loss": "sure", "learning_rate": 0.003}),
 )
 

@@ -85,11 +85,11 @@ QUALITIES = {
 SURE = {
     "draft": Quality(
         "skip[channels=16]",
-        decay=0.95,
+        decay=0.9,
         iterations=200,
         side=LARGEST,
         work=110 * 512 * 512,
-        learning_rate=0.005,
+        learning_rate=0.01,
         criterion="last",
     ),
     "fast": Quality(LIGHT, iterations=600, side=LARGEST, learning_rate=0.003, criterion="last"),
