@@ -37,10 +37,6 @@ ITERATIONS = 1800
 PATIENCE = 100
 
 
-#: Pixels per side of any picture: the steps do not grow.
-LARGEST = 2**31
-
-
 @dataclass(frozen=True)
 class Quality:
     """Defaults of a quality.
@@ -50,7 +46,7 @@ class Quality:
         input_scale: z is uniform in [0, input_scale].
         decay: the decay of the average that is the result.
         iterations: T of a picture up to `side` x `side`; it grows with the side of larger ones.
-        side: a side in pixels.
+        side: a side in pixels; infinite if the steps do not grow.
         work: pixels times steps of an optimisation, at most; a large picture gets fewer steps.
         patience: S.
         restarts: how many optimisations are averaged per tile.
@@ -62,7 +58,7 @@ class Quality:
     input_scale: float = Settings.input_scale
     decay: float = 0.99
     iterations: int = ITERATIONS
-    side: int = 128
+    side: float = 128
     work: float = math.inf
     patience: int = PATIENCE
     restarts: int = 1
@@ -87,13 +83,13 @@ SURE = {
         "skip[channels=16]",
         decay=0.9,
         iterations=200,
-        side=LARGEST,
+        side=math.inf,
         work=110 * 512 * 512,
         learning_rate=0.01,
         criterion="last",
     ),
-    "fast": Quality(LIGHT, iterations=600, side=LARGEST, learning_rate=0.003, criterion="last"),
-    "best": Quality(LIGHT, iterations=600, side=LARGEST, learning_rate=0.003, criterion="last", restarts=4),
+    "fast": (one := Quality(LIGHT, iterations=600, side=math.inf, learning_rate=0.003, criterion="last")),
+    "best": replace(one, restarts=4),
 }
 
 
