@@ -40,8 +40,8 @@ output_option = click.option(
 quality_option = click.option(
     "--quality",
     type=click.Choice(list(QUALITIES)),
-    help="draft: about a minute for 512 x 512 on two cores; best: average "
-    f"{QUALITIES['best'].restarts} optimisations, which takes {QUALITIES['best'].restarts} times as long. [fast]",
+    help="draft: about a minute for 512 x 512 on two cores; best: the average of "
+    f"{QUALITIES['best'].restarts} optimisations. [fast]",
 )
 
 
