@@ -263,8 +263,9 @@ def in_time(
     if takes(COST, ITERATIONS) <= seconds:  # all that the default would do
         return replace(options, network=NETWORK)
     if sure:
-        fast = COST * light * SURE["fast"].iterations * sum(areas) <= seconds
-        return replace(options, loss="sure", quality=None if fast else "draft")
+        steps = SURE["fast"].iterations  # a draft too does as many as there is time for
+        quality = None if COST * light * steps * sum(areas) <= seconds else "draft"
+        return replace(options, loss="sure", quality=quality, iterations=options.iterations or steps)
     if takes(1, draft.iterations) <= seconds:  # better than a draft
         return replace(options, network=LIGHT)
     return replace(
