@@ -2,7 +2,7 @@
 
 Unbiased estimates of the squared error need it: as a loss, and as a criterion with any loss. They rest on
 E[n f(y)] = sigma^2 E[df/dn], for y = x + n. If y was clipped to [0, 1], df/dn is df/dy where it was not and 0 where it
-was: clipped elements have no share. With it, a network would be paid for derivatives there that mean nothing.
+was: clipped elements are left out. With them, a network would be rewarded for derivatives that mean nothing.
 """
 
 from __future__ import annotations

@@ -78,18 +78,13 @@ QUALITIES = {
 #: The same with the loss `sure`. Its network is given the noisy picture and learns to denoise it, which takes no more
 #: steps if the picture is large, and small networks do it well. The average hardly falls, so all steps are done. On
 #: BSD400 (docs/denoise.md), 110 steps of a draft of 512 x 512 are a minute on two cores.
+KNOWING = Quality(LIGHT, iterations=600, side=math.inf, learning_rate=0.003, criterion="last")
 SURE = {
-    "draft": Quality(
-        "skip[channels=16]",
-        decay=0.9,
-        iterations=200,
-        side=math.inf,
-        work=110 * 512 * 512,
-        learning_rate=0.01,
-        criterion="last",
+    "draft": replace(
+        KNOWING, network="skip[channels=16]", decay=0.9, iterations=200, work=110 * 512 * 512, learning_rate=0.01
     ),
-    "fast": (one := Quality(LIGHT, iterations=600, side=math.inf, learning_rate=0.003, criterion="last")),
-    "best": replace(one, restarts=4),
+    "fast": KNOWING,
+    "best": replace(KNOWING, restarts=4),
 }
 
 
@@ -257,16 +252,16 @@ def in_time(
         return options
     light, draft = speed(replace(options, network=LIGHT)), QUALITIES["draft"]
 
-    def takes(cost: float, steps: int) -> float:
-        return cost * light * sum(n * grown(options.own, steps, n) for n in areas)
+    def takes(cost: float, quality: Quality, steps: int) -> float:
+        return cost * light * sum(n * grown(quality, steps, n) for n in areas)
 
-    if takes(COST, ITERATIONS) <= seconds:  # all that the default would do
+    if takes(COST, options.own, ITERATIONS) <= seconds:  # all that the default would do
         return replace(options, network=NETWORK)
     if sure:
         steps = SURE["fast"].iterations  # a draft too does as many as there is time for
-        quality = None if COST * light * steps * sum(areas) <= seconds else "draft"
+        quality = None if takes(COST, SURE["fast"], steps) <= seconds else "draft"
         return replace(options, loss="sure", quality=quality, iterations=options.iterations or steps)
-    if takes(1, draft.iterations) <= seconds:  # better than a draft
+    if takes(1, options.own, draft.iterations) <= seconds:  # better than a draft
         return replace(options, network=LIGHT)
     return replace(
         options, quality="draft", iterations=options.iterations or round(grown(draft, draft.iterations, max(areas)))

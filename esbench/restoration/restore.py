@@ -324,7 +324,8 @@ class Restoration:
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
-        if options.quality in ("draft", "best") and self._suits_sure(options):
+        self._sure = not self._small and suits_sure(options, self.noise)
+        if options.quality in ("draft", "best") and self._sure:
             self.options = dataclasses.replace(options, loss="sure")
         self.observation = dataclasses.replace(observed, noise=self._model(y))
         self._tiles, self._factor = cut(
@@ -355,7 +356,7 @@ class Restoration:
     def __iter__(self) -> Iterator[None]:
         if self.options.minutes is not None:
             left = self._end - time.monotonic()
-            self.options = in_time(self.options, self._areas(), left, self.speed, self._suits_sure(self.options))
+            self.options = in_time(self.options, self._areas(), left, self.speed, self._sure)
         first, start = self._at
         for restart in itertools.count(first):
             if restart >= self.options.own.restarts and self._end == math.inf:
@@ -520,10 +521,6 @@ class Restoration:
 
     def _part(self, tile: Tile) -> Observation:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
-
-    def _suits_sure(self, options: Options) -> bool:
-        """Whether the loss `sure` suits the noise, and there is enough of the picture to know its level."""
-        return not self._small and suits_sure(options, self.noise)
 
     def _model(self, y: Floats) -> NoiseModel:
         """Return the noise that the optimisations are given: its level is estimated once, from the whole picture."""
