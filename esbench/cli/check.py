@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import textwrap
 from dataclasses import asdict
 
@@ -18,7 +20,8 @@ def check_criterion_command(ctx: click.Context, name: str, as_json: bool) -> Non
     """Run the conformance checks on a criterion, `name` or `name[key=value]`; exit code 1 if one fails."""
     from esbench.testing import check_criterion
 
-    findings = check_criterion(name)
+    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints
+        findings = check_criterion(name)
     failed = [finding for finding in findings if finding.status == "failed"]
     if as_json:
         print_json([asdict(finding) for finding in findings])

@@ -106,6 +106,9 @@ def plugins_command(of: str | None, as_json: bool) -> None:
         matching = [p for p in plugins if of in (p.name, p.distribution)]
         if not matching:
             raise click.UsageError(f"No plugin {of!r}. {did_you_mean(of, [p.name for p in plugins])}".strip())
+        if as_json:
+            print_json([{"name": p.name, "distribution": p.distribution, "traceback": p.traceback} for p in matching])
+            return
         for p in matching:
             say(*(p.traceback or f"{p.name}: no failure").split("\n"))
         return

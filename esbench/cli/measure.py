@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,7 +52,8 @@ def measure_command(
             continue
         for component in components:
             try:
-                value, ms = measured(component, image)
+                with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints
+                    value, ms = measured(component, image)
                 measurements += 1
                 row: dict[str, Any] = {"value": value.value, "ms": round(ms, 3)}
                 row |= {name: _plain(part) for name, part in value.parts.items()}

@@ -20,7 +20,21 @@ if TYPE_CHECKING:
 
     from esbench.tables import Table
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+#: The key of the context under which standard output is kept for the JSON document.
+DOCUMENT = "esbench.document"
+
+
+def _reserve(ctx: click.Context, _: click.Parameter, as_json: bool) -> bool:
+    """Keep standard output for the document: whatever else a command or a plugin prints goes to stderr."""
+    if as_json:
+        ctx.meta[DOCUMENT] = sys.stdout
+        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+    return as_json
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_reserve, help="Print one JSON document and nothing else."
+)
 
 
 def say(*lines: str, err: bool = False) -> None:
@@ -51,10 +65,12 @@ def print_path(path: str | os.PathLike[str]) -> None:
 
 def print_json(value: Any) -> None:
     """Print a JSON document."""
-    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    ctx = click.get_current_context(silent=True)
+    stream = sys.stdout if ctx is None else ctx.meta.get(DOCUMENT, sys.stdout)
+    utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=not utf8)
     # outside of strings, the only unsafe characters are the line breaks of the layout
-    click.echo(UNSAFE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text))
+    click.echo(UNSAFE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text), stream)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

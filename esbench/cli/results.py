@@ -68,11 +68,14 @@ def compare_command(runs: tuple[str, ...], criterion: tuple[str, ...], as_json: 
         raise click.UsageError(f"Expected one or two runs, got {len(runs)}.")
     first, second = Results(runs[0]), Results(runs[1]) if len(runs) == 2 else None
     records = first.compare(second, criteria=criterion)
+    differs = _differences(first.config, second.config) if second is not None else ""
     if as_json:
+        if differs:
+            say(f"The runs differ in {differs}.", err=True)
         print_json(records)
         return
     say(f"first:  {runs[0]}", f"second: {runs[-1]}")
-    if second is not None and (differs := _differences(first.config, second.config)):
+    if differs:
         say(f"The runs differ in {differs}.")
     for heading, table in differences(records):
         say_titled(heading, table)
