@@ -66,7 +66,7 @@ def print_path(path: str | os.PathLike[str]) -> None:
 def print_json(value: Any) -> None:
     """Print a JSON document."""
     ctx = click.get_current_context(silent=True)
-    stream = sys.stdout if ctx is None else ctx.meta.get(DOCUMENT, sys.stdout)
+    stream: Any = sys.stdout if ctx is None else ctx.meta.get(DOCUMENT, sys.stdout)
     utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=not utf8)
     # outside of strings, the only unsafe characters are the line breaks of the layout
