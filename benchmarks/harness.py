@@ -1,6 +1,6 @@
 """Measure the overhead of the harness, and kill its processes.
 
-python -m benchmarks.harness overhead|many|traffic|workers|kills
+python -m benchmarks.harness overhead|many|traffic|workers|units|kills
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.results import seconds as measured
-from esbench import cli
-from esbench.bench import driver
+from esbench import cli, device
+from esbench.bench import driver, share
 from esbench.bench.config import Config
 from esbench.bench.replay import found, stop_of
 from esbench.bench.results import Results
@@ -36,6 +36,7 @@ from esbench.bench.spec import Outcome, UnitSpec, unit_id
 from esbench.bench.store import Run, status
 from esbench.bench.wire import event_to_json
 from esbench.events import Progress
+from esbench.limits import processors
 from esbench.registry import made_by, registry
 
 NETWORK = "skip[channels=4,scales=2]"
@@ -224,6 +225,26 @@ def workers(runs: int) -> dict[str, Any]:
     return {"two workers over one": f"{statistics.median(ratios):.2f}", "all": [round(r, 2) for r in ratios]}
 
 
+def units(runs: int) -> dict[str, Any]:
+    """Eight units of 96 x 96: `auto` over one after the other, by the clock, with the start of processes."""
+    device.let_threads_sleep()  # as the commands do; PyTorch is not imported yet
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        where = pictures(Path(folder) / "pictures", 8, 96)
+        config = Config(dataset=str(where), iterations=100, patience=20, device="cpu")
+        for i in range(runs):
+            seconds = {}
+            for executor in ("serial", "auto"):
+                out, on = Path(folder) / f"{i}-{executor}", dataclasses.replace(config, executor=executor)
+                planned, started = driver.plan(on, out), time.perf_counter()
+                assert driver.run(on, out, planned, lambda event: None) == 0
+                seconds[executor] = time.perf_counter() - started
+                threads = {unit.result()["machine"]["threads"] for unit in Run(out).units()}
+                print(f"{executor}: {seconds[executor]:.0f} s, {threads} threads a unit", file=sys.stderr)
+            ratios.append(seconds["serial"] / seconds["auto"])
+    return {"auto over serial": f"{statistics.median(ratios):.2f}", "all": [round(r, 2) for r in ratios]}
+
+
 def kills(times: int, executor: str, seed: int = 0) -> dict[str, Any]:
     """Random SIGKILLs of the driver, and of workers, over grids of 30 small units; a new one where one is done."""
     import pyarrow.parquet  # noqa: F401
@@ -245,6 +266,9 @@ def kills(times: int, executor: str, seed: int = 0) -> dict[str, Any]:
         file, whole = Path(folder) / "config.toml", Path(folder) / "whole"
         file.write_text(config.to_toml())
         _begin(file, whole).join()
+        if executor == "auto":  # side by side, although they are so short
+            share.WORTH = 0
+            torch.set_num_threads(processors())
         file.write_text(dataclasses.replace(config, executor=executor, checkpoint_every=0.5).to_toml())
         same = True
         while killed.total() < times:
@@ -294,12 +318,13 @@ def _works(run: Any, out: Path) -> bool:
 
 
 def _workers(pid: int) -> list[int]:
-    """Return the Dask workers that a process started, by /proc."""
+    """Return the processes that run units for a process, by /proc."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"spawn_main" in (entry / "cmdline").read_bytes():
+            command = (entry / "cmdline").read_bytes()
+            if parent == pid and (b"spawn_main" in command or b"esbench.bench.watch" in command):
                 found.append(int(entry.name))
     return found
 
@@ -312,7 +337,7 @@ def _numbers(out: Path) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["overhead", "many", "traffic", "workers", "kills"])
+    parser.add_argument("what", choices=["overhead", "many", "traffic", "workers", "units", "kills"])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--units", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=4)
@@ -324,6 +349,7 @@ def main() -> None:
         "many": lambda: many(a.units, a.workers),
         "traffic": lambda: traffic(a.workers),
         "workers": lambda: workers(a.runs),
+        "units": lambda: units(a.runs),
         "kills": lambda: kills(a.kills, a.executor),
     }
     print(json.dumps(asked[a.what](), indent=1))

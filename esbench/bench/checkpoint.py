@@ -25,11 +25,14 @@ def save(unit: Unit, session: Session, state: Mapping[str, Any]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    unit.write_checkpoint({"of": _of(session.columns), "session": dict(state)})
+    import torch
+
+    threads = torch.get_num_threads()
+    unit.write_checkpoint({"of": _of(session.columns), "threads": threads, "session": dict(state)})
 
 
-def load(unit: Unit, session: Session) -> None:
-    """Restore a unit from its last checkpoint, if it has one.
+def load(unit: Unit, session: Session) -> Any:
+    """Restore a unit from its last checkpoint, if it has one, and return the number of threads that computed it.
 
     Raises:
         DataError: the checkpoint cannot be used.
@@ -37,7 +40,7 @@ def load(unit: Unit, session: Session) -> None:
     """
     state = unit.checkpoint()
     if state is None:
-        return
+        return None
     was, now = state.get("of"), _of(session.columns)
     if was != now:
         differs = [key for key in now if not isinstance(was, dict) or was.get(key) != now[key]]
@@ -48,6 +51,7 @@ def load(unit: Unit, session: Session) -> None:
         # it may be partly restored: the unit cannot restart with these objects
         unit.drop_checkpoint()
         raise UnitError("Its checkpoint does not fit it and was removed; --retry-failed restarts it.") from error
+    return state.get("threads")
 
 
 def _of(columns: Sequence[Column]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Config:
         patience: S, steps without a lower value after which a stop is certain.
         seed: one optimisation per seed.
         device: auto, cpu, cuda or cuda:N.
-        threads: the threads of each unit on a CPU; None for one per core, or a worker's share of the cores.
+        threads: the threads of each unit on a CPU; None for one per core, or a share of them if several run at once.
         precision: auto, float32 or bfloat16.
         executor: the executor that runs the units.
         live: end a unit as soon as all its criteria have stopped.
@@ -112,7 +112,7 @@ class Config:
     device: str = "auto"
     threads: int | None = None
     precision: str = "auto"
-    executor: str = "serial"
+    executor: str = "auto"
     live: bool = False
     time_limit: float = 120.0
     checkpoint_every: float = 60.0

@@ -19,7 +19,7 @@ import numpy as np
 
 from esbench import __version__
 from esbench.bench import baselines as others
-from esbench.bench import build, grid
+from esbench.bench import build, grid, share
 from esbench.bench.config import Config
 from esbench.bench.control import Control
 from esbench.bench.job import Job, is_left, lacking, todo
@@ -92,6 +92,8 @@ def plan(config: Config, folder: Path) -> Plan:
     everything = _jobs(config, folder, criteria, baselines, beyond)
     i, n = config.part
     jobs = everything[i - 1 :: n]
+    if config.executor == "auto" and (each := share.threads_of_each(jobs)) is not None:
+        jobs = tuple(dataclasses.replace(job, share=each) for job in jobs)
     left = tuple(_left(store, jobs))
     for job in _one_each(left).values():
         _check(job)
@@ -310,14 +312,14 @@ def estimate(left: tuple[Job, ...]) -> float:
         return 0.0
     size, sample = _sample(left[0])
     blocks = iter(sample)
-    with threads(left[0].threads):
+    with threads(left[0].threads or left[0].share):
         next(blocks)  # the first one is slow
         started, steps = time.perf_counter(), 0
         while steps < 2:
             steps += len(next(blocks))
     per_pixel = (time.perf_counter() - started) / (steps * size)
-    pixels = {image: _pixels(job) for image, job in _one_each(left).items()}
-    return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left)
+    pixels = {image: share.pixels(job) for image, job in _one_each(left).items()}
+    return sum(per_pixel * pixels[job.spec.image] * job.spec.iterations for job in left) / share.at_once(left)
 
 
 def _sample(job: Job) -> tuple[int, Fast]:
@@ -330,12 +332,6 @@ def _sample(job: Job) -> tuple[int, Fast]:
                 return math.prod(scene.clean.shape[:2]), scene.trajectory(job.device)
     scene = build.scene(spec, job.dataset, job.max_pixels)  # the plan has checked that it fits
     return math.prod(scene.clean.shape[:2]), scene.trajectory(job.device)
-
-
-def _pixels(job: Job) -> int:
-    dataset = grid.open_dataset(job.dataset, job.max_pixels)[1]
-    image = grid.picture(dataset, job.spec.image, job.spec.crop)
-    return int(image.shape[0] * image.shape[1])
 
 
 def _check(job: Job) -> None:

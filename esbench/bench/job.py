@@ -33,7 +33,8 @@ class Job:
         retry: measure again what failed before.
         baselines: canonical texts.
         since: when the command was started, in seconds since the epoch; earlier requests of `esbench ctl` are ignored.
-        threads: the number of threads on a CPU; None for PyTorch's default.
+        threads: the number of threads on a CPU; None for that with which it was begun, else its share, else PyTorch's.
+        share: its share of the threads if it runs in its own process, at the same time as others; None if it does not.
     """
 
     spec: UnitSpec
@@ -51,6 +52,7 @@ class Job:
     baselines: tuple[str, ...] = ()
     since: float = 0.0
     threads: int | None = None
+    share: int | None = None
 
 
 def todo(job: Job, unit: Unit) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from esbench.bench import baselines, build, checkpoint, finish
 from esbench.bench.control import LOOK_EVERY, Control
 from esbench.bench.job import Job, lacking, result_of, todo
@@ -20,6 +22,7 @@ from esbench.engine.live import Live
 from esbench.engine.session import Session
 from esbench.errors import Busy, DataError, EsbenchError
 from esbench.events import Event, Notice, UnitFailed, UnitFinished, UnitPaused
+from esbench.limits import processors
 from esbench.stopping.column import Column, Watched, unwatched
 from esbench.stopping.rule import Running
 
@@ -43,7 +46,7 @@ def run_unit(
     unit = Run(job.run).unit(unit_id(job.spec))
     started = time.perf_counter()
     try:
-        with unit.lock(), threads(job.threads):
+        with unit.lock(), threads(job.threads or job.share):
             paused = _run(job, unit, emit, halt, watched)
     except Exception as error:
         return failed(unit, error, time.perf_counter() - started, emit)
@@ -86,10 +89,13 @@ def _run(job: Job, unit: Unit, emit: Callable[[Event], None], halt: Callable[[],
         Column(text, problem, Running(job.patience), watched, failed=job.disabled.get(text, "")) for text in texts
     ]
     session = scene.session(job.device, columns, emit, live=job.live and not complete)
+    begun: Any = (before or {}).get("machine", {}).get("threads")
     try:
-        checkpoint.load(unit, session)
+        begun = checkpoint.load(unit, session) or begun
     except DataError as error:
         emit(Notice(unit=unit.id, text=f"restarts: {error}"))
+    if job.threads is None and begun in range(1, processors() + 1):
+        torch.set_num_threads(begun)  # with another number it would be another optimisation
     working = [column for column in columns if not column.failed]
     saved, control = time.monotonic(), Control(unit.path.parents[1], job.since, unit.id)
     with Live(unit.path, session, scene.observation.y) as live:

@@ -1,4 +1,4 @@
-"""Watch plugins: a unit that measures a third-party criterion runs in its own process.
+"""Watch plugins: a unit that measures a third-party criterion runs in its own process, and so does one beside others.
 
 If a criterion does not return, or ends the process, only its own column is lost: the process is killed, the criterion
 disabled, and the unit resumes from its checkpoint without it. A process that was killed from outside, as the system
@@ -77,7 +77,7 @@ class Note:
 
 
 class Watch:
-    """Runs units, one at a time; those with a third-party criterion in a process that can be killed.
+    """Runs units, one at a time; those with a third-party criterion, or a share, in a process that can be killed.
 
     The process is reused for all units: starting it takes seconds.
     """
@@ -94,7 +94,7 @@ class Watch:
     def run(self, job: Job, emit: Callable[[Event], None], halt: Callable[[], bool] = never) -> Outcome:
         """Run a unit as `run_unit` does, even if a plugin hangs or ends the process."""
         third_party = [c for c in job.criteria if is_third_party(registry().get("criterion", c).record)]
-        if not third_party:
+        if not third_party and job.share is None:
             return run_unit(job, emit, halt)
         started, killed = time.perf_counter(), False
         while True:
@@ -133,7 +133,7 @@ class _Child:
     """A process that runs units, seen from the driver."""
 
     def __init__(self) -> None:
-        with tempfile.TemporaryFile() as file:
+        with _memory() as file:
             file.write(bytes(Note.FORM.size))
             file.flush()
             self.note = Note(file.fileno())
@@ -180,7 +180,7 @@ class _Child:
                 ended = told(self.code())
                 who, step, _ = self.note.read()
                 if who < 0:
-                    return None, None, f"{ended}, outside of plugin calls"
+                    return None, None, f"{ended}, outside of plugin calls" if self.third_party else ended
                 return None, self.third_party[who], f"{ended.replace('ended', 'ended its process')} at step {step}"
             message = json.loads(line)
             if "outcome" in message:
@@ -207,6 +207,11 @@ class _Child:
             for line in lines:
                 self.lines.put(line)
         self.lines.put(None)
+
+
+def _memory() -> IO[bytes]:
+    """Return a file in memory, where the system has such files: a disk may be full."""
+    return open(os.memfd_create("esbench"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
 
 
 def serve(note: Note) -> None:

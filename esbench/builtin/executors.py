@@ -6,8 +6,13 @@ from esbench.records import Info
 
 INFOS = [
     Info(
+        name="auto",
+        summary="on this machine: several units at once if their pictures are small, else one after the other",
+        target="esbench.executors.auto:auto",
+    ),
+    Info(
         name="serial",
-        summary="one unit after the other, on this machine",
+        summary="on this machine, one unit after the other",
         target="esbench.executors.serial:serial",
     ),
     Info(

@@ -135,6 +135,7 @@ class Bars:
                 self.iterations = event.iterations
                 self.run = self.bars.add_task("units", total=event.units, completed=event.done, left="")
             case UnitStarted():
+                self._end(event.unit)  # its process was killed, and it starts again
                 self.clock.start(event)
                 self.units[event.unit] = self.bars.add_task(
                     printable(event.unit), total=event.iterations, completed=event.step, left=""

@@ -52,11 +52,11 @@ if TYPE_CHECKING:
 @click.option("--patience", type=int, metavar="S", help="Stop after this many steps without a lower value. [1000]")
 @click.option("--seed", type=int, multiple=True, help="One optimisation per seed; repeatable. [0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
-@click.option("--threads", type=int, metavar="N", help="CPU threads of each unit. [one per core]")
+@click.option("--threads", type=int, metavar="N", help="CPU threads of each unit. [one per core, or a share]")
 @click.option(
     "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Precision of the network. [auto]"
 )
-@click.option("--executor", help="Where units run. [serial]")
+@click.option("--executor", help="Where units run. [auto]")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the units, for job arrays.")
 @click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")
 @click.option("--retry-failed", is_flag=True, default=None, help="Retry what failed before.")

@@ -1,1 +1,1 @@
-"""Executors: they run units one after the other, or on Dask workers."""
+"""Executors: they run units one after the other, several at once, or on Dask workers."""

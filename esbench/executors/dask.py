@@ -27,6 +27,7 @@ from esbench.bench.watch import Watch
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import Unavailable, UnitError
 from esbench.events import Event, Progress
+from esbench.limits import processors
 from esbench.records import Range
 from esbench.registry import registry
 
@@ -254,7 +255,7 @@ def _slots(workers: int, slots_per_gpu: int) -> list[dict[str, str]]:
     if gpus:
         n = workers or len(gpus) * slots_per_gpu
         return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(n)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processors()
     n = workers or max(1, cores // 4)
     return [{"OMP_NUM_THREADS": str(max(1, cores // n))}] * n
 
