@@ -75,6 +75,7 @@ def overhead(runs: int) -> dict[str, Any]:
                 network="skip[channels=16]",
                 iterations=steps,
                 device="cpu",
+                executor="serial",
             )
             out = Path(folder) / name
             times, _ = measured(lambda: do(config, out), 1)
