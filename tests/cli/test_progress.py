@@ -57,6 +57,13 @@ def test_at_80_columns_the_bar_the_steps_and_the_time_left_come_first(monkeypatc
     assert max(map(len, (run, first, second))) <= 80
 
 
+def test_a_unit_that_starts_again_has_one_bar():
+    bars = Bars()
+    for event in (EVENTS[0], UnitStarted(unit="u", iterations=9), UnitStarted(unit="u", iterations=9, step=4)):
+        bars(event)
+    assert [task.description for task in bars.bars.tasks] == ["units", "u"]
+
+
 def test_bars_show_what_lasts_beside_them_and_leave_nothing_else(capsys):
     bars = Bars()
     with bars.bars:
