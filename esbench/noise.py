@@ -40,6 +40,9 @@ LEVELS = np.linspace(0, 1, 257)
 #: Above this brightness, shot noise is assumed to be clipped.
 SATURATES = 0.75
 
+#: VISIBLE: single photons are visible if there are fewer than this from black to white. EIGHT_BITS: half a level.
+VISIBLE, EIGHT_BITS = 64, 0.51 / 255
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -92,12 +95,35 @@ def estimate_sigma(image: Floats) -> float:
 def estimate_gain(image: Floats) -> float:
     """Return the gain s of shot noise, y = s Poisson(x / s), before clipping, on the [0, 1] scale.
 
-    It is the smaller of two estimates, because texture and saturated areas raise each of them: the gain that explains
-    the variance of the whole picture, and the median of variance / brightness where the picture is not saturated.
+    If the picture consists of whole photons, each one is visible and gives the gain. If not, it is the smaller of two
+    estimates, because texture and saturated areas raise each of them: the gain that explains the variance of the whole
+    picture, and the median of variance / brightness where the picture is not saturated.
 
     Args:
         image: (H, W, C) in [0, 1].
     """
+    estimated = _gain(image)
+    photon = _photon(image)
+    return photon if photon is not None and abs(photon - estimated) < estimated / 2 else estimated
+
+
+def _photon(image: Floats) -> float | None:
+    """Return the value of a photon, if all values are whole numbers of it to within 8 bits; None if they are not."""
+    values = np.unique(image[(image > 0) & (image < 1)]).astype(float)  # 1 may be clipped
+    steps = np.diff(values)
+    steps = steps[steps > 1 / VISIBLE]  # the same number of photons can have several values by rounding
+    if not len(steps):
+        return None
+    photon = steps.min()
+    for _ in range(3):  # the smallest step is rounded, the others tell by how much
+        photons = np.maximum(1, np.rint(values / photon))
+        photon = float((values * photons).sum() / (photons**2).sum())
+    fits = np.abs(values - photon * photons).max() <= EIGHT_BITS and photon > 1 / VISIBLE
+    return photon if fits else None
+
+
+def _gain(image: Floats) -> float:
+    """Return the gain by the variance."""
     variance = float(_variances(image, "poisson")[0].mean())
     whole = _strength(_brightness(image), variance, "poisson") ** 2
     if min(image.shape[:2]) < 5:

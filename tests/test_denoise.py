@@ -310,8 +310,8 @@ def test_each_tile_gets_its_share_of_the_time(clock, small_tiles):
 def test_a_time_decides_the_network():
     asked = Options(minutes=5)
 
-    def chosen(seconds: float, sure: bool = False, **given: Any) -> Options:
-        return in_time(replace(asked, **given), [128 * 128], seconds, lambda options: 1e-3 / (128 * 128), sure)
+    def chosen(seconds: float, **given: Any) -> Options:
+        return in_time(replace(asked, **given), [128 * 128], seconds, lambda options: 1e-3 / (128 * 128))
 
     assert [(o.minutes, o.quality, o.made_by) for o in map(chosen, (0.05, 0.5, 5))] == [
         (None, "draft", LIGHT),
@@ -319,44 +319,65 @@ def test_a_time_decides_the_network():
         (None, None, NETWORK),
     ]
     assert chosen(0.05, network="decoder").made_by == "decoder"
-    assert [(o.loss, o.quality) for o in (chosen(seconds, sure=True) for seconds in (0.5, 1.5, 5))] == [
-        ("sure", "draft"),
-        ("sure", None),
-        (None, None),
-    ]
+    assert [chosen(seconds, loss="r2r", level=25).quality for seconds in (0.4, 0.5)] == ["draft", None]
+
+
+def begun(noisy: Any, **given: Any) -> Restoration:
+    return Restoration(noisy, Options(**given), emit=lambda event: None)
 
 
 @pytest.mark.parametrize(
-    ("given", "criterion"),
+    ("given", "loss"),
     [
-        ({}, "last"),
-        ({"sigma": 20}, "last"),
-        ({"quality": "best"}, "last"),
-        ({"quality": "fast"}, "discrepancy[variance=sigma]"),
-        ({"loss": "mse"}, "discrepancy[variance=sigma]"),
-        ({"criterion": "emv"}, "emv"),
-        ({"quality": "fast", "loss": "sure"}, "last"),
+        ({}, "r2r"),
+        ({"sigma": 20}, "r2r"),
+        ({"quality": "draft"}, "r2r"),
+        ({"quality": "best"}, "r2r"),
+        ({"minutes": 1}, "r2r"),
+        ({"iterations": 9}, "r2r"),
+        ({"loss": "sure"}, "sure"),
+        ({"loss": "mse"}, "mse"),
+        ({"criterion": "emv"}, None),
+        ({"patience": 50}, None),
+        ({"network": "skip[channels=64]"}, None),
     ],
 )
-def test_draft_and_best_of_white_noise_minimise_sure_unless_something_else_is_chosen(given, criterion):
+def test_white_noise_is_known_to_the_loss_unless_something_else_is_chosen(given, loss):
     _, noisy = scene(40, 48)
-    drawn = Restoration(noisy, Options(**{"quality": "draft", "iterations": 2} | given), emit=lambda event: None)
-    for _ in drawn:
-        pass
-    assert drawn.result().criterion == criterion
+    at_work = begun(noisy, **given)
+    assert at_work.options.loss == loss
+    assert at_work.options.stops_by == (
+        given.get("criterion") or ("last" if loss in ("r2r", "sure") else "discrepancy[variance=sigma]")
+    )
 
 
-@pytest.mark.parametrize("what", ["shared", "poisson", "small"])
-def test_a_draft_of_other_noise_does_not(what):
-    clean, noisy = scene(40, 48)
+def test_photons_are_thinned_with_the_gain_of_the_whole_picture():
+    clean, _ = scene(60, 72)
+    photons = np.random.default_rng(0).poisson(clean * 20) / 20
+    assert begun(photons).options.loss == "thinning[gain=0.05]"
+    assert begun(photons, sigma=30).options.loss is None
+
+
+def test_the_more_noise_the_fewer_steps_of_a_loss_that_knows_it():
+    clean, _ = scene(60, 72)
+    at_work = [begun(clean + s / 255 * np.random.default_rng(0).standard_normal(clean.shape)) for s in (10, 25, 50)]
+    many, some, few = (each.options.steps(60 * 72) for each in at_work)
+    assert many > 1.5 * some > 2 * few
+
+
+def test_a_plan_that_is_done_is_said_so():
+    _, noisy = scene(40, 48)
+    assert "all 3 steps done, as planned" in esbench.denoise(noisy, iterations=3).reason
+
+
+@pytest.mark.parametrize("what", ["shared", "small"])
+def test_the_loss_does_not_know_other_noise(what):
+    _, noisy = scene(40, 48)
     if what == "shared":
         noisy = np.stack([(noisy + np.roll(noisy, shift, (0, 1))) / 2 for shift in [(0, 1)]])[0]
-    elif what == "poisson":
-        noisy = np.random.default_rng(0).poisson(clean * 20) / 20
     else:
         noisy = noisy[:24, :24]
-    at_work = Restoration(noisy, Options(quality="draft"), emit=lambda event: None)
-    assert at_work.options.loss is None
+    assert begun(noisy).options.loss is None
 
 
 def test_a_restoration_resumes_from_its_state_to_the_bit(small_tiles):

@@ -54,7 +54,7 @@ def _plan(job: Order, options: Options) -> dict[str, Any] | None:
     options = at_work.options  # with what suits the noise
     height, width, _ = at_work.task.shape(at_work.observation)
     tile_height, tile_width = max(at_work.sizes, key=lambda size: size[0] * size[1])
-    seconds = at_work.speed() * job.pixel_steps if options.minutes is None else 60 * options.minutes
+    seconds = at_work.speed() * at_work.work if options.minutes is None else 60 * options.minutes
     steps = sum(options.steps(h * w) for h, w in at_work.sizes) * options.own.restarts
     return {
         "input": job.name,
@@ -77,7 +77,8 @@ def agreed(jobs: Sequence[Order], options: Options, yes: bool, listen: Listen) -
     photo = jobs[0].photo()
     if photo is None:
         return True
-    seconds = jobs[0].begin(photo, options, ignore, None).speed() * pixel_steps
+    at_work = jobs[0].begin(photo, options, ignore, None)  # with what suits its noise, which may be less
+    seconds = at_work.speed() * at_work.work * pixel_steps / jobs[0].pixel_steps
     if seconds <= LONG:
         return True
     text = (

@@ -168,7 +168,7 @@ def _summary(denoised: Restored, stopped: bool) -> str:
     if denoised.criterion == "last":
         return (
             f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. All steps were done; where to "
-            "stop was not decided."
+            "stop was not decided from the picture."
         )
     return (
         f"It did not stop by itself, so this is the best picture so far: some of the noise, about "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from esbench import device as devices
 from esbench import params
@@ -29,6 +30,9 @@ LIGHT = "skip[channels=32]"
 #: With noise of a lower level there is little to gain: the noisy picture already has 42 dB.
 NEARLY_CLEAN = 2.0
 
+#: The noise level at which T is what the qualities say, and below which it is not increased.
+TYPICAL, LITTLE = 25.0, 8.0
+
 #: Default T and S. The averaged output of 96 x 96 pixels is best after about 300 steps at sigma 50, 550 at 25 and 1,000
 #: at 15; that of 256 x 256 pixels at 25 after 1,700. So T is for pictures up to 128 x 128 and grows with the side of
 #: larger ones. The curve of the averages is smooth: on BSD400 a patience of 100 stopped at the same steps as 300. The
@@ -46,6 +50,7 @@ class Quality:
         input_scale: z is uniform in [0, input_scale].
         decay: the decay of the average that is the result.
         iterations: T of a picture up to `side` x `side`; it grows with the side of larger ones.
+        falls: the power of the noise level with which T falls, from `iterations` at sigma 25.
         side: a side in pixels; infinite if the steps do not grow.
         work: pixels times steps of an optimisation, at most; a large picture gets fewer steps.
         patience: S.
@@ -59,6 +64,7 @@ class Quality:
     decay: float = 0.99
     iterations: int = ITERATIONS
     side: float = 128
+    falls: float = 0.0
     work: float = math.inf
     patience: int = PATIENCE
     restarts: int = 1
@@ -75,20 +81,32 @@ QUALITIES = {
     "best": Quality(restarts=4),
 }
 
-#: The same with the loss `sure`. Its network is given the noisy picture and learns to denoise it, which takes no more
-#: steps if the picture is large, and small networks do it well. The average hardly falls, so all steps are done. On
-#: BSD400 (docs/denoise.md), 110 steps of a draft of 512 x 512 are a minute on two cores.
-KNOWING = Quality(LIGHT, iterations=600, side=math.inf, learning_rate=0.003, criterion="last")
-SURE = {
-    "draft": replace(
-        KNOWING, network="skip[channels=16]", decay=0.9, iterations=200, work=110 * 512 * 512, learning_rate=0.01
-    ),
-    "fast": KNOWING,
-    "best": replace(KNOWING, restarts=4),
+#: The same of a loss that knows the noise. Its network is given the noisy picture and learns to denoise it, which takes
+#: no more steps if the picture is large, and small networks do it well (docs/which-denoiser.md).
+RISK = Quality(LIGHT, iterations=600, side=math.inf, learning_rate=0.003, criterion="last")
+#: The more noise, the sooner the average is best: on BSD400 at sigma 15, 25, 50 after 600, 430, 270 steps, and with
+#: photons at rates 25 and 5 after 450 and 320, in smooth and textured pictures alike.
+SPLIT = Quality(
+    "skip[channels=16,skips=32]",
+    decay=0.98,
+    iterations=430,
+    side=math.inf,
+    falls=0.7,
+    learning_rate=0.01,
+    criterion="last",
+)
+THIN = replace(SPLIT, network="skip[channels=24,skips=8]", iterations=450, falls=0.4, learning_rate=0.006)
+KNOWING = {
+    loss: {
+        "draft": replace(own, decay=0.95, iterations=200, work=work * 512 * 512),
+        "fast": own,
+        "best": replace(own, restarts=4),
+    }
+    for loss, own, work in (("sure", RISK, 50), ("r2r", SPLIT, 200), ("thinning", THIN, 150))
 }
 
 
-#: The time of a step of NETWORK, and of LIGHT with `sure`, as a multiple of that of LIGHT.
+#: The time of a step of NETWORK as a multiple of that of LIGHT.
 COST = 2.0
 
 
@@ -116,6 +134,7 @@ class Options:
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for the quality's, and more for a large picture.
         patience: S, the number of steps without a lower value after which to stop; None for the quality's.
+        level: the noise level of the picture, which decides T of a loss that knows the noise; None if not known yet.
 
     Raises:
         UsageError: a name or a number is invalid.
@@ -139,6 +158,7 @@ class Options:
     seed: int = 0
     iterations: int | None = None
     patience: int | None = None
+    level: float | None = None
 
     def __post_init__(self) -> None:
         if self.quality is not None and self.quality not in QUALITIES:
@@ -167,8 +187,12 @@ class Options:
     @property
     def own(self) -> Quality:
         """The defaults of the quality, for the loss."""
-        qualities = SURE if self.loss is not None and params.split(self.loss)[0] == "sure" else QUALITIES
-        return qualities[self.quality or "fast"]
+        return (KNOWING[self._loss] if self.knows_noise else QUALITIES)[self.quality or "fast"]
+
+    @property
+    def knows_noise(self) -> bool:
+        """Whether the loss knows the noise and has defaults of its own."""
+        return self._loss in KNOWING
 
     @property
     def window(self) -> int:
@@ -209,7 +233,9 @@ class Options:
     def steps(self, pixels: int) -> int:
         """Return the maximum number of steps for a picture of `pixels` pixels."""
         own = self.own
-        return self.iterations or max(1, round(min(grown(own, own.iterations, pixels), own.work / pixels)))
+        times = 1 if self.level is None else (TYPICAL / max(self.level, LITTLE)) ** own.falls
+        steps = times * grown(own, own.iterations, pixels)
+        return self.iterations or max(1, round(min(steps, own.work / pixels)))
 
     def settings(self, pixels: int) -> Settings:
         """Return the settings of the optimisation for a picture of `pixels` pixels."""
@@ -219,6 +245,10 @@ class Options:
                 chosen[name] = getattr(self.own, name)
         return build.settings(self.task, self.made_by, **chosen)
 
+    @property
+    def _loss(self) -> str:
+        return params.split(self.loss)[0] if self.loss else self._task().loss
+
     def _task(self) -> TaskInfo:
         info = registry().get("task", self.task).info
         assert isinstance(info, TaskInfo)
@@ -226,18 +256,34 @@ class Options:
 
 
 #: What, if it is chosen, decides the loss too.
-DECIDES = ("criterion", "network", "loss", "regulariser", "input", "input_scale", "learning_rate", "perturbation")
+DECIDES = (
+    *("criterion", "patience", "network", "loss", "regulariser"),
+    *("input", "input_scale", "depth", "learning_rate", "perturbation"),
+)
 
 
-def suits_sure(options: Options, noise: Noise | None) -> bool:
-    """Whether to take the loss `sure`: for white Gaussian noise, if nothing is chosen that depends on the loss."""
-    free = options.task == "denoise" and all(getattr(options, name) is None for name in DECIDES)
-    return free and noise is not None and noise.white and noise.kind == "gaussian"
+def knowing(options: Options, noise: Noise | None, gain: Callable[[], float]) -> Options:
+    """Return the options with the noise level, and the loss that knows the noise if it is white and nothing decides it.
+
+    Args:
+        options: the requested options.
+        noise: the noise of the picture, if known.
+        gain: estimates the gain of shot noise, from the whole picture.
+    """
+    if noise is None:
+        return options
+    options = replace(options, level=noise.sigma if options.sigma is None else options.sigma)
+    chosen = any(getattr(options, name) is not None for name in DECIDES)
+    if options.task != "denoise" or chosen or not noise.white:
+        return options
+    if noise.kind == "gaussian":
+        return replace(options, loss="r2r")
+    if noise.kind == "poisson" and options.sigma is None:
+        return replace(options, loss=f"thinning[gain={gain():.5g}]")
+    return options
 
 
-def in_time(
-    options: Options, areas: list[int], seconds: float, speed: Callable[[Options], float], sure: bool = False
-) -> Options:
+def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[[Options], float]) -> Options:
     """Return the options that give the best picture in a time, without that time.
 
     Args:
@@ -245,27 +291,30 @@ def in_time(
         areas: the number of pixels of each tile.
         seconds: the time.
         speed: times a few steps with options; returns the seconds per step and pixel.
-        sure: whether the loss `sure` suits the noise; it needs less time.
     """
     options = replace(options, minutes=None)
     if options.network or own_network(options.task, options.loss):
         return options
+    if not options.knows_noise:
+        return replace(options, **_unknowing(options, areas, seconds, speed))
+    if speed(options) * sum(n * options.steps(n) for n in areas) <= seconds:  # the rest is for restarts
+        return options
+    return replace(options, quality="draft")
+
+
+def _unknowing(options: Options, areas: list[int], seconds: float, speed: Callable[[Options], float]) -> dict[str, Any]:
+    """Return what to change in the options of a loss that does not know the noise."""
     light, draft = speed(replace(options, network=LIGHT)), QUALITIES["draft"]
 
     def takes(cost: float, quality: Quality, steps: int) -> float:
         return cost * light * sum(n * grown(quality, steps, n) for n in areas)
 
     if takes(COST, options.own, ITERATIONS) <= seconds:  # all that the default would do
-        return replace(options, network=NETWORK)
-    if sure:
-        steps = SURE["fast"].iterations  # a draft too does as many as there is time for
-        quality = None if takes(COST, SURE["fast"], steps) <= seconds else "draft"
-        return replace(options, loss="sure", quality=quality, iterations=options.iterations or steps)
+        return {"network": NETWORK}
     if takes(1, options.own, draft.iterations) <= seconds:  # better than a draft
-        return replace(options, network=LIGHT)
-    return replace(
-        options, quality="draft", iterations=options.iterations or round(grown(draft, draft.iterations, max(areas)))
-    )
+        return {"network": LIGHT}
+    steps = round(grown(draft, draft.iterations, max(areas)))
+    return {"quality": "draft", "iterations": options.iterations or steps}
 
 
 def grown(quality: Quality, steps: int, pixels: int) -> float:

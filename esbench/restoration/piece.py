@@ -85,6 +85,7 @@ class Piece:
         problem = build.problem(self._settings.task, task, self._observation)
         self.column = Column(options.stops_by, problem, Running(options.window), keeps="average")
         self.session = Session(name, trajectory, [self.column], emit, live=True, seed=seeds.derive(seed, "probes"))
+        self._planned = options.criterion is None and options.own.criterion == "last"
         self.cut_off = False  # set by the caller that ends it early because its time is up
         self._diverged = ""
 
@@ -164,7 +165,9 @@ class Piece:
         rule, text = self.column.rule, self.column.sentence
         if rule.stop is not None:
             return text
-        if rule.best_step is None:
+        if self._planned and self.session.complete:
+            text = f"all {self.step} steps done, as planned: the loss {self._settings.loss!r} learns the noise late"
+        elif rule.best_step is None:
             text += ": the last average was taken"
         if (share := self._put_back(self._averaged_output())) >= 0.005:
             text += f", and {share:.0%} of the residual, more than noise explains, was added back"

@@ -29,11 +29,11 @@ from esbench import device as devices
 from esbench.engine import build
 from esbench.errors import DataError
 from esbench.events import Event, Notice, Progress, UnitFinished, ignore
-from esbench.noise import Noise, estimate
+from esbench.noise import Noise, estimate, estimate_gain
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Bytes, Floats, Pictures
 from esbench.registry import registry
-from esbench.restoration.options import Options, in_time, suits_sure
+from esbench.restoration.options import Options, in_time, knowing
 from esbench.restoration.piece import Optimised, Piece
 from esbench.restoration.tiles import Tile, tiles
 
@@ -324,15 +324,14 @@ class Restoration:
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
-        self._sure = not self._small and suits_sure(options, self.noise)
-        if options.quality in ("draft", "best") and self._sure:
-            self.options = dataclasses.replace(options, loss="sure")
+        if not self._small:
+            self.options = knowing(options, self.noise, lambda: estimate_gain(y))
         self.observation = dataclasses.replace(observed, noise=self._model(y))
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
         )
         self._tiles = [tile for tile in self._tiles if not self.task.idle(self._part(tile))]
-        self.pieces = len(self._tiles) * options.own.restarts
+        self.pieces = len(self._tiles) * self.options.own.restarts
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
         self._at = 0, 0  # restart and tile of the current optimisation
@@ -356,7 +355,7 @@ class Restoration:
     def __iter__(self) -> Iterator[None]:
         if self.options.minutes is not None:
             left = self._end - time.monotonic()
-            self.options = in_time(self.options, self._areas(), left, self.speed, self._sure)
+            self.options = in_time(self.options, self._areas(), left, self.speed)
         first, start = self._at
         for restart in itertools.count(first):
             if restart >= self.options.own.restarts and self._end == math.inf:
@@ -571,6 +570,11 @@ class Restoration:
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of each tile, in the restored picture."""
         return [(len(t.rows.window) * self._factor, len(t.columns.window) * self._factor) for t in self._tiles]
+
+    @property
+    def work(self) -> int:
+        """Pixels times steps, at most."""
+        return sum(n * self.options.steps(n) for n in self._areas()) * self.options.own.restarts
 
     def _areas(self) -> list[int]:
         return [h * w for h, w in self.sizes]

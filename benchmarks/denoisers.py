@@ -1,0 +1,185 @@
+"""Compare denoisers by PSNR and time, blind, on one thread: `python -m benchmarks.denoisers measure`, then `table`.
+
+The pictures are the centres of the middle picture of each quarter of Kodak24 and CBSD68, as in benchmarks.tasks, with
+white Gaussian noise or shot noise, clipped. esbench is told nothing; the others get the noise level that esbench
+estimates. BM3D gets shot noise after Anscombe's transform, with the estimated gain and the exact unbiased inverse in
+the closed form of Makitalo and Foi (IEEE TIP 2011).
+
+`measure` adds rows to `--out`; what is there is not computed again, so it may be interrupted. `table` prints their
+averages, and `figure` draws them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import esbench
+from benchmarks.guides import drawn, figure
+from benchmarks.tasks import pictures
+from esbench import images
+from esbench.builtin.degradations import additive
+from esbench.looks import COLOURS
+from esbench.metrics import psnr
+from esbench.noise import estimate, estimate_gain
+from esbench.pictures import Floats
+from esbench.registry import registry
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "results/denoisers.csv"
+
+#: The levels of Gaussian noise, and the rates of shot noise.
+NOISES = ("gaussian 15", "gaussian 25", "gaussian 50", "poisson 25", "poisson 5")
+
+#: esbench with a quality, and baselines.
+OURS = {"draft": {"quality": "draft"}, "fast": {}, "best": {"quality": "best"}}
+OTHERS = ("nlm", "tv", "wavelet", "zs-n2n", "bm3d")
+
+COLUMNS = ("picture", "noise", "method", "psnr_db", "seconds", "steps")
+
+
+def noisy(clean: Floats, noise: str) -> Floats:
+    """Return a picture with noise, which is the same each time."""
+    kind, level = noise.split()
+    rng = np.random.default_rng(0)
+    if kind == "poisson":
+        return additive.poisson(clean, rng, rate=float(level))
+    return additive.gaussian(clean, rng, sigma=float(level))
+
+
+def other(method: str, noise: str) -> Callable[[Floats], Floats]:
+    """Return a baseline as a function of the noisy picture alone."""
+    component = registry().get("baseline", method)
+
+    def gaussian(y: Floats, sigma: float | None = None) -> Floats:
+        values = dict(component.values)
+        if "sigma" in values:
+            values["sigma"] = estimate(y).sigma if sigma is None else sigma
+        x: Floats = component.target(y, torch.Generator().manual_seed(0), **values)
+        return x.clip(0, 1)
+
+    def shot(y: Floats) -> Floats:
+        gain = estimate_gain(y)
+        root = 2 * np.sqrt(y / gain + 3 / 8)  # Anscombe's: noise of variance 1
+        x: Floats = component.target(root / root.max(), torch.Generator().manual_seed(0), sigma=255 / root.max())
+        d = np.maximum(x * root.max(), 2 * math.sqrt(3 / 8))
+        back = d**2 / 4 + math.sqrt(1.5) * (1 / d + 5 / (2 * d**3)) / 4 - 11 / (8 * d**2) - 1 / 8
+        return (gain * back).clip(0, 1).astype(np.float32)
+
+    return shot if noise.startswith("poisson") and method == "bm3d" else gaussian
+
+
+def result(method: str, noise: str, y: Floats) -> tuple[Floats, int]:
+    """Return a denoised picture and the number of steps."""
+    if method == "noisy":
+        return y, 0
+    if method in OURS:
+        restored = esbench.denoise(y, threads=1, **OURS[method])
+        return restored.image, restored.steps_run
+    return other(method, noise)(y), 0
+
+
+def measure(args: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    done = {(row["picture"], row["noise"], row["method"]) for row in rows(args.out)}
+    for method in args.method:  # the methods that take long come last
+        for noise in args.noise:
+            for name, picture in pictures(args):
+                if (name, noise, method) in done:
+                    continue
+                clean = images.unit(picture)
+                y, started = noisy(clean, noise), time.process_time()
+                x, steps = result(method, noise, y)
+                seconds = time.process_time() - started
+                row = dict(
+                    zip(COLUMNS, (name, noise, method, f"{psnr(x, clean):.3f}", f"{seconds:.2f}", steps), strict=True)
+                )
+                add(args.out, row)
+                print(*row.values(), flush=True)
+
+
+def rows(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a file, if there is one."""
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)
+
+
+def add(path: Path, row: dict[str, Any]) -> None:
+    begun = path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if not begun:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def averages(path: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the means over the pictures by noise and method, where all pictures are done."""
+    by: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in rows(path):
+        by[row["noise"], row["method"]].append(row)
+    most = max(map(len, by.values()))
+    return {
+        key: {name: statistics.mean(float(row[name]) for row in found) for name in ("psnr_db", "seconds")}
+        for key, found in by.items()
+        if len(found) == most
+    }
+
+
+def table(args: argparse.Namespace) -> None:
+    """Print the means as a table in Markdown: a row for each method, a column for each noise."""
+    found = averages(args.out)
+    print("| | " + " | ".join(args.noise) + " | seconds |")
+    print("|---" * (len(args.noise) + 2) + "|")
+    for method in ("noisy", *args.method):
+        cells = [found.get((noise, method)) for noise in args.noise]
+        seconds = statistics.mean(cell["seconds"] for cell in cells if cell) if any(cells) else math.nan
+        values = [f"{cell['psnr_db']:.2f}" if cell else "" for cell in cells]
+        print(f"| {method} | " + " | ".join(values) + f" | {seconds:.1f} |")
+
+
+def frontier(args: argparse.Namespace) -> None:
+    """Draw the mean PSNR over the seconds of each method, an axis for each noise, as docs/images/denoisers.svg."""
+    found = averages(args.out)
+    noises = [noise for noise in args.noise if (noise, "best") in found]
+    made, axes = figure(2.6 * len(noises), 3.2, len(noises))
+    for axis, noise in zip(np.atleast_1d(axes), noises, strict=True):
+        for i, method in enumerate(args.method):
+            if (cell := found.get((noise, method))) is None:
+                continue
+            ours, at = method in OURS, (cell["seconds"], cell["psnr_db"])
+            axis.plot(*at, "o" if ours else "s", color=COLOURS[0] if ours else "0.5", ms=6 if ours else 5)
+            axis.annotate(method, at, (5, 4 if i % 2 else -9), textcoords="offset points", fontsize=8)
+        kind, level = noise.split()
+        axis.set(xscale="log", xlabel="seconds", title=f"sigma {level}" if kind == "gaussian" else f"rate {level}")
+        axis.margins(0.25, 0.12)
+    np.atleast_1d(axes)[0].set_ylabel("PSNR, dB")
+    label = "Mean PSNR of denoisers over their time: " + ", ".join(args.method)
+    (ROOT / "docs/images/denoisers.svg").write_text(drawn(made, "denoisers", label), "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["measure", "table", "figure"])
+    parser.add_argument("--method", nargs="+", choices=["noisy", *OTHERS, *OURS], default=[*OTHERS, *OURS])
+    parser.add_argument("--noise", nargs="+", choices=NOISES, default=list(NOISES))
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--crop", type=int, default=128)
+    args = parser.parse_args()
+    args.dataset = None
+    {"measure": measure, "table": table, "figure": frontier}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()
