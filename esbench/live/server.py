@@ -44,6 +44,9 @@ NAMES = ("127.0.0.1", "localhost")
 #: Seconds between two checks of the files, and how many seconds pages have at the end to fetch the final page.
 LOOK_EVERY, LAST = 0.5, 20.0
 
+#: How many seconds event streams have to end.
+CLOSING = 5.0
+
 #: Seconds without an event after which an event stream sends a sign of life.
 ALIVE = 15.0
 
@@ -93,6 +96,9 @@ class Server:
         while (self.open or self.owed) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.closing.set()
+        deadline = time.monotonic() + CLOSING
+        while self.open and time.monotonic() < deadline:  # a thread that reads files must not outlive the interpreter
+            time.sleep(0.05)
         self._http.shutdown()
         self._http.server_close()
 
@@ -165,8 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _page(self) -> None:
         app = self.server.app
-        final = app.source.page()
-        self._send((live_page(app.state()) if final is None else final).encode("utf-8", "replace"), "text/html")
+        state = app.state()
+        final = app.source.page() if state["status"] == "done" else None
+        self._send((live_page(state) if final is None else final).encode("utf-8", "replace"), "text/html")
         if final is not None:
             with app.lock:
                 app.owed = max(0, app.owed - 1)

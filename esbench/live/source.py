@@ -121,33 +121,43 @@ class WatchedRun:
             at = changed.get(unit.id)
             before, state = self._known.get(unit.id, (None, None))
             if state is None or at != before or state["status"] == "running":
-                state = self._read(unit)
+                state = self._named(unit) | ({} if at is None else self._read(unit))
                 # a later change within the same tick of the clock would not be seen
                 if at is None or now - at > SETTLED:
                     self._known[unit.id] = at, state
             states.append(state)
         return states
 
-    def _read(self, unit: Unit) -> dict[str, Any]:
-        found, config = status(unit), self._results.config
+    def _named(self, unit: Unit) -> dict[str, Any]:
+        """Return the state of a unit that has no folder yet."""
         picture, noise, seed = _named(unit.id)
-        record: dict[str, Any] = {
+        return {
             "unit": unit.id,
             "picture": picture,
             "noise": noise,
             "seed": seed,
-            "status": found["status"],
-            "reason": found["reason"] if found["status"] == "failed" else "",
+            "status": "missing",
+            "reason": "",
             "step": 0,
-            "iterations": config.iterations,
+            "iterations": self._results.config.iterations,
             "steps_per_second": None,
             "gaps": {},
             "criteria": [],
+            "failures": {},
+        }
+
+    def _read(self, unit: Unit) -> dict[str, Any]:
+        """Return what the folder of a unit tells about its state."""
+        found = status(unit)
+        record: dict[str, Any] = {
+            "status": found["status"],
+            "reason": found["reason"] if found["status"] == "failed" else "",
             "failures": {text: why for text, why in found["criteria"].items() if why},
         }
         if found["status"] == "done":
             rows = self._results.table(units=[unit.id])
-            record |= {"gaps": {row["criterion"]: row["gap_db"] for row in rows}, "step": config.iterations}
+            record |= {"gaps": {row["criterion"]: row["gap_db"] for row in rows}}
+            record |= {"step": self._results.config.iterations}
         elif state := unit.state():
             record |= {"step": state["step"], "iterations": state["iterations"]}
             record |= {"steps_per_second": state.get("steps_per_second"), "criteria": [*state.get("rules", {})]}

@@ -58,10 +58,6 @@ function drawGrid(given) {
         const button = made("button", { type: "button", tabIndex: -1 });
         button.dataset.unit = unit.unit;
         button.setAttribute("aria-pressed", false);
-        const ring = put(button, "svg", { viewBox: "-12 -12 24 24", "aria-hidden": "true" });
-        put(ring, "circle", { class: "track", r: 9 });
-        put(ring, "circle", { class: "arc", r: 9, pathLength: 100, transform: "rotate(-90)" });
-        put(ring, "path", { class: "sign" });
         cells.set(unit.unit, button);
         return button;
       });
@@ -73,15 +69,13 @@ function drawGrid(given) {
     }));
   }
   for (const unit of changed) {
-    const button = cells.get(unit.unit), gap = unit.gaps[$("by").value];
+    const button = cells.get(unit.unit), gap = unit.gaps[$("by").value], words = wordsOf(unit);
     button.dataset.status = unit.status;
-    button.title = wordsOf(unit);
-    button.setAttribute("aria-label", wordsOf(unit));
-    button.querySelector(".arc").setAttribute("stroke-dasharray", `${(100 * unit.step) / Math.max(1, unit.iterations)} 200`);
-    const signs = { failed: "M-4-4L4 4M4-4L-4 4", paused: "M-2.5-4V4M2.5-4V4" };
-    button.querySelector(".sign").setAttribute("d", signs[unit.status] ?? "");
+    button.title = words;
+    button.setAttribute("aria-label", words);
     const heat = gap === undefined || gap === null ? 0 : Math.min(1, gap / state.gap_scale_db);
-    button.style.setProperty("--heat", `${Math.round(100 * heat)}%`);
+    if (unit.status === "done") button.style.setProperty("--heat", `${Math.round(100 * heat)}%`);
+    else if (unit.step) button.style.setProperty("--ring", `${(100 * unit.step) / unit.iterations}%`);
   }
   for (const button of grid.querySelectorAll("[aria-pressed=true]")) button.setAttribute("aria-pressed", false);
   cells.get(chosen)?.setAttribute("aria-pressed", true);
