@@ -35,6 +35,9 @@ READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
 #: any size, and each pixel takes up to 20 bytes of memory.
 MAX_PIXELS = 128_000_000
 
+#: The longest side of a picture that `smaller` reduces.
+SMALL = 512
+
 #: The formats in which a photo can be written, by suffix, and the longest side of each.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
@@ -158,6 +161,20 @@ def encoded(image: Bytes, side: int, kind: str, fast: bool = False, **options: A
     small.thumbnail((side, side), Image.Resampling.BOX if fast else Image.Resampling.LANCZOS)
     small.save(file, kind, **options)
     return file.getvalue()
+
+
+def smaller(data: bytes, side: int, quality: int) -> bytes:
+    """Return a WebP file reduced to a longest side; unchanged if it is no WebP file, or a large one."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            if max(image.size) > SMALL:
+                return data
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError):
+        return data
+    return encoded(pixels, side, "WEBP", quality=quality)
 
 
 def data_url(data: bytes, kind: str) -> str:

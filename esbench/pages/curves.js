@@ -117,7 +117,7 @@ function charted(canvas, readout, looks, solo) {
       const group = put(canvas, "g", { transform: `translate(${LEFT} ${top + TITLE})` });
       const title = put(group, "text", { class: score ? "name" : "name choice", x: 0, y: (k ? 0 : -above) - 6 }, panel.name);
       if (!score) title.addEventListener("click", () => solo(panel.name));
-      for (const [tick, text] of ticks(panel.range, tall ? 5 : 2)) {
+      for (const [tick, text] of ticks(panel.range, tall ? 5 : 3)) {
         put(group, "line", { class: "grid", x1: 0, x2: inner, y1: y(tick), y2: y(tick) });
         put(group, "text", { x: -6, y: y(tick) + 4, "text-anchor": "end" }, text);
       }

@@ -131,7 +131,7 @@ function drawState(changed, scale) {
     $("by").replaceChildren(...names.map((name) => made("option", { value: name }, name)));
     if (names.includes(before)) $("by").value = before;
   }
-  document.querySelector("#units .legend").textContent = names.length ? `Darker is a larger gap, up to ${state.gap_scale_db.toFixed(2)} dB.` : "";
+  document.querySelector("#units .legend").textContent = names.length ? `A deeper orange is a larger gap, up to ${state.gap_scale_db.toFixed(2)} dB.` : "";
 
   const lost = units.flatMap((unit) => [
     ...(unit.status === "failed" ? [`${unit.unit}: ${unit.reason}`] : []),
@@ -292,7 +292,7 @@ function draw() {
   const known = state.units.find((each) => each.unit === chosen);
   const name = known ? [known.picture, known.noise].filter(Boolean).join(", ") : chosen;
   const part = head?.name.match(/, (\d+ of \d+)$/); // of the optimisations of a large picture
-  const where = drawn ? `done, ${drawn.steps} steps` : `${now.paused ? "paused at " : ""}step ${now.step} of ${now.iterations}`;
+  const where = drawn ? `done, ${drawn.steps} steps` : `${now.paused || known?.status === "paused" ? "paused at " : ""}step ${now.step} of ${now.iterations}`;
   $("h-unit").textContent = `${name}${part ? `, optimisation ${part[1]}` : ""}: ${where}`;
   chart.show(unit, alone);
   drawRules(unit.rules ?? unit.rows.map(({ criterion, stop_step, fallback, gap_db }) => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +23,9 @@ from esbench.report.worst import worst
 
 Rows = Sequence[Mapping[str, Any]]
 
-#: The maximum number of characters of curves, of pictures and of the small pictures of earlier outputs, to keep a page
+#: The maximum number of characters of curves, of pictures, and of both with the outputs over the steps, to keep a page
 #: under 15 MB.
-CURVES, PICTURES, FILMS = 5_000_000, 7_500_000, 1_500_000
+CURVES, PICTURES, ALL = 5_000_000, 7_500_000, 14_000_000
 
 #: The maximum number of units whose curves and pictures are in the page.
 UNITS = 400
@@ -38,6 +39,14 @@ SIDES = (512, 384, 256, 192, 128, 96, 64, 48)
 
 #: The quality of a reduced picture, and how many pictures are tried to find the side.
 QUALITY, TRIED = 80, 24
+
+#: The quality of a reduced output over the steps.
+FILM_QUALITY = 60
+
+
+#: Candidates for the outputs over the steps of a unit: how many, and their longest side (None: as they are). The first
+#: that fits is used, or the last.
+FILMS: tuple[tuple[int, int | None], ...] = ((60, None), (30, None), (30, 96), (15, 96), (12, 64), (8, 48))
 
 
 @dataclass(frozen=True)
@@ -92,9 +101,8 @@ def embedded(run: Run, rows: Rows, failed: Sequence[tuple[str, str, str]] = ()) 
             {"title": title, "note": note, "source": sources.index(source), "file": path.name}
             for (title, note, path), source in zip(shown[id], made, strict=True)
         ]
-    room = FILMS
-    for id in found:
-        film = run.unit(id).film()
+    room = ALL - sum(len(script(data)) for data in found.values())
+    for id, film in _films(run, list(found), room):
         room -= len(script(film))
         if room < 0:
             break
@@ -211,6 +219,34 @@ def _side(paths: Sequence[Path]) -> int | None:
         if mean * len(paths) <= 0.9 * PICTURES:
             return side
     return SIDES[-1]
+
+
+def _films(run: Run, ids: Sequence[str], room: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield each unit that has outputs over the steps with them: fewer and smaller ones if all would not fit."""
+    kept = [(id, film) for id in ids[:: -(-len(ids) // TRIED) or 1] if (film := run.unit(id).film())]
+    for most, side in FILMS:
+        size = sum(len(script(_shortened(film, most, side))) for _, film in kept) / max(1, len(kept))
+        if size * len(ids) <= 0.9 * room:
+            break
+    for id in ids:
+        if film := run.unit(id).film():
+            yield id, _shortened(film, most, side)
+
+
+def _shortened(film: Sequence[Mapping[str, Any]], most: int, side: int | None) -> list[dict[str, Any]]:
+    """Return some of the outputs of a unit, evenly, with the first and the last."""
+    places = np.unique(np.linspace(0, len(film) - 1, min(most, len(film))).round().astype(int))
+    return [
+        dict(film[i]) if side is None else dict(film[i]) | {"webp": _smaller(film[i]["webp"], side)} for i in places
+    ]
+
+
+def _smaller(webp: str, side: int) -> str:
+    try:
+        data = base64.b64decode(webp, validate=True)
+    except ValueError:
+        return webp
+    return base64.b64encode(images.smaller(data, side, FILM_QUALITY)).decode()
 
 
 def _made(

@@ -63,10 +63,10 @@ def page(results: Results, rows: Rows, folder: Path, query: str = "") -> str:
         figures=_figures(rows),
         criteria=_criteria(rows, done),
         baselines=_baselines(everything, others),
-        worst=[(each, key(each.criterion), [_stop(row) for row in each.rows]) for each in worst(rows)],
+        worst=[(each, key(each.criterion), [_stop(row, units["seeds"]) for row in each.rows]) for each in worst(rows)],
         map=units,
         held=held,
-        unit_names={id: _unit_name(group[0]) for id, group in embed.units_of(rows).items()},
+        unit_names={id: _unit_name(group[0], units["seeds"]) for id, group in embed.units_of(rows).items()},
         data=embed.script(
             {
                 "units": f"./{os.path.relpath(results.run.path / 'units', folder)}/",
@@ -177,11 +177,11 @@ def _baselines(rows: Rows, failed: Failed) -> str:
     return Table(("baseline", "PSNR (dB)", "SSIM", "seconds", "failed"), lines).html(title) if lines else ""
 
 
-def _stop(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line of the worst stops."""
+def _stop(row: Mapping[str, Any], seeds: bool) -> dict[str, Any]:
+    """Return a line of the worst stops; it names the seed if there are several."""
     return {
         "unit": row["unit"],
-        "name": _unit_name(row),
+        "name": _unit_name(row, seeds),
         "says": f"{row['gap_db']:.2f} dB, {kind(row)}: step {row['stop_step']}, the peak at {row['peak_step']}",
     }
 
@@ -240,8 +240,9 @@ def _cell(row: Mapping[str, Any] | None, reason: str | None, full: float) -> dic
     return {"text": text, "says": says, "kind": "", "value": f"{gap:.4g}", "heat": round(100 * min(1, gap / full))}
 
 
-def _unit_name(row: Mapping[str, Any]) -> str:
-    return f"{row['image']}, {level(row)}, seed {row['seed']}"
+def _unit_name(row: Mapping[str, Any], seeds: bool) -> str:
+    name = f"{row['image']}, {level(row)}"
+    return f"{name}, seed {row['seed']}" if seeds else name
 
 
 # -- provenance --------------------------------------------------------------------------------------------------------

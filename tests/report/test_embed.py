@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,15 +157,31 @@ def test_many_units_have_shorter_curves_so_that_all_of_them_fit(tmp_path, write_
     assert sum(len(json.dumps(json.loads(text)["panels"])) for text in held.units.values()) < 30_000
 
 
-def test_the_small_pictures_of_earlier_outputs_are_those_of_the_first_units_that_fit(tmp_path, write_run, monkeypatch):
+def test_the_outputs_over_the_steps_are_fewer_and_smaller_if_those_of_all_units_would_not_fit(
+    tmp_path, write_run, monkeypatch
+):
     results = write_run(tmp_path / "RUN", [("a", 25.0), ("b", 25.0)])
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    webp = base64.b64encode(images.encoded(pixels, 160, "WEBP")).decode()
+    film = [{"picture": step, "webp": webp} for step in range(40)]
+    film[-1]["webp"] = "AA=="  # damaged: the browser shows none
     for unit in results.run.units():
-        lines = [{"unit": unit.id}, {"picture": 0, "webp": "AA=="}, {"values": {}}, [], {"picture": 3, "webp": "AAA="}]
+        lines = [{"unit": unit.id}, *film[:20], {"values": {}}, [], *film[20:]]
         (unit.path / "live.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"picture": 4, "w')
-    film = [{"picture": 0, "webp": "AA=="}, {"picture": 3, "webp": "AAA="}]
-    monkeypatch.setattr(embed, "FILMS", 2 * len(json.dumps(film)) - 20)
-    first, second = map(json.loads, embed.embedded(results.run, results.table()).units.values())
-    assert first["film"] == film
+
+    def held() -> list[dict[str, Any]]:
+        return [json.loads(text) for text in embed.embedded(results.run, results.table()).units.values()]
+
+    assert [unit["film"] for unit in held()] == [film, film]
+    monkeypatch.setattr(embed, "ALL", 100_000)
+    assert len(json.dumps(held())) < 100_000
+    for unit in held():
+        first, *_, last = unit["film"]
+        assert (first["picture"], last) == (0, film[-1])
+        assert len(first["webp"]) < len(webp)
+    monkeypatch.setattr(embed, "ALL", 12_000)  # not even these
+    first, second = held()
+    assert "film" in first
     assert "film" not in second
 
 

@@ -183,10 +183,10 @@ def test_a_click_opens_the_unit_and_the_address_brings_it_back(tab, page, ids):
     tab.open(page)
     tab.click(f'.map tr[data-unit="{ids[2]}"] a')
     title = "document.getElementById('unit-name').textContent"
-    assert tab.run(title) == "kodim01, gaussian 50, seed 0"
+    assert tab.run(title) == "kodim01, gaussian 50"
     assert tab.run(FRAGMENT)["unit"] == ids[2]
     tab.reload()
-    assert tab.run(title) == "kodim01, gaussian 50, seed 0"
+    assert tab.run(title) == "kodim01, gaussian 50"
     assert tab.run("document.querySelectorAll('#pictures img').length") == 5
     link = tab.run("document.querySelector('#pictures a').getAttribute('href')")
     assert link.endswith(f"/units/{ids[2]}/images/noisy.png")
