@@ -25,8 +25,9 @@ OPTIONS = [
     "--remote-debugging-pipe",
 ]
 
-#: The longest wait for an answer or a condition, in seconds. A page that works needs a fraction of one.
-PATIENCE = 60
+#: The longest wait for an answer or a condition, in seconds. A page that works needs a fraction of one, on a machine
+#: that is free.
+PATIENCE = 240
 
 #: The keys that type nothing, with their numbers on a Windows keyboard.
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "PageUp": 33, "PageDown": 34, "End": 35, "Home": 36,

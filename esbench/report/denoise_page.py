@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from esbench import images
 from esbench.pictures import Bytes
+from esbench.records import TaskInfo
+from esbench.registry import registry
 from esbench.templating import page as whole
 from esbench.templating import render
 
@@ -89,7 +91,7 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
         views=[(says, _png(before[part]), _png(after[part]), _png(removed[part])) for says, part in views],
         factor=factor,
         criterion=denoised.criterion,
-        curves=[curve(each, denoised.criterion, WIDTH * 2 // 3 if several else WIDTH) for each in denoised.optimised],
+        curves=[curve(each, denoised.criterion, several) for each in denoised.optimised],
         facts=_facts(noisy, denoised, options),
     )
     return Section(title, stopped, html)
@@ -108,12 +110,13 @@ def amplified(before: Bytes, after: Bytes) -> tuple[Bytes, int]:
     return picture, factor
 
 
-def curve(optimised: Optimised, criterion: str, width: int = WIDTH) -> Markup:
-    """Return the curve of one optimisation with its stop, as a figure."""
+def curve(optimised: Optimised, criterion: str, several: bool = False) -> Markup:
+    """Return the curve of one optimisation with its stop, as a figure; one of several is smaller and says its tile."""
+    width = WIDTH * 2 // 3 if several else WIDTH
     values = np.array(optimised.values, float)
     known = values[np.isfinite(values)]
     top, left, height, across = optimised.tile
-    where = f"{across} x {height} pixels at ({left}, {top}): {optimised.reason}."
+    where = f"{across} x {height} pixels at ({left}, {top}): {optimised.reason}." if several else ""
     if not known.size:
         return render("curve.html", where=where, points="")
     # a curve over decades is readable only on a logarithmic axis
@@ -140,7 +143,9 @@ def curve(optimised: Optimised, criterion: str, width: int = WIDTH) -> Markup:
         height=HEIGHT,
         frame=(LEFT, TOP, inner, tall),
         log=log,
-        values=[(y(value), f"{10**value if log else value:.4g}") for value in _ticks(low, high)],
+        values=[
+            (y(tick), f"{10**tick:.3g}" if log else f"{tick:.4g}") for tick in (_decades if log else _ticks)(low, high)
+        ],
         steps=[(x(step), f"{step:g}") for step in _ticks(0, len(values) - 1)],
         stop=(x(stop), stop, "end" if x(stop) > LEFT + 0.8 * inner else "start"),
         stopped=optimised.stopped,
@@ -152,6 +157,15 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
     power = 10.0 ** np.floor(np.log10(max(high - low, 1e-12) / most))
     step = next(f * power for f in (1, 2, 5, 10) if f * power * most >= high - low)
     return [float(i * step) for i in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Return the logarithms of 1, 3, 10, ... between two logarithms, or of powers of ten if those are many."""
+    exponents = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    ticks = [
+        float(exponent + np.log10(digit)) for exponent in exponents for digit in ((1, 3) if high - low < 3 else (1,))
+    ]
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 def _summary(denoised: Restored, stopped: bool) -> str:
@@ -186,7 +200,7 @@ def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
         "seconds": f"{denoised.seconds:.0f}",
         "quality": options.quality or "fast",
         "network": options.made_by,
-        "loss": options.loss or "the task's",
+        "loss": options.loss or _loss(denoised.task),
         "most steps": max((options.steps(o.tile[2] * o.tile[3]) for o in denoised.optimised), default="none"),
         "patience": options.window,
         "seed": options.seed,
@@ -197,6 +211,13 @@ def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
     if options.sigma is not None:
         facts["noise, as given"] = f"sigma {options.sigma:g} of 255"
     return facts
+
+
+def _loss(task: str) -> str:
+    """Return the loss that a task has by default."""
+    info = registry().get("task", task).info
+    assert isinstance(info, TaskInfo)
+    return info.loss
 
 
 def _png(picture: Bytes) -> str:

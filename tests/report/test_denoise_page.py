@@ -42,13 +42,18 @@ def test_the_stop_is_drawn_at_its_step_on_the_curve():
     (stop,) = re.findall(r'<line class="stop" x1="([\d.]+)"', figure)
     assert drawn[np.argmax(drawn[:, 1])].tolist()[0] == float(stop)  # the lowest value is the lowest on the page
     assert np.allclose(np.diff(drawn[:, 0]), np.diff(drawn[:, 0])[0], atol=0.11)
-    assert "because." in figure
+    assert "because" not in figure  # it is above the curve
+    assert "8 x 8 pixels at (0, 0): because." in curve(optimised([5, 3, 1, 2, 4], 2), "loss", several=True)
 
 
 def test_a_curve_over_decades_has_a_logarithmic_axis():
     drawn = points(curve(optimised([1, 0.1, 0.01, 0.001], 3), "loss"))
     assert np.allclose(np.diff(drawn[:, 1]), np.diff(drawn[:, 1])[0], atol=0.11)
-    assert ">0.001</text>" in curve(optimised([1, 0.1, 0.01, 0.001], 3), "loss")
+    for values, ticks in (
+        ([1, 0.1, 0.01, 0.001], ["0.001", "0.01", "0.1", "1"]),
+        ([0.5, 0.02, 0.01], ["0.01", "0.03", "0.1", "0.3"]),
+    ):
+        assert re.findall(r'text-anchor="end">([\d.]+)<', curve(optimised(values, 0), "loss")) == ticks
 
 
 @pytest.mark.parametrize("values", [[1.0], [2.0, 2.0, 2.0], [math.nan, 1.0, math.nan, 0.0], [-1.0, 1e9, 3.0]])
@@ -61,7 +66,7 @@ def test_a_curve_of_any_kind_stays_on_the_page(values):
 
 
 def test_a_criterion_without_a_value_has_no_curve_but_its_reason():
-    figure = curve(optimised([math.nan] * 3, 2), "wmv")
+    figure = curve(optimised([math.nan] * 3, 2), "wmv", several=True)
     assert "<svg" not in figure
     assert "because." in figure
 

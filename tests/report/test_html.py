@@ -256,7 +256,7 @@ def test_a_run_of_which_nothing_is_done_is_reported_as_far_as_it_is(tmp_path, wr
     page = page_of(results)
     assert "0 of 2 done, 1 failed" in page.seen()
     assert "1 of 2 units failed." in page.text["header"]
-    assert "".join(page.text["summary"]) .startswith("whole units ×1 ValueError: <too small>")
+    assert "".join(page.text["summary"]).startswith("whole units ×1 ValueError: <too small>")
     assert "failed: ValueError: <too small>" in page.text["td"]
     assert "missing" in page.text["td"]
     assert len(page.all("script")) == 1
