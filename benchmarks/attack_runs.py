@@ -1,8 +1,8 @@
-"""Attacks on run folders and plugins: `python -m benchmarks.attack_runs corruptions|plugins|kills`.
+"""Attacks on run folders and processes: `python -m benchmarks.attack_runs corruptions|kills`.
 
 Every file of a run is cut, emptied, swapped with another unit's, replaced by JSON of another shape or by a folder, and
 `status`, `export`, `replay`, `report` and `run`, then `run --retry-failed`, must report it in a sentence and end with
-the table of an undisturbed run. A plugin has a fault at import, which must not affect later commands.
+the table of an undisturbed run. The processes of a run are killed, which must not change its table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
-import json
 import os
 import random
 import shutil
@@ -24,6 +23,7 @@ from typing import TextIO
 
 import numpy as np
 
+from benchmarks import faults
 from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.results import Results
@@ -37,31 +37,18 @@ JSON = ("[]", "null", "{}", '"x"', "5", "NaN", "1e999", "[" * 9999, '{"a":' * 99
 #: What reads a run; the report, which takes seconds, only where a picture is damaged.
 COMMANDS = (["status"], ["export", "--format", "csv"], ["replay", "--patience", "1"], ["report"])
 
-#: The faults of a plugin at import.
-IMPORTS = {
-    "os._exit(3)": "import os; os._exit(3)",
-    "os._exit(0)": "import os; os._exit(0)",
-    "os.abort()": "import os; os.abort()",
-    "SIGKILL": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-    "SIGSEGV": "import ctypes; ctypes.string_at(0)",
-    "sys.exit": "import sys; sys.exit('no')",
-    "KeyboardInterrupt": "raise KeyboardInterrupt",
-    "GeneratorExit": "raise GeneratorExit",
-    "BaseException": "raise BaseException",
-    "MemoryError": "raise MemoryError",
-    "recursion": "def f(): f()\nf()",
-    "__str__ raises": "class E(Exception):\n def __str__(self): raise ValueError\nraise E",
-    "__str__ exits": "class E(Exception):\n def __str__(self): raise SystemExit\nraise E",
-    "lone surrogate": "raise ValueError('\\udc80')",
-    "terminal escapes": "raise ValueError('\\x1b[2J')",
-    "syntax": "def",
-    "print": "print('lost')",
-    "os.write": "import os; os.write(1, b'lost')",
-    "subprocess": "import os; os.system('echo lost')",
-    "atexit": "import atexit; atexit.register(print, 'lost')",
-    "atexit subprocess": "import atexit, os; atexit.register(os.system, 'echo lost')",
-    "closed output": "import os; os.close(1)",
-}
+#: A plugin that tells which processes have loaded it.
+STEPS = """
+import esbench, os, pathlib
+pathlib.Path(__file__).with_name(f"pid-{os.getpid()}").touch()
+
+@esbench.hookimpl
+def esbench_criteria():
+    return [esbench.CriterionInfo(name="steps", summary="counts", target=steps)]
+
+def steps(frame):
+    return float(abs(frame.step - 20))
+"""
 
 
 def config(place: Path) -> Config:
@@ -179,60 +166,12 @@ def _tell(counts: dict[str, collections.Counter[str]], screen: TextIO) -> None:
         print(f"{kind:10}" + "".join(f"{line[head]:>21}" for head in heads), file=screen, flush=True)
 
 
-def plugins(arguments: argparse.Namespace) -> None:
-    """Install a plugin with each fault, and call a command three times."""
-    counts: collections.Counter[str] = collections.Counter()
-    for name, code in IMPORTS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder)
-            info = place / "esbench_bad-1.0.dist-info"
-            info.mkdir()
-            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: esbench-bad\nVersion: 1.0\n")
-            (info / "entry_points.txt").write_text("[esbench]\nbad = esbench_bad\n")
-            (place / "esbench_bad.py").write_text(code + "\n")
-            environ = os.environ | {
-                "PYTHONPATH": os.pathsep.join([folder, *sys.path]),
-                "ESBENCH_CACHE": str(place / "cache"),
-            }
-            answers = []
-            for _ in range(3):
-                line = [sys.executable, "-P", "-m", "esbench", "plugins", "--json"]
-                answers.append(subprocess.run(line, env=environ, capture_output=True, text=True, check=False))
-            good = []
-            for answer in answers:
-                try:
-                    rows = json.loads(answer.stdout)
-                    good.append(answer.returncode == 0 and any(r["distribution"] == "esbench-bad" for r in rows))
-                except ValueError:
-                    good.append(False)
-            counts["faults"] += 1
-            counts["answered at once"] += good[0]
-            counts["ended the first command"] += not good[0]
-            counts["answered from the second command on"] += all(good[1:])
-            counts["tracebacks"] += any("Traceback" in answer.stderr for answer in answers)
-            print(f"{name:20} {['no', 'yes'][good[0]]:4} {['no', 'yes'][all(good[1:])]:4}")
-    print(dict(counts))
-
-
 def kills(arguments: argparse.Namespace) -> None:
     """Kill the process that measures a plugin's criterion at random moments, and compare the tables."""
     random.seed(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        site = place / "site"
-        info = site / "esbench_steps-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: esbench-steps\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text("[esbench]\nsteps = esbench_steps\n")
-        (site / "esbench_steps.py").write_text(
-            "import esbench, os, pathlib\n"
-            "pathlib.Path(__file__).with_name(f'pid-{os.getpid()}').touch()\n"
-            "@esbench.hookimpl\n"
-            "def esbench_criteria():\n"
-            "    return [esbench.CriterionInfo(name='steps', summary='counts', target=steps)]\n"
-            "def steps(frame):\n"
-            "    return float(abs(frame.step - 20))\n"
-        )
+        site = faults.installed(place / "site", "steps", STEPS)
         asked = config(place)
         file = place / "config.toml"
         same = {"criterion": ("steps", "emv"), "iterations": 120, "checkpoint_every": 0.1}
@@ -269,14 +208,14 @@ def kills(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("attack", choices=("corruptions", "plugins", "kills"))
+    parser.add_argument("attack", choices=("corruptions", "kills"))
     parser.add_argument("--every", type=int, default=1, help="only every n-th corruption")
     parser.add_argument("--only", default="", help="only one kind of corruption: cut, bit, gone, folder, swapped, json")
     parser.add_argument("--kills", type=int, default=20, help="the number of runs in which a process is killed")
     parser.add_argument("--executor", default="serial", help="of the killed runs: serial or dask[workers=2]")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    {"corruptions": corruptions, "plugins": plugins, "kills": kills}[arguments.attack](arguments)
+    {"corruptions": corruptions, "kills": kills}[arguments.attack](arguments)
 
 
 if __name__ == "__main__":

@@ -100,10 +100,16 @@ class Busy(UnitError):
 def described(error: BaseException) -> str:
     """Return the type and the text of a third-party exception as one printable line."""
     try:
-        text = str(error)
+        text = str.__str__(str(error))  # the first may return a subclass, with a `__format__` of its own
     except BaseException:  # __str__ is third-party code too
         text = "(its text cannot be shown)"
-    return shown(f"{type(error).__name__}: {text}")
+    return shown(f"{kind_of(error)}: {text}")
+
+
+def kind_of(thing: object) -> str:
+    """Return the name of the type of a third-party object, whatever its metaclass says."""
+    name: str = type.__dict__["__name__"].__get__(type(thing))
+    return str.__str__(name)
 
 
 def shown(text: str) -> str:

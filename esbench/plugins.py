@@ -6,6 +6,7 @@ Built-in components use the same hooks. Only this module and hookspecs use plugg
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib
 import importlib.metadata
@@ -25,7 +26,9 @@ import pluggy
 from esbench import __version__, hookspecs, loading
 from esbench.errors import LoadError, described, did_you_mean, shown
 from esbench.events import Event
+from esbench.printable import is_unicode
 from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Info
+from esbench.untouched import while_loading
 
 GROUP = "esbench"
 
@@ -97,7 +100,7 @@ class PluginHost:
         self.plugins = [self._load(*point) for point in _built_in()]
         self.trail = loading.trail()
         allowed = _allowed(environ.get("ESBENCH_PLUGINS", ""))
-        with self.trail, third_party():
+        with self.trail, third_party(), while_loading():
             for name, distribution, version, load in _installed():
                 named = allowed is not None and bool({_normal(name), _normal(distribution)} & allowed)
                 if allowed is not None and not named:
@@ -115,13 +118,18 @@ class PluginHost:
                 if plugin.status == "broken":
                     raise LoadError(f"{_full_name(plugin)} is broken: {plugin.reason} (ESBENCH_STRICT_PLUGINS is set).")
 
+    @property
+    def listeners(self) -> list[Plugin]:
+        """The plugins that listen to events."""
+        return [p for p in self.plugins if p.manager is not None and p.manager.hook.esbench_event.get_hookimpls()]
+
     def emit(self, event: Event) -> None:
         """Send an event to every plugin that listens; one that raises or hangs is marked as broken and gets no more."""
-        for plugin in self.plugins:
-            if plugin.manager is not None:
-                what = "raised in esbench_event"
-                with _ended(plugin, what), loading.limited(), _guard(plugin, what):
-                    plugin.manager.hook.esbench_event(event=event)
+        for plugin in self.listeners:
+            assert plugin.manager is not None
+            what = "raised in esbench_event"
+            with _ended(plugin, what), loading.limited(), _guard(plugin, what):
+                plugin.manager.hook.esbench_event(event=copy.deepcopy(event))
 
     def _died(self, distribution: str, version: str, again: bool) -> str:
         """Return how loading a distribution's plugins ended a process, or an empty text.
@@ -235,7 +243,7 @@ def _checked(hook: str, record: type[Info], results: list[Any]) -> list[Info]:
 
 def _is_text(value: str) -> bool:
     """Whether a text can be encoded: half of a surrogate pair cannot."""
-    return value.isascii() or value == value.encode(errors="replace").decode()
+    return value.isascii() or is_unicode(value)
 
 
 def _built_in() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:

@@ -21,3 +21,8 @@ def printable(text: str, keep: str = "") -> str:
         a\x1b[31m\nb
     """
     return UNSAFE.sub(lambda m: m[0] if m[0] in keep else m[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written to a file: the name of a file may contain bytes that are not UTF-8."""
+    return text == text.encode(errors="replace").decode()

@@ -9,7 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from esbench import __version__, params, torch_state
 from esbench.builtin import baselines, executors, inputs, losses, networks, regularisers, tasks
@@ -18,6 +18,9 @@ from esbench.loading import Endless
 from esbench.params import Param
 from esbench.plugins import HOOKS, Interrupted, PluginHost, third_party
 from esbench.records import CriterionInfo, Info, LossInfo, Range, TaskInfo
+
+if TYPE_CHECKING:
+    from esbench.untouched import Untouched
 
 #: kind -> its plural, as in `esbench list`.
 PLURAL = {
@@ -325,8 +328,16 @@ def calling(record: Record) -> Iterator[None]:
     if record.distribution == "esbench":
         yield
         return
-    with _guard(record, "raised"), torch_state.same():
+    with _guard(record, "raised"), untouched()(), torch_state.same():
         yield
+
+
+@functools.cache
+def untouched() -> Untouched:
+    """Return what restores the state of this process after a call of third-party code."""
+    from esbench.untouched import Untouched
+
+    return Untouched()
 
 
 def wrong(record: Record, wanted_and_got: str) -> LoadError:

@@ -60,22 +60,26 @@ class _Entered:
     def __init__(self, torch: Any) -> None:
         self._c = torch._C
         self._functions, self._dispatches = self._c._len_torch_function_stack(), self._c._len_torch_dispatch_stack()
-        module = vars(torch.nn.modules.module)
-        self._hooks = [(hooks, dict(hooks)) for name, hooks in module.items() if name in HOOKS]
+        self._saved = self._c._autograd._top_saved_tensors_default_hooks(False)
+        places = [torch.nn.modules.module, *filter(None, [sys.modules.get("torch.optim.optimizer")])]
+        found = [value for place in places for name, value in vars(place).items() if name.startswith(HOOKS)]
+        self._hooks = [(hooks, dict(hooks)) for hooks in found if isinstance(hooks, dict)]
 
     def leave(self) -> None:
         while self._c._len_torch_function_stack() > self._functions:
             self._c._pop_torch_function_stack()
         while self._c._len_torch_dispatch_stack() > self._dispatches:
             self._c._pop_torch_dispatch_stack()
+        while self._c._autograd._top_saved_tensors_default_hooks(False) not in (self._saved, None):
+            self._c._autograd._pop_saved_tensors_default_hooks()
         for hooks, before in self._hooks:
             if hooks != before:
                 hooks.clear()
                 hooks.update(before)
 
 
-#: The hooks of all modules, in `torch.nn.modules.module`.
-HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_pre_hooks", "_global_backward_hooks")
+#: How the hooks of all modules, and of all optimisers, are called in PyTorch.
+HOOKS = "_global_"
 
 #: Inference mode, gradients, default type and device, deterministic algorithms, precision of products, autocast on a
 #: CPU and on a GPU, detection of anomalies, oneDNN.

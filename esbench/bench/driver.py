@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esbench import __version__
+from esbench import __version__, torch_state
 from esbench.bench import baselines as others
 from esbench.bench import build, grid, share
 from esbench.bench.config import Config
@@ -32,7 +32,8 @@ from esbench.events import Event, Notice, RunFinished, RunStarted
 from esbench.observation import Problem
 from esbench.pictures import Pictures
 from esbench.plugins import Interrupted
-from esbench.registry import Record, registry
+from esbench.printable import is_unicode
+from esbench.registry import Component, Record, registry, untouched
 from esbench.stopping.column import is_third_party
 from esbench.stopping.criterion import Criterion
 
@@ -82,6 +83,8 @@ def plan(config: Config, folder: Path) -> Plan:
     Raises:
         EsbenchError: something in it does not exist or is not available.
     """
+    if not is_unicode(str(folder.resolve())):
+        raise UsageError(f"The folder of a run must have a name in valid Unicode, got {str(folder)!r}.")
     texts, left_out = expand(config.criterion)
     criteria = tuple(dict.fromkeys(registry().get("criterion", text).text for text in texts))
     baselines = tuple(dict.fromkeys(registry().get("baseline", text).text for text in config.baseline))
@@ -165,7 +168,9 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
 
     def emit(event: Event) -> None:
         listen(event)
-        registry().host.emit(event)
+        if registry().host.listeners:
+            with untouched()(), torch_state.same():
+                registry().host.emit(event)
 
     store, units = Run(folder), planned.units
     outcomes: list[Outcome] = []
@@ -296,7 +301,9 @@ def _by_default(record: Record) -> bool:
     """
     some = Problem(noisy=Pictures(np.zeros((1, 8, 8, 3), np.uint8))[0], sigma=25.0)
     try:
-        Criterion(registry().get("criterion", record.info.name), some)
+        component = registry().get("criterion", record.info.name)
+        if not runs_third_party(component):
+            Criterion(component, some)
     except ParamError:
         return False
     return True
@@ -343,7 +350,11 @@ def _check(job: Job) -> None:
         others.check(scene, text)
     for text in job.criteria:
         component = registry().get("criterion", text)
-        # third-party code runs only in the watched process
-        made_of_codec = bool(getattr(component.info, "codec", ""))
-        if made_of_codec or not is_third_party(component.record):
+        if not runs_third_party(component):
             Criterion(component, given)
+
+
+def runs_third_party(component: Component) -> bool:
+    """Whether making a criterion runs third-party code, which is left to the watched process."""
+    made_of_codec = bool(getattr(component.info, "codec", ""))
+    return is_third_party(component.record) and not made_of_codec

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from esbench import __version__
+from esbench.printable import printable
 from esbench.registry import registry
 
 
@@ -45,7 +46,7 @@ def machine(device: str) -> dict[str, Any]:
 
 def command() -> str:
     """Return the command line of this process."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return printable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def commit() -> str:

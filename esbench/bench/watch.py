@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import mmap
 import os
@@ -30,13 +31,13 @@ from esbench.bench.job import Job
 from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
 from esbench.bench.unit import failed, never, run_unit
-from esbench.bench.untouched import Untouched
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import UnitError
 from esbench.events import Event, Notice
 from esbench.process import end, environ, has_ended, python, told
 from esbench.registry import registry
 from esbench.stopping.column import is_third_party
+from esbench.untouched import MODULES, Untouched
 
 #: Seconds between two checks of a process.
 LOOK_EVERY = 0.1
@@ -182,10 +183,11 @@ class _Child:
                 if who < 0:
                     return None, None, f"{ended}, outside of plugin calls" if self.third_party else ended
                 return None, self.third_party[who], f"{ended.replace('ended', 'ended its process')} at step {step}"
-            message = json.loads(line)
-            if "outcome" in message:
-                return outcome_from_json(message["outcome"]), None, ""
-            emit(event_from_json(message))
+            with contextlib.suppress(ValueError):  # a plugin wrote into the pipe
+                message = json.loads(line)
+                if "outcome" in message:
+                    return outcome_from_json(message["outcome"]), None, ""
+                emit(event_from_json(message))
 
     def code(self) -> int:
         """Return the exit code of a process that has closed its pipe, and kill the processes it left behind."""
@@ -222,6 +224,9 @@ def serve(note: Note) -> None:
     with os.fdopen(os.dup(0)) as lines, os.fdopen(os.dup(1), "w", buffering=1) as out, open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(2, 1)
+        for name in MODULES:  # before a plugin can change them
+            importlib.import_module(name)
+        sys.addaudithook(_refuse_hooks)
         untouched = Untouched(lines.fileno(), out.fileno())
         jobs: queue.Queue[str] = queue.Queue()
         threading.Thread(target=_listen, args=(lines, jobs), daemon=True).start()
@@ -243,6 +248,12 @@ def serve(note: Note) -> None:
 
             outcome = run_unit(job_from_json(message["job"]), emit, lambda: note.halt, watched)
             out.write(json.dumps({"outcome": dataclasses.asdict(outcome)}) + "\n")
+
+
+def _refuse_hooks(event: str, _: Any) -> None:
+    """Refuse audit hooks: they cannot be removed, and what they raise ends any call."""
+    if event == "sys.addaudithook":
+        raise RuntimeError  # Python ignores it, and does not add the hook
 
 
 def _listen(lines: IO[str], jobs: queue.Queue[str]) -> None:

@@ -105,17 +105,21 @@ class Live:
                 self._wake.clear()
                 closing, begun, started = self._closing, self._begun, time.thread_time()  # after this no step is missed
                 if begun or not closing:
-                    with contextlib.suppress(OSError):
+                    try:
                         self._write()
+                        self._error = None
+                    except OSError:
+                        pass
+                    except Exception as error:  # a plugin may be changing this process: only the last one is a bug
+                        self._error = error
                 rest = max(EVERY, REST * (time.thread_time() - started) * begun)
-        except BaseException as error:  # a bug: raised in the thread of the session
+        except BaseException as error:
             self._error = error
 
     def _write(self) -> None:
         news = step, _ = self._ready(), self._paused
         if not step or news == self._told:
             return
-        self._told = news
         if not self._begun:
             self._begin(step)
             self._begun = True
@@ -133,6 +137,7 @@ class Live:
                 file.writelines(map(_line, lines))
         self._replace(PICTURE, images.encoded(picture, SIDE, "JPEG", fast=True, quality=85))
         self._replace(STATE, _line(self._state(step) | {"shown": shown}))
+        self._told = news
 
     def _begin(self, step: int) -> None:
         """Begin the log; of a resumed session with all steps so far, and the pictures of an earlier one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import math
 import numbers
@@ -12,11 +13,11 @@ from typing import Any
 import torch
 
 from esbench import seeds
-from esbench.errors import PluginError
 from esbench.kinds import Probe, Step
+from esbench.stopping.criterion import is_part
 
 
-def probed(probe: Probe, f: torch.nn.Module, step: Step, seed: int) -> dict[str, float]:
+def probed(probe: Probe, f: torch.nn.Module, step: Step, seed: int, third_party: bool = False) -> dict[str, float]:
     """Return what a probe measures at a step; the network and generators are restored afterwards.
 
     Args:
@@ -24,17 +25,21 @@ def probed(probe: Probe, f: torch.nn.Module, step: Step, seed: int) -> dict[str,
         f: the network that the step's `f` calls.
         step: the step.
         seed: the seed of the random numbers of the probe at this step.
+        third_party: whether the probe gets a copy of the observation.
 
     Raises:
-        PluginError: it did not return numbers by name.
+        TypeError: it did not return numbers by name.
     """
     generator = torch.Generator(step.z.device).manual_seed(seeds.derive(seed, "probe", step.t))
-    own = dataclasses.replace(step, z=step.z.clone(), generator=generator, memory={})
+    observation = copy.deepcopy(step.observation) if third_party else step.observation
+    own = dataclasses.replace(step, z=step.z.clone(), generator=generator, memory={}, observation=observation)
     with undisturbed(f), torch.enable_grad():
         found: Any = probe(own)
     if not isinstance(found, Mapping):
-        raise PluginError(f"A probe must return numbers by name, got a {type(found).__name__}.")
-    return {str(name): _number(name, value) for name, value in found.items()}
+        raise TypeError(f"the probe must return numbers by name, got a {type(found).__name__}.")
+    if odd := [name for name in found if not is_part(name)]:
+        raise TypeError(f"the probe must return numbers by name, got the name {odd[0]!a:.80}.")
+    return {str.__str__(name): _number(name, value) for name, value in found.items()}
 
 
 @contextlib.contextmanager
@@ -57,5 +62,5 @@ def undisturbed(f: torch.nn.Module) -> Iterator[None]:
 def _number(name: object, value: Any) -> float:
     value = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise PluginError(f"A probe must return numbers by name, got a {type(value).__name__} as {name!r}.")
+        raise TypeError(f"the probe must return numbers by name, got a {type(value).__name__} as {name!r}.")
     return float(value) if math.isfinite(value) else math.nan

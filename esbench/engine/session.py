@@ -149,8 +149,10 @@ class Session:
                 if column.third_party:
                     self._lanes.drain()  # third-party code runs one call at a time
                 with column.contained(step.t):
-                    measure = functools.partial(probed, self._probes[column.text], self.trajectory.f, step, self._seed)
-                    column.probes[step.t] = column.criterion.ask(measure)
+                    probe, f = self._probes[column.text], self.trajectory.f
+                    measure = functools.partial(probed, probe, f, step, self._seed, column.third_party)
+                    column.probes[step.t] = found = column.criterion.ask(measure)
+                    column.criterion.count(found)
 
     def _tell(self, block: Block) -> None:
         """Emit what happened to the optimisation in a block."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from esbench.errors import EsbenchError, PluginError
+from esbench.errors import EsbenchError, PluginError, described
 from esbench.frames import Block, Frame, Value
 from esbench.observation import Problem
 from esbench.registry import Record, registry
@@ -95,12 +95,13 @@ class Column:
         if not self.active:
             return
         assert self.criterion is not None
-        frames = list((block.guarded() if self.third_party else block).frames(self.problem, probes))
+        frames = list(block.frames(self.problem, probes))
+        seen = list(block.guarded().frames(self.problem, probes)) if self.third_party else frames
         values: list[Value | None] = []
         ms = 0.0
         with self.contained(block.first):
             started = time.perf_counter()
-            values = self.criterion.update_block(frames)
+            values = self.criterion.update_block(seen)
             ms = 1000 * (time.perf_counter() - started) / len(frames)  # without what the watcher does
         if self.failed:
             return
@@ -127,13 +128,17 @@ class Column:
         for name in _KEPT:
             setattr(self, name, state[name])
         self.rule.load_state_dict(state["rule"])
+        self.criterion.parts = {*self.parts}
         if not self.failed:
             with self.contained(len(self.values)):
                 self.criterion.load_state_dict(state["memory"])
 
     @contextlib.contextmanager
     def contained(self, step: int) -> Iterator[None]:
-        """Record what a third-party criterion raises; what a built-in one raises is a bug and passes through."""
+        """Record what a third-party criterion raises; what a built-in one raises is a bug and passes through.
+
+        In a process of its own it may have changed any code, so there whatever is raised is its own.
+        """
         try:
             with self.watched(self.text, step) if self.third_party else contextlib.nullcontext():
                 yield
@@ -143,12 +148,12 @@ class Column:
             if not self.third_party:
                 raise
             self.failed = f"Criterion {self.text!r} of {registry().get('criterion', self.text).record.owner}: {error}"
-        except KeyboardInterrupt:
+        except BaseException as error:
             if not self.third_party or self.watched is unwatched:
                 raise
-            # a watched process gets no signals of the terminal, so the criterion itself raised it
+            # a watched process gets no signals of the terminal, so the criterion itself raised KeyboardInterrupt
             owner = registry().get("criterion", self.text).record.owner
-            self.failed = f"Criterion {self.text!r} of {owner} raised KeyboardInterrupt at step {step}."
+            self.failed = f"Criterion {self.text!r} of {owner} raised {described(error)} at step {step}."
 
     def _put(self, value: Value | None, probes: Mapping[str, float], ms: float) -> None:
         self.ms.append(ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import numbers
@@ -22,6 +23,9 @@ NOT_FINITE = "it gave"
 #: Columns of the table of a criterion, which no part of a value may replace.
 TAKEN = ("step", "value", "ms")
 
+#: The most parts that the values of a criterion may have, and the length of their names: each is a column.
+PARTS, LENGTH = 100, 100
+
 
 class Criterion:
     """One criterion on one optimisation.
@@ -33,6 +37,7 @@ class Criterion:
     Attributes:
         text: the canonical text.
         resolved: the value of every parameter, as resolved.
+        parts: the names of the parts of its values so far.
     """
 
     def __init__(self, component: Component, problem: Problem) -> None:
@@ -43,20 +48,26 @@ class Criterion:
         self.every: int = values.pop("every")
         self.on: str = values.pop("on")
         if self.info.resolve is not None:
-            values = self.ask(load(component.record, self.info.resolve), problem, **values)
-            if not isinstance(values, dict):
-                got = type(values).__name__
-                raise PluginError(f"{self._name()} must return its parameters as a dict from resolve, got a {got}.")
-            if not _is_json(values):  # they are written into the result
-                wanted = "must return finite numbers and text as its parameters from resolve"
-                raise PluginError(f"{self._name()} {wanted}, got {shown(_text(values))}.")
+            values = self.ask(self._resolve, load(component.record, self.info.resolve), problem, values)
         self.resolved: dict[str, Any] = values
+        self.parts: set[str] = set()
         self._object: Any = None
         self._batch: Callable[..., Any] | None = None
         if isinstance(component.target, type):
             self._object = self.ask(component.target, **values)
         elif self.info.batch is not None:
             self._batch = load(component.record, self.info.batch)
+
+    def _resolve(self, resolve: Callable[..., Any], problem: Problem, values: dict[str, Any]) -> dict[str, Any]:
+        found = resolve(problem, **values)
+        if not isinstance(found, dict):
+            raise PluginError(
+                f"{self._name()} must return its parameters as a dict from resolve, got a {type(found).__name__}."
+            )
+        if not _is_json(found):  # they are written into the result
+            wanted = "must return finite numbers and text as its parameters from resolve"
+            raise PluginError(f"{self._name()} {wanted}, got {shown(_text(found))}.")
+        return dict(found)
 
     @property
     def has_memory(self) -> bool:
@@ -81,15 +92,15 @@ class Criterion:
                 if not seen.finite:
                     values[i] = Value(None, reason="the output has NaN or infinite pixels")
                 else:
-                    due.append((i, seen))
+                    due.append((i, seen, frame.step))  # the criterion may change its frame
         # If something that it needs is missing, measure one by one: those frames get a reason, not an error.
-        if self._batch is not None and due and not any(lacking(self.info.needs, frame) for _, frame in due):
-            results = self._all(self._batch, [frame for _, frame in due])
-            for (i, frame), result in zip(due, results, strict=True):
-                values[i] = self._checked(result, frame)
+        if self._batch is not None and due and not any(lacking(self.info.needs, frame) for _, frame, _ in due):
+            results = self._all(self._batch, [frame for _, frame, _ in due])
+            for (i, _, step), result in zip(due, results, strict=True):
+                values[i] = self._checked(result, step)
         else:
-            for i, frame in due:
-                values[i] = self._one(frame)
+            for i, frame, step in due:
+                values[i] = self._one(frame, step)
         return values
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,6 +125,16 @@ class Criterion:
         if self.has_memory:
             self.ask(lambda: self._object.load_state_dict(state))
 
+    def count(self, parts: Mapping[str, float]) -> None:
+        """Count the parts of its values, and what its probe measured, which is recorded with them.
+
+        Raises:
+            PluginError: there are too many.
+        """
+        self.parts |= parts.keys()
+        if len(self.parts) > PARTS:
+            raise PluginError(f"{self._name()} must return at most {PARTS} parts.")
+
     def ask(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function of the criterion.
 
@@ -132,13 +153,16 @@ class Criterion:
         return frame.average if self.on == "average" and frame.average is not None else frame
 
     def _all(self, batch: Callable[..., Any], frames: list[Frame]) -> list[Any]:
-        results: list[Any] = self.ask(lambda: list(batch(frames, **self.resolved)))
-        if len(results) != len(frames):
-            wanted = f"{len(frames)} results for {len(frames)} frames"
-            raise PluginError(f"{self._name()} must return {wanted}, got {len(results)} from its batch function.")
+        n = len(frames)  # the results may have no end, and the list is the criterion's
+        results: list[Any] = self.ask(lambda: list(itertools.islice(batch(frames, **self.resolved), n + 1)))
+        if len(results) != n:
+            got = "more" if len(results) > n else len(results)
+            raise PluginError(
+                f"{self._name()} must return {n} results for {n} frames, got {got} from its batch function."
+            )
         return results
 
-    def _one(self, frame: Frame) -> Value:
+    def _one(self, frame: Frame, step: int) -> Value:
         missing = lacking(self.info.needs, frame)
         try:
             with self._isolated():
@@ -151,51 +175,52 @@ class Criterion:
         except BaseException as error:
             if missing and not _is_ours(error):
                 return Value(None, reason=f"needs the {missing}")
-            raise self._attributed(error, f" at step {frame.step}") from error
-        return self._checked(result, frame)
+            raise self._attributed(error, f" at step {step}") from error
+        return self._checked(result, step)
 
-    def _checked(self, result: Any, frame: Frame) -> Value:
+    def _checked(self, result: Any, step: int) -> Value:
         """Return a result as a value of plain numbers and text.
 
         Raises:
             PluginError: it is not a value.
         """
         try:
-            return self._plain(result, frame)
+            return self._plain(result, step)
         except (EsbenchError, KeyboardInterrupt):
             raise
         except BaseException as error:  # raised by the result's own methods
-            raise self._attributed(error, f" at step {frame.step}") from error
+            raise self._attributed(error, f" at step {step}") from error
 
-    def _plain(self, result: Any, frame: Frame) -> Value:
+    def _plain(self, result: Any, step: int) -> Value:
         value = result if isinstance(result, Value) else Value(result)
         if not isinstance(value.reason, str):
-            raise self._wrong(f"text as reason, got a {type(value.reason).__name__}", frame)
+            raise self._wrong(f"text as reason, got a {type(value.reason).__name__}", step)
         if not isinstance(value.parts, Mapping):
-            raise self._wrong(f"parts as numbers by name, got a {type(value.parts).__name__}", frame)
+            raise self._wrong(f"parts as numbers by name, got a {type(value.parts).__name__}", step)
         parts = {}
         for name, part in value.parts.items():
-            if not isinstance(name, str) or name in TAKEN or not _is_json(name) or not _is_number(part):
-                raise self._wrong(f"parts as numbers by name, got a {type(part).__name__} as {name!a}", frame)
-            parts[str.__str__(name)] = self._float(part, frame)  # a subclass has methods of its own
+            if not is_part(name) or not _is_number(part):
+                raise self._wrong(f"parts as numbers by name, got a {type(part).__name__} as {name!a:.80}", step)
+            parts[str.__str__(name)] = self._float(part, step)  # a subclass has methods of its own
+            self.count(parts)
         reason = shown(str.__str__(value.reason))
         if value.value is None:
             return Value(None, parts, reason)
         if not _is_number(value.value):
-            raise self._wrong(f"a float or None, got a {type(value.value).__name__}", frame)
-        number = self._float(value.value, frame)
+            raise self._wrong(f"a float or None, got a {type(value.value).__name__}", step)
+        number = self._float(value.value, step)
         if not math.isfinite(number):
             return Value(None, parts, reason or f"{NOT_FINITE} {number}")
         return Value(number, parts, reason)
 
-    def _float(self, number: Any, frame: Frame) -> float:
+    def _float(self, number: Any, step: int) -> float:
         try:
             return float(float(number))  # the first may return a subclass
         except OverflowError:
-            raise self._wrong(f"a number that a float can hold, got a {type(number).__name__}", frame) from None
+            raise self._wrong(f"a number that a float can hold, got a {type(number).__name__}", step) from None
 
-    def _wrong(self, wanted_and_got: str, frame: Frame) -> PluginError:
-        return PluginError(f"{self._name()} must return {wanted_and_got} at step {frame.step}.")
+    def _wrong(self, wanted_and_got: str, step: int) -> PluginError:
+        return PluginError(f"{self._name()} must return {wanted_and_got} at step {step}.")
 
     def _isolated(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._is_built_in() else torch_state.same()
@@ -227,6 +252,11 @@ def lacking(needs: Sequence[Need], frame: Frame) -> str:
         "holdout": frame.problem.holdout is not None,
     }
     return next((need for need in needs if not has.get(need, True)), "")
+
+
+def is_part(value: Any) -> bool:
+    """Whether a value can be the name of a part."""
+    return isinstance(value, str) and len(value) <= LENGTH and value not in TAKEN and _is_json(value)
 
 
 def _is_json(value: Any) -> bool:

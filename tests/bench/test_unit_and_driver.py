@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import faults
 from esbench import metrics, models
 from esbench.bench import build, driver, grid
 from esbench.bench import unit as units
@@ -492,103 +493,9 @@ def test_what_cannot_work_is_found_out_before_the_first_step(config, tmp_path, c
     assert not (tmp_path / "r").exists()
 
 
-FAULTY = """
-import itertools, sys
-import numpy as np
-import esbench
-
-PICTURE = np.random.default_rng(0).integers(0, 256, (24, 28, 3), np.uint8)
-
-class Set:
-    def __init__(self, ids, load):
-        self.ids, self.load = lambda: ids() if callable(ids) else ids, load
-
-def fail(error):
-    raise error
-
-SETS = {
-    "grey": Set(["a"], lambda id: PICTURE[..., 0]),
-    "planes": Set(["a"], lambda id: PICTURE.transpose(2, 0, 1)),
-    "alpha": Set(["a"], lambda id: np.zeros((24, 28, 4), np.uint8)),
-    "void": Set(["a"], lambda id: PICTURE[:0]),
-    "unit": Set(["a"], lambda id: PICTURE / 255),
-    "list": Set(["a"], lambda id: PICTURE.tolist()),
-    "huge": Set(["a"], lambda id: np.broadcast_to(np.uint8(1), (1 << 20, 1 << 20, 3))),
-    "lost": Set(["a"], lambda id: fail(RuntimeError("no disk"))),
-    "exit": Set(["a"], lambda id: sys.exit("enough")),
-    "twice": Set(["a", "a"], lambda id: PICTURE),
-    "nobody": Set([], lambda id: PICTURE),
-    "text": Set(lambda: fail(KeyError("a")), lambda id: PICTURE),
-    "numbers": Set([1, 2], lambda id: PICTURE),
-    "escape": Set(["\\x1b[2J"], lambda id: PICTURE),
-    "endless": Set(lambda: map(str, itertools.count()), lambda id: PICTURE),
-    "fine": Set(lambda: (name for name in ("../a", "x" * 300)), lambda id: PICTURE[::-1]),
-}
-
-def change(clean):
-    clean *= 0
-    return clean + np.float32(0.5)
-
-NOISES = {
-    "part": lambda clean: clean[..., :1],
-    "none": lambda clean: None,
-    "nan": lambda clean: clean * np.nan,
-    "wide": lambda clean: clean.astype(float) * 1e300,
-    "complex": lambda clean: clean + 1j,
-    "words": lambda clean: np.full(clean.shape, "0.5"),
-    "raises": lambda clean: fail(ValueError("too dark")),
-    "exits": lambda clean: sys.exit(3),
-    "changes": change,
-}
-
-@esbench.hookimpl
-def esbench_datasets():
-    return [esbench.DatasetInfo(name=name, summary="s", target=lambda it=it: it, images=1) for name, it in SETS.items()]
-
-@esbench.hookimpl
-def esbench_degradations():
-    return [
-        esbench.DegradationInfo(name=f"{name}-noise", summary="s", target=lambda x, rng, it=it: it(x))
-        for name, it in NOISES.items()
-    ]
-"""
-
-PICTURES, NAMES = (
-    "a picture as uint8 of shape (H, W, 1) or (H, W, 3), got ",
-    "from ids() the names of its pictures, each once",
-)
-
-#: What a plugin's dataset or degradation does -> what is said of it.
-CONTRACTS = {
-    "grey": f"must return from load('a') {PICTURES}uint8 (24, 28).",
-    "planes": f"{PICTURES}uint8 (3, 24, 28).",
-    "alpha": f"{PICTURES}uint8 (24, 28, 4).",
-    "void": f"{PICTURES}uint8 (0, 28, 3).",
-    "unit": f"{PICTURES}float64 (24, 28, 3).",
-    "list": "an array, got a list.",
-    "huge": "at most 128,000,000 pixels",
-    "lost": "raised RuntimeError: no disk",
-    "exit": "raised SystemExit: enough",
-    "twice": NAMES,
-    "nobody": NAMES,
-    "text": "raised KeyError: 'a'",
-    "numbers": NAMES,
-    "escape": NAMES,
-    "endless": NAMES,
-    "part-noise": "must return a finite array of shape (24, 28, 3), got float32 (24, 28, 1).",
-    "none-noise": "got NoneType.",
-    "nan-noise": "got float32 (24, 28, 3) with values that are not finite.",
-    "wide-noise": "got float64 (24, 28, 3) with values that are not finite.",
-    "complex-noise": "got complex64 (24, 28, 3).",
-    "words-noise": "got <U3 (24, 28, 3).",
-    "raises-noise": "raised ValueError: too dark",
-    "exits-noise": "raised SystemExit: 3",
-}
-
-
 def test_a_dataset_or_degradation_that_breaks_its_contract_is_an_error_of_its_owner(config, tmp_path, plugin):
-    plugin(FAULTY)
-    for name, why in CONTRACTS.items():
+    plugin(faults.BREACHES)
+    for name, why in faults.CONTRACTS.items():
         kind, change = ("Degradation", "noise") if name.endswith("-noise") else ("Dataset", "dataset")
         with pytest.raises(PluginError) as said:
             driver.plan(dataclasses.replace(config, **{change: name}), tmp_path / "r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import faults
 from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.results import Results
@@ -21,156 +23,8 @@ from esbench.events import Event, Notice, Progress, UnitPaused, UnitStarted
 
 TIMES = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
-HEAD = """
-import ctypes, faulthandler, gc, json, math, os, resource, signal, sys, time
-from fractions import Fraction
-import numpy as np
-import torch
-import esbench
-
-def info(target):
-    return esbench.CriterionInfo(name=target.__name__.replace("_", "-"), summary="may go wrong", target=target)
-
-@esbench.hookimpl
-def esbench_criteria():
-    return [info(target) for name, target in sorted(globals().items()) if name.startswith("does_")]
-
-def soft(limit, value):
-    resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
-
-class Wrong(torch.overrides.TorchFunctionMode):
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        return 2 * function(*args, **kwargs or {})
-
-class Own(str):
-    def __str__(self):
-        raise RuntimeError("no text")
-
-    split = encode = __hash__ = __str__
-
-    def __hash__(self):
-        return 1
-
-class Proud(float):
-    def __float__(self):
-        raise RuntimeError("no float")
-
-class Veiled(Exception):
-    def __getattribute__(self, name):
-        raise RuntimeError("no attributes")
-
-    def __str__(self):
-        raise RuntimeError("no text")
-
-class Mute(Exception):
-    def __str__(self):
-        raise RuntimeError("no text")
-"""
-
-FUNCTION = """
-def does_{name}(frame):
-    if frame.step == 37:
-        {what}
-    return float(abs(frame.step - 20))
-"""
-
-#: what a criterion does at step 37 -> what is said of it
-FAULTS = {
-    "raise": ("raise RuntimeError('too far')", "raised RuntimeError: too far at step 37."),
-    "leave": ("sys.exit('that is all')", "raised SystemExit: that is all at step 37."),
-    "say": ("return 'low'", "must return a float or None, got a str at step 37."),
-    "give": ("return torch.ones(3)", "must return a float or None, got a Tensor at step 37."),
-    "array": ("return np.ones(1)", "must return a float or None, got a ndarray at step 37."),
-    "uint8": ("frame.uint8[:] = 0", "raised ValueError: assignment destination is read-only at step 37."),
-    "float": ("frame.float[:] = 0", "raised ValueError: assignment destination is read-only at step 37."),
-    "huge": ("return 10**400", "must return a number that a float can hold, got a int at step 37."),
-    "share": ("return Fraction(10**400, 3)", "must return a number that a float can hold, got a Fraction at step 37."),
-    "proud": ("return Proud(1.0)", "raised RuntimeError: no float at step 37."),
-    "text": ("return esbench.Value(1.0, parts={'x': 'str'})", "must return parts as numbers by name, got a str as 'x'"),
-    "list": ("return esbench.Value(1.0, parts=[1, 2])", "must return parts as numbers by name, got a list at step 37."),
-    "name": (
-        "return esbench.Value(1.0, parts={'\\udc80': 1.0})",
-        "must return parts as numbers by name, got a float as",
-    ),
-    "taken": (
-        "return esbench.Value(1.0, parts={'value': 1.0})",
-        "must return parts as numbers by name, got a float as",
-    ),
-    "why": ("return esbench.Value(None, reason=object())", "must return text as reason, got a object at step 37."),
-    "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt at step 37."),
-    "generator": ("raise GeneratorExit", "raised GeneratorExit: at step 37."),
-    "stop": ("raise StopIteration('enough')", "raised StopIteration: enough at step 37."),
-    "base": ("raise BaseException('bare')", "raised BaseException: bare at step 37."),
-    "mute": ("raise Mute", "raised Mute: (its text cannot be shown) at step 37."),
-    "veiled": ("raise Veiled", "raised Veiled: (its text cannot be shown) at step 37."),
-    "data": ("raise esbench.errors.DataError('mine')", "mine"),
-    "many": ("raise BaseExceptionGroup('many', [ValueError()])", "raised ExceptionGroup: many (1 sub-exception)"),
-    "alarm": (
-        "signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(9)",
-        "ended its process with SIGALRM at step",
-    ),
-    "close": ("os.closerange(0, 100)", "ended its process with exit code 1 at step 37."),
-    "hang": ("ctypes.CDLL(None).sleep(600)", "did not return within 3 s at step 37."),
-    "loop": ("while True: pass", "did not return within 3 s at step 37."),
-    "exit": ("os._exit(3)", "ended its process with exit code 3 at step 37."),
-    "crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "ended its process with SIGSEGV at step 37."),
-}
-
-#: what a criterion does at step 37 -> why there is no value
-MISSING = {
-    "nan": ("return math.nan", "it gave nan"),
-    "none": ("return None", ""),
-    "reason": ("return esbench.Value(None, reason='too dark')", "too dark"),
-    "half": ("return esbench.Value(None, reason='\\udc80')", "\\udc80"),
-    "own": ("return esbench.Value(None, parts={Own('x'): 1.0}, reason=Own('too red'))", "too red"),
-}
-
-#: what a criterion changes globally, in PyTorch and in the process, at every step
-CHANGES = {
-    "grad": "torch.set_grad_enabled(False)",
-    "dtype": "torch.set_default_dtype(torch.float64)",
-    "device": "torch.set_default_device('meta')",
-    "threads": "torch.set_num_threads(7)",
-    "exact": "torch.use_deterministic_algorithms(True)",
-    "infer": "torch.inference_mode().__enter__()",
-    "seed": "torch.manual_seed(5); np.random.seed(5)",
-    "alarm": "signal.setitimer(signal.ITIMER_REAL, 0.5)",
-    "profile": "signal.setitimer(signal.ITIMER_PROF, 0.05)",
-    "folder": "os.chdir('/')",
-    "recursion": "sys.setrecursionlimit(60)",
-    "division": "np.seterr(all='raise')",
-    "warnings": "__import__('warnings').simplefilter('error')",
-    "environment": "os.environ.clear()",
-    "umask": "os.umask(0o777)",
-    "handler": "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
-    "mask": "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})",
-    "descriptors": "soft(resource.RLIMIT_NOFILE, 3)",
-    "size": "soft(resource.RLIMIT_FSIZE, 10)",
-    "memory": "soft(resource.RLIMIT_AS, 10_000)",
-    "path": "sys.path.clear(); sys.meta_path.clear()",
-    "modules": "sys.modules.pop('esbench.bench.finish', None)",
-    "output": "sys.stdout = sys.stderr = None",
-    "input": "sys.stdin.close()",
-    "closed": "os.close(0); os.close(1); os.close(2)",
-    "print": "sys.stdout.close()",
-    "collector": "gc.disable(); gc.callbacks.append(len)",
-    "trace": "sys.settrace(lambda *_: None); sys.setswitchinterval(100)",
-    "dump": "frame.step == 0 and faulthandler.dump_traceback_later(1, exit=True)",
-    "function": "math.log10 = np.argmax = json.dumps = len",
-    "layer": "torch.nn.functional.conv2d = torch.Tensor.clamp = None",
-    "hook": "torch.nn.modules.module.register_module_forward_hook(lambda *given: given[-1] * 2)",
-    "mode": "Wrong().__enter__()",
-    "types": "torch.autocast('cpu').__enter__()",
-    "anomaly": "torch.autograd.set_detect_anomaly(True)",
-    "onednn": "torch.backends.mkldnn.set_flags(False)",
-}
-
-#: what a criterion writes to, at every step
-WRITES = ("frame.tensor", "frame.average.tensor", "frame.problem.noisy.tensor")
-
-
-def code(does: dict[str, tuple[str, str]]) -> str:
-    return HEAD + "".join(FUNCTION.format(name=name, what=what) for name, (what, _) in does.items())
+#: Faults that end the process, for these tests: each costs the start of another.
+ENDS = ("alarm", "close", "hang", "exit", "crash", "open")
 
 
 MEMORY = """
@@ -212,7 +66,7 @@ def config(pictures) -> Config:
         dataset=str(pictures("a")),
         criterion=("wmv[window=5]", "loss", "cifs-jpeg[on=average]"),
         network="skip[channels=4,scales=2]",
-        iterations=60,
+        iterations=50,
         patience=8,
         device="cpu",
         time_limit=3.0,
@@ -230,46 +84,60 @@ def rows(out: Path) -> list[dict]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in Results(out).table()]
 
 
+def faulty(kinds: tuple[str, ...]) -> tuple[str, dict[str, tuple[str, str]]]:
+    """Return the code of faulty criteria, and those that end in some ways."""
+    code, expected = faults.criteria()
+    left_out = {faults.named(name) for name in faults.ENDS if name not in ENDS}
+    return code, {name: end for name, end in expected.items() if end[0] in kinds and name not in left_out}
+
+
 def test_what_goes_wrong_costs_its_own_column_and_the_others_have_the_values_they_would_have_had(
     config, tmp_path, plugin
 ):
     """All of them in one unit: each that ends the process costs a start of another."""
     run(config, tmp_path / "without")
-    plugin(code(FAULTS))
-    faulty = tuple(f"does-{name}" for name in FAULTS)
-    run(dataclasses.replace(config, criterion=(*faulty, *config.criterion)), tmp_path / "with")
-    assert rows(tmp_path / "with") == rows(tmp_path / "without")
+    code, expected = faulty(("failed", "missing"))
+    plugin(code)
+    run(dataclasses.replace(config, criterion=(*expected, *config.criterion)), tmp_path / "with")
+    assert [row for row in rows(tmp_path / "with") if row["criterion"] not in expected] == rows(tmp_path / "without")
     found = {criterion: why for _, criterion, why in Results(tmp_path / "with").failures()}
-    assert found.keys() == {*faulty}
-    for name, (_, why) in FAULTS.items():
-        assert found[f"does-{name}"].startswith(f"Criterion 'does-{name}' of esbench-local 1.0"), name
-        assert why in found[f"does-{name}"], name
-
-
-def test_no_value_is_a_missing_value_and_what_a_plugin_writes_no_other_sees(config, tmp_path, plugin):
-    run(config, tmp_path / "without")
-    writes = {f"write{i}": (f"pass\n    {view}.zero_()", "") for i, view in enumerate(WRITES)}
-    plugin(code(MISSING | writes))
-    names = tuple(f"does-{name}" for name in MISSING | writes)
-    run(dataclasses.replace(config, criterion=(*names, *config.criterion)), tmp_path / "with")
-    assert Results(tmp_path / "with").failures() == []
-    found = {row["criterion"]: row for row in rows(tmp_path / "with")}
-    assert [found[text] for text in config.criterion] == rows(tmp_path / "without")
     entries = Run(tmp_path / "with").units()[0].result()["criteria"]
-    for name, (_, reason) in MISSING.items():
-        assert (entries[f"does-{name}"]["missing"], entries[f"does-{name}"]["reason"]) == (1, reason)
-    assert {found[text]["stop_step"] for text in names} == {20}
+    assert len(expected) > 70
+    for name, (end, why) in expected.items():
+        if end == "missing":
+            assert (entries[name]["missing"], entries[name]["reason"]) == (1, why), name
+        else:
+            assert found.pop(name).startswith(f"Criterion {name!r} of esbench-local 1.0"), name
+            assert why in entries[name]["failed"], name
+    assert found == {}
 
 
-def test_what_a_criterion_changes_globally_is_restored(config, tmp_path, plugin):
+def test_what_a_criterion_changes_or_writes_to_is_restored(config, tmp_path, plugin):
     run(config, tmp_path / "without")
-    plugin(code({name: (f"pass\n    {what}", "") for name, what in CHANGES.items()}))
-    changing = tuple(f"does-{name}" for name in CHANGES)
-    run(dataclasses.replace(config, criterion=(*changing, *config.criterion)), tmp_path / "with")
+    code, expected = faulty(("",))
+    plugin(code)
+    run(dataclasses.replace(config, criterion=(*expected, *config.criterion)), tmp_path / "with")
     assert Results(tmp_path / "with").failures() == []
     found = {row["criterion"]: row for row in rows(tmp_path / "with")}
     assert [found[text] for text in config.criterion] == rows(tmp_path / "without")
-    assert {found[text]["stop_step"] for text in changing} == {20}
+    assert len(expected) > 70
+    assert {found[text]["stop_step"] for text in expected} == {20}
+
+
+def test_what_a_dataset_a_degradation_and_a_listener_change_is_restored(config, tmp_path, plugin):
+    """In the process of the command, with a relative folder of results."""
+    out = {}
+    for name, harm in (("without", ()), ("with", faults.HARM)):
+        site = plugin(faults.harmful(harm))
+        file = tmp_path / "config.toml"
+        own = {"dataset": "harmful", "noise": "harmful-noise", "criterion": ("emv", "loss"), "iterations": 8}
+        file.write_text(dataclasses.replace(config, **own).to_toml())
+        command = [sys.executable, "-m", "esbench", "run", "--config", str(file), "--out", name, "-q", "--json"]
+        environ = os.environ | {"PYTHONPATH": str(site)}
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        out[name] = [{k: v for k, v in row.items() if k not in TIMES} for row in json.loads(done.stdout)]
+    assert out["with"] == out["without"]
 
 
 def test_another_third_party_criterion_keeps_its_memory(config, tmp_path, plugin):
@@ -306,9 +174,9 @@ def test_a_process_serves_one_unit_after_the_other_and_is_asked_to_halt(config, 
 
 
 def test_a_process_that_dies_by_itself_costs_the_columns_of_plugins(config, tmp_path, plugin):
-    dies = "import threading, time\n\ndef die():\n    time.sleep(0.3)\n    os._exit(7)\n"
+    dies = "def die():\n    time.sleep(0.3)\n    os._exit(7)\n"
     waits = "threading.Thread(target=die, daemon=True).start()"
-    plugin(dies + code({"end": (waits, "")}).replace("import ctypes", "import threading, ctypes"))
+    plugin(faults.HEAD + dies + faults.once({"end": (waits, "")}))
     config = dataclasses.replace(config, criterion=("does-end", "emv"), iterations=150)
     run(config, tmp_path / "r")
     ((_, criterion, why),) = Results(tmp_path / "r").failures()
@@ -367,7 +235,7 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find processes")
 @pytest.mark.parametrize("end", ["at its end", "with the driver"])
 def test_what_a_plugin_starts_does_not_outlive_the_run(config, tmp_path, plugin, end):
-    site = plugin(HEAD + ALIVE)
+    site = plugin(faults.HEAD + ALIVE)
     config = dataclasses.replace(config, criterion=("does-start",), iterations=20)
     if end == "at its end":
         run(config, tmp_path / "r")
@@ -416,7 +284,7 @@ def does_count(frame):
 def test_a_process_that_was_killed_from_outside_is_restarted_once(config, tmp_path, plugin, times):
     """The thread kills at a random moment, mostly in none of the calls; else the call is blamed, as it must be."""
     code = KILLED.replace("TIMES", str(times)).replace("TIME", "0.3")
-    plugin(HEAD + code)
+    plugin(faults.HEAD + code)
     config = dataclasses.replace(config, criterion=("does-count", "emv"), iterations=200, checkpoint_every=0.05)
     events: list[Event] = []
     failed = driver.run(config, tmp_path / "r", driver.plan(config, tmp_path / "r"), events.append)

@@ -10,8 +10,9 @@ from pathlib import Path
 from esbench import disk, images
 from esbench.builtin.datasets.remote import checksums, compare, fetch, pictures_by_stem, remotes
 from esbench.cache import cache, fetches
-from esbench.errors import Missing, NameUnknown, Unavailable
+from esbench.errors import DataError, Missing, NameUnknown, Unavailable
 from esbench.pictures import Bytes
+from esbench.printable import is_unicode
 
 
 class Folder:
@@ -32,6 +33,8 @@ class Folder:
         found = images.files(self.path) if self.path.is_dir() else [self.path]
         if not found:
             raise Missing(f"{str(path)!r} contains no picture ({', '.join(images.SUFFIXES)}).")
+        for odd in (p for p in found if not is_unicode(str(p))):  # it could not be written into a run
+            raise DataError(f"{str(odd)!r} has a name that is not valid Unicode: rename it.")
         stems = [p.stem for p in found]
         # a.png and a.jpg are two pictures
         self.files = {p.name if stems.count(p.stem) > 1 else p.stem: p for p in found}
