@@ -15,8 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from esbench import disk
 from esbench.engine.settings import LOWEST, Settings
-from esbench.errors import ConfigError, did_you_mean
+from esbench.errors import ConfigError, DataError, Missing, did_you_mean
 from esbench.images import MAX_PIXELS
 from esbench.records import DegradationInfo, TaskInfo
 from esbench.registry import own_network, registry
@@ -260,9 +261,12 @@ def preset_summary(preset: str) -> str:
 
 def _parsed(file: Path) -> dict[str, Any]:
     try:
+        disk.regular(file)  # a FIFO or a device may have no end
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except Missing:
         raise ConfigError(f"There is no configuration {str(file)!r}.") from None
+    except DataError as error:
+        raise ConfigError(str(error)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise ConfigError(f"{str(file)!r} cannot be read as TOML: {error}.") from None
 

@@ -12,7 +12,7 @@ import torch
 from esbench.bench.config import Config
 from esbench.bench.grid import chosen, degradation, device_kind, level, open_dataset, picture, units
 from esbench.bench.spec import LATER, UnitSpec, unit_id
-from esbench.errors import Missing, NameUnknown, ParamError, Unavailable, UsageError
+from esbench.errors import DataError, Missing, NameUnknown, ParamError, Unavailable, UsageError
 from esbench.images import read
 
 SPEC = UnitSpec(
@@ -174,6 +174,9 @@ def test_an_unknown_dataset_is_reported_with_the_nearest(tmp_path):
     with pytest.raises(NameUnknown, match=r"No dataset 'kodak'\. Did you mean 'kodak24'\?"):
         open_dataset("kodak")
     with pytest.raises(Missing, match="contains no picture"):
+        open_dataset(str(tmp_path))
+    (tmp_path / "a\udcff.png").touch()
+    with pytest.raises(DataError, match=r"a\\udcff\.png' has a name that is not valid Unicode: rename it\."):
         open_dataset(str(tmp_path))
 
 

@@ -112,6 +112,16 @@ CASES = {
     "input scale nan": ((*GOOD, "--input-scale", "nan"), 2, "input-scale must be at least 0, got nan."),
     "no such preset": ((*GOOD, "--preset", "fast"), 2, "'fast' is not one of 'paper', 'quick', 'dip-denoise'"),
     "no such configuration": ((*GOOD, "--config", "none.toml"), 2, "There is no configuration 'none.toml'."),
+    "configuration without an end": (
+        (*GOOD, "--config", "/dev/zero"),
+        2,
+        "'/dev/zero' is a device, not a regular file.",
+    ),
+    "folder of no Unicode": (
+        (*GOOD, "--out", "\udcff"),
+        2,
+        "The folder of a run must have a name in valid Unicode, got",
+    ),
     "configuration that is no TOML": (
         (*GOOD, "--config", "bad.toml"),
         2,
