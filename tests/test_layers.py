@@ -183,8 +183,10 @@ def test_nothing_below_the_command_line_knows_it(name):
 #: The floors of the house, from the ground up: a room knows those of its own floor and of the floors below. Imports
 #: inside functions and those for the type checker count as well.
 FLOORS = (
-    ("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable", "limits")
-    + ("untouched",),
+    (
+        *("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable"),
+        *("limits", "untouched"),
+    ),
     ("disk", "templating", "tables", "thinning", "looks"),
     ("records", "noise", "images", "device", "cache", "loading", "average"),
     ("observation", "params", "hookspecs", "models", "notebook"),
