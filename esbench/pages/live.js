@@ -133,14 +133,20 @@ function drawState(changed, scale) {
   }
   document.querySelector("#units .legend").textContent = names.length ? `A deeper orange is a larger gap, up to ${state.gap_scale_db.toFixed(2)} dB.` : "";
 
-  const lost = units.flatMap((unit) => [
-    ...(unit.status === "failed" ? [`${unit.unit}: ${unit.reason}`] : []),
-    ...Object.entries(unit.failures).map(([criterion, reason]) => `${unit.unit}: ${criterion}: ${reason}`),
-  ]);
-  $("failures").hidden = !lost.length;
+  const lost = new Map(); // what failed and why -> the units
+  const note = (what, unit) => {
+    if (!lost.has(what)) lost.set(what, []);
+    lost.get(what).push(unit.unit);
+  };
+  for (const unit of units) {
+    if (unit.status === "failed") note(unit.reason, unit);
+    for (const [criterion, reason] of Object.entries(unit.failures)) note(`${criterion}: ${reason}`, unit);
+  }
+  const texts = [...lost].map(([what, [first, ...others]]) => (others.length ? `${what} (${others.length + 1} units, the first is ${first})` : `${first}: ${what}`));
+  $("failures").hidden = !texts.length;
   const list = $("failures").querySelector("ul");
-  if (list.childElementCount !== lost.length || list.lastElementChild?.textContent !== lost.at(-1)) {
-    list.replaceChildren(...lost.map((text) => made("li", { className: "failed" }, text)));
+  if ([...list.children].map((item) => item.textContent).join("\n") !== texts.join("\n")) {
+    list.replaceChildren(...texts.map((text) => made("li", { className: "failed" }, text)));
   }
   drawGrid(scale === state.gap_scale_db && by === $("by").value ? changed : undefined);
   follow();
