@@ -264,7 +264,7 @@ def command(*arguments: str) -> int:
 def test_the_command_ends_with_1_where_a_check_failed_and_0_otherwise(fake, capsys):
     fake("ok", "warning", "skipped")
     assert command("wmv") == 0
-    assert "wmv passes all checks." in capsys.readouterr().out
+    assert "wmv passes all checks, with 1 warning." in capsys.readouterr().out
     fake("ok", "failed")
     assert command("wmv") == 1
     out = capsys.readouterr().out
