@@ -28,7 +28,7 @@ import esbench
 from benchmarks.guides import drawn, figure
 from benchmarks.tasks import pictures
 from esbench import images
-from esbench.builtin.degradations import additive
+from esbench.builtin.degradations import additive, blind
 from esbench.looks import COLOURS
 from esbench.metrics import psnr
 from esbench.noise import estimate, estimate_gain
@@ -53,7 +53,7 @@ def noisy(clean: Floats, noise: str) -> Floats:
     kind, level = noise.split()
     rng = np.random.default_rng(0)
     if kind == "poisson":
-        return additive.poisson(clean, rng, rate=float(level))
+        return blind.poisson(clean, rng, rate=float(level))
     return additive.gaussian(clean, rng, sigma=float(level))
 
 

@@ -40,8 +40,8 @@ LEVELS = np.linspace(0, 1, 257)
 #: Above this brightness, shot noise is assumed to be clipped.
 SATURATES = 0.75
 
-#: VISIBLE: single photons are visible if there are fewer than this from black to white. EIGHT_BITS: half a level.
-VISIBLE, EIGHT_BITS = 64, 0.51 / 255
+#: Photons are visible if there are fewer than VISIBLE from black to white. EIGHT_BITS: a little over half a level.
+VISIBLE, EIGHT_BITS = 64, 0.6 / 255
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ def _photon(image: Floats) -> float | None:
     """Return the value of a photon, if all values are whole numbers of it to within 8 bits; None if they are not."""
     values = np.unique(image[(image > 0) & (image < 1)]).astype(float)  # 1 may be clipped
     steps = np.diff(values)
-    steps = steps[steps > 1 / VISIBLE]  # the same number of photons can have several values by rounding
-    if not len(steps):
+    large = steps[steps > 1 / VISIBLE]  # the same number of photons can have several values by rounding
+    if not len(large):
         return None
-    photon = steps.min()
-    for _ in range(3):  # the smallest step is rounded, the others tell by how much
+    photon = (values[-1] - values[0]) / np.rint(steps / large.min()).sum()  # each step is rounded, their sum once
+    for _ in range(2):
         photons = np.maximum(1, np.rint(values / photon))
         photon = float((values * photons).sum() / (photons**2).sum())
     fits = np.abs(values - photon * photons).max() <= EIGHT_BITS and photon > 1 / VISIBLE

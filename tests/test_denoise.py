@@ -367,7 +367,9 @@ def test_the_more_noise_the_fewer_steps_of_a_loss_that_knows_it():
 
 def test_a_plan_that_is_done_is_said_so():
     _, noisy = scene(40, 48)
-    assert "all 3 steps done, as planned" in esbench.denoise(noisy, iterations=3).reason
+    denoised = esbench.denoise(noisy, iterations=3)
+    assert denoised.reason.startswith("all 3 steps done, as planned")
+    assert [each.planned for each in denoised.optimised] == [True]
 
 
 @pytest.mark.parametrize("what", ["shared", "small"])

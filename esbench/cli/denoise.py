@@ -53,7 +53,7 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--iterations",
             type=int,
             metavar="T",
-            help=f"The maximum number of steps. [{ITERATIONS}, more for over 128 x 128 pixels]",
+            help=f"The maximum number of steps. [by the noise, or {ITERATIONS} and more for over 128 x 128 pixels]",
         ),
         click.option(
             "--patience", type=int, metavar="S", help=f"Steps without a lower value before it stops. [{PATIENCE}]"

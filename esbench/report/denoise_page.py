@@ -38,7 +38,7 @@ class Section(NamedTuple):
 
     Attributes:
         title: the name of the picture, and whether it stopped.
-        stopped: whether every optimisation stopped by itself.
+        stopped: whether every optimisation stopped by itself, or did all steps as planned.
         html: the section.
     """
 
@@ -80,12 +80,14 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
         views.append((f"The part with the most detail, at ({left}, {top})", part))
     removed, factor = amplified(before, after)
     several = len(denoised.optimised) > 1
-    stopped = all(each.stopped for each in denoised.optimised)
-    title = f"{name}: {f'stopped by itself at step {denoised.stop_step}' if stopped else 'did not stop by itself'}"
+    planned = bool(denoised.optimised) and all(each.planned for each in denoised.optimised)
+    stopped = planned or all(each.stopped for each in denoised.optimised)
+    ended = f"stopped by itself at step {denoised.stop_step}" if stopped else "did not stop by itself"
+    title = f"{name}: {'all steps done, as planned' if planned else ended}"
     html = render(
         "denoise_section.html",
         title=title,
-        summary=_summary(denoised, stopped),
+        summary=_summary(denoised, stopped, planned),
         stopped=stopped,
         reason=denoised.reason,
         views=[(says, _png(before[part]), _png(after[part]), _png(removed[part])) for says, part in views],
@@ -168,12 +170,17 @@ def _decades(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _summary(denoised: Restored, stopped: bool) -> str:
+def _summary(denoised: Restored, stopped: bool, planned: bool) -> str:
     """Return the result in a few sentences, for users who do not read curves."""
     if denoised.sigma_estimate is None:
         if stopped:
             return "The picture is restored. It stopped by itself when more steps would have made it worse."
         return "It did not stop by itself, so this is the best picture so far; more steps may give a better one."
+    if planned:
+        return (
+            f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. As many steps were done as "
+            "suit this noise, which the network learns late."
+        )
     if stopped:
         return (
             f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. It stopped by itself when more "

@@ -33,6 +33,7 @@ class Optimised:
         stopped: whether the rule stopped it; if not, `stop_step` is where the criterion was lowest so far.
         reason: why it ended, in a sentence.
         values: the criterion at each step; NaN where it has no value.
+        planned: whether it did all steps that the quality plans for its loss, which no criterion has to stop.
     """
 
     tile: tuple[int, int, int, int]
@@ -41,6 +42,7 @@ class Optimised:
     stopped: bool
     reason: str
     values: list[float]
+    planned: bool = False
 
 
 class Piece:
@@ -139,6 +141,7 @@ class Piece:
             stopped=rule.stop is not None,
             reason=self._reason(),
             values=list(self.column.values),
+            planned=self._planned and self.session.complete,
         )
 
     @property

@@ -553,7 +553,7 @@ def test_the_report_is_one_page_with_the_curve_the_pictures_and_the_settings(esb
     assert page.count("<polyline") == 2
     assert "&lt;b&gt;&amp;.png" in page
     assert "<b>&.png" not in page
-    for part in ("stopped: fixed[step=1] was lowest at step 1", "24 x 20, colour", "24 x 20, grey", "sigma "):
+    for part in ("Stopped: fixed[step=1] was lowest at step 1", "24 x 20, colour", "24 x 20, grey", "sigma "):
         assert part in page
     assert not re.search(r"(src|href)=\"(?!data:)|https?://|@import|url\(", page)
 
