@@ -328,7 +328,7 @@ def calling(record: Record) -> Iterator[None]:
     if record.distribution == "esbench":
         yield
         return
-    with _guard(record, "raised"), untouched()(), torch_state.same():
+    with _guard(record, "raised"), torch_state.same(), untouched()():  # it may have changed what restores the state
         yield
 
 

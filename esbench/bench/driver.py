@@ -169,7 +169,7 @@ def run(config: Config, folder: Path, planned: Plan, listen: Callable[[Event], N
     def emit(event: Event) -> None:
         listen(event)
         if registry().host.listeners:
-            with untouched()(), torch_state.same():
+            with torch_state.same(), untouched()():
                 registry().host.emit(event)
 
     store, units = Run(folder), planned.units

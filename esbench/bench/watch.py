@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from esbench import torch_state
 from esbench.bench.job import Job
 from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
@@ -238,7 +239,7 @@ def serve(note: Note) -> None:
             def watched(text: str, step: int, third_party: list[str] = third_party) -> Iterator[None]:
                 note.write(third_party.index(text), step)
                 try:
-                    with untouched():  # the note still names the criterion if it exits
+                    with torch_state.same(), untouched():  # the note still names the criterion if it exits
                         yield
                 finally:
                     note.write(-1)
