@@ -102,9 +102,14 @@ def estimate_gain(image: Floats) -> float:
     Args:
         image: (H, W, C) in [0, 1].
     """
-    estimated = _gain(image)
+    photon = _visible(image)
+    return _gain(image) if photon is None else photon
+
+
+def _visible(image: Floats) -> float | None:
+    """Return the value of a photon if the picture consists of whole ones, and its noise is about theirs; else None."""
     photon = _photon(image)
-    return photon if photon is not None and abs(photon - estimated) < estimated / 2 else estimated
+    return photon if photon is not None and abs(photon - (gain := _gain(image))) < gain / 2 else None
 
 
 def _photon(image: Floats) -> float | None:
@@ -328,11 +333,14 @@ def _halved(image: Floats) -> Floats:
 def _kind(image: Floats) -> Kind:
     """Return the most similar kind of noise.
 
-    It is impulse noise if black or white values are surrounded by values far from them with few in between, where
-    clipped noise has more. Otherwise it is the kind whose curve of variance over brightness fits the local ones best.
+    It is shot noise if single photons are visible. It is impulse noise if black or white values are surrounded by
+    values far from them with few in between, where clipped noise has more. Otherwise it is the kind whose curve of
+    variance over brightness fits the local ones best.
     """
     if min(image.shape[:2]) < 5:
         return "gaussian"
+    if _visible(image) is not None:
+        return "poisson"
     patches = _locally(image)
     if _impulses(patches):
         return "impulse"

@@ -85,7 +85,7 @@ QUALITIES = {
 #: no more steps if the picture is large, and small networks do it well (docs/which-denoiser.md).
 RISK = Quality(LIGHT, iterations=600, side=math.inf, learning_rate=0.003, criterion="last")
 #: The more noise, the sooner the average is best: on BSD400 at sigma 15, 25, 50 after 600, 430, 270 steps, and with
-#: photons at rates 25 and 5 after 450 and 320, in smooth and textured pictures alike.
+#: photons at rates 25 and 5 after 490 and 350, in smooth and textured pictures alike.
 SPLIT = Quality(
     "skip[channels=16,skips=32]",
     decay=0.98,
@@ -95,14 +95,14 @@ SPLIT = Quality(
     learning_rate=0.01,
     criterion="last",
 )
-THIN = replace(SPLIT, network="skip[channels=24,skips=8]", iterations=450, falls=0.4, learning_rate=0.006)
+THIN = replace(SPLIT, iterations=470, falls=0.3)
 KNOWING = {
     loss: {
         "draft": replace(own, decay=0.95, iterations=200, work=work * 512 * 512),
         "fast": own,
         "best": replace(own, restarts=4),
     }
-    for loss, own, work in (("sure", RISK, 50), ("r2r", SPLIT, 200), ("thinning", THIN, 150))
+    for loss, own, work in (("sure", RISK, 50), ("r2r", SPLIT, 200), ("thinning", THIN, 200))
 }
 
 

@@ -217,7 +217,7 @@ def test_json_is_the_records_and_nothing_else(two, capsys):
     cli.main(["compare", str(first.run.path), str(second.run.path), "--json"], standalone_mode=False)
     printed = capsys.readouterr()
     assert json.loads(printed.out) == first.compare(second)
-    assert printed.err == ""
+    assert printed.err == "The runs differ in patience (2, 1).\n"
 
 
 def test_three_runs_are_too_many(two):

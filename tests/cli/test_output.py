@@ -140,6 +140,9 @@ def test_json_has_the_name_of_a_file_as_it_is(esbench, evil):
 
 
 def test_a_run_of_such_pictures_shows_their_names(esbench, evil, tmp_path):
+    refused = esbench("run", "-d", ".", "-c", "loss", *TINY)
+    assert (refused.code, is_safe(refused.err), "not valid Unicode" in refused.err) == (3, True, True)
+    Path(evil).rename(evil.replace("\udcff", ""))
     arguments = ("-d", ".", "-c", "loss", *TINY, "--out", "r\x1b[2J")
     for command in (("run", *arguments), ("status", "r\x1b[2J"), ("replay", "r\x1b[2J", "--patience", "1")):
         answer = esbench(*command)

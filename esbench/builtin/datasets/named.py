@@ -33,7 +33,7 @@ class Folder:
         found = images.files(self.path) if self.path.is_dir() else [self.path]
         if not found:
             raise Missing(f"{str(path)!r} contains no picture ({', '.join(images.SUFFIXES)}).")
-        for odd in (p for p in found if not is_unicode(str(p))):  # it could not be written into a run
+        for odd in (p for p in found if not is_unicode(p.name)):  # it could not be written into a run
             raise DataError(f"{str(odd)!r} has a name that is not valid Unicode: rename it.")
         stems = [p.stem for p in found]
         # a.png and a.jpg are two pictures

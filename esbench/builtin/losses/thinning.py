@@ -23,7 +23,7 @@ def thinning(
     step: Step,
     *,
     gain: Annotated[float | Literal["auto"], Range(0)] = "auto",
-    keep: Annotated[float, Range(0.05, 0.95)] = 0.5,
+    keep: Annotated[float, Range(0.05, 0.95)] = 0.35,
 ) -> Terms:
     """Return the mean of (f(u) - v)^2, each divided by the variance of the noise, minus what noise contributes to it.
 
