@@ -102,7 +102,7 @@ KNOWING = {
         "fast": own,
         "best": replace(own, restarts=4),
     }
-    for loss, own, work in (("sure", RISK, 50), ("r2r", SPLIT, 200), ("thinning", THIN, 200))
+    for loss, own, work in (("sure", RISK, 50), ("r2r", SPLIT, 165), ("thinning", THIN, 165))
 }
 
 

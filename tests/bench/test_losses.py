@@ -22,6 +22,8 @@ from esbench.restoration.options import Options
 LOSSES = [
     "sure",
     "sure[divergence=exact]",
+    "r2r",
+    "thinning[gain=0.05]",
     "df-ste",
     "df-ste[ste=false]",
     "pure[gain=0.05]",
@@ -179,12 +181,13 @@ def test_a_loss_alone_is_enough_to_do_the_right_thing(pictures):
             {"loss": "sure", "input": "noise"},
             "needs the observation as the input of the network, got --input noise: leave it out",
         ),
-        ({"loss": "df-ste", "perturbation": 0.1}, "unchanged observation .*, got --perturbation 0.1: leave it out"),
+        ({"loss": "r2r", "perturbation": 0.1}, "unchanged observation .*, got --perturbation 0.1: leave it out"),
         ({"loss": "pure[gain=0.1]", "network": "decoder[scales=2]"}, "that of 'decoder.*' has 7 x 6 pixels: choose"),
         ({"loss": "sure", "task": "superres[factor=2]"}, "the picture plus noise, which that of 'superres.*' is not"),
         ({"loss": "df-ste", "task": "jpeg"}, "the picture plus noise, which that of 'jpeg' is not"),
         ({"loss": "poisson[gain=0.1]", "task": "jpeg"}, "the picture plus noise, which that of 'jpeg' is not"),
         ({"loss": "pure"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in 'pure\\[gain=0.04\\]'"),
+        ({"loss": "thinning"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in 'thinning\\[gain=0.04\\]'"),
         ({"loss": "poisson"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in 'poisson\\[gain=0.04\\]'"),
         ({"loss": "sure", "noise": "poisson"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in --sigma"),
     ],
@@ -194,7 +197,7 @@ def test_an_invalid_combination_is_refused_in_a_sentence_before_the_run(config, 
         driver.plan(dataclasses.replace(config, **changed), tmp_path / "r")
 
 
-@pytest.mark.parametrize("loss", ["sure", "pure[gain=0.05]"])
+@pytest.mark.parametrize("loss", ["sure", "r2r", "pure[gain=0.05]"])
 def test_missing_pixels_do_not_matter(config, tmp_path, loss):
     run(dataclasses.replace(config, loss=loss, task="inpaint[missing=0.3]", criterion=CRITERIA), tmp_path / "r")
     found = numbers(tmp_path / "r")
@@ -205,7 +208,9 @@ def test_missing_pixels_do_not_matter(config, tmp_path, loss):
 # -- in Python
 
 
-@pytest.mark.parametrize("loss", ["sure", "df-ste", "pure[gain=0.05]", "poisson[gain=0.05]"])
+@pytest.mark.parametrize(
+    "loss", ["sure", "r2r", "thinning[gain=0.05]", "df-ste", "pure[gain=0.05]", "poisson[gain=0.05]"]
+)
 def test_a_picture_is_denoised_with_a_loss(loss):
     y, x = np.mgrid[:40, :44] / 16
     clean = np.stack([0.5 + 0.3 * np.sin(x + c) * np.cos(y) for c in range(3)], -1)
