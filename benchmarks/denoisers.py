@@ -155,15 +155,16 @@ def frontier(args: argparse.Namespace) -> None:
     noises = [noise for noise in args.noise if (noise, "best") in found]
     made, axes = figure(2.6 * len(noises), 3.2, len(noises))
     for axis, noise in zip(np.atleast_1d(axes), noises, strict=True):
-        for i, method in enumerate(args.method):
+        for method in args.method:
             if (cell := found.get((noise, method))) is None:
                 continue
             ours, at = method in OURS, (cell["seconds"], cell["psnr_db"])
             axis.plot(*at, "o" if ours else "s", color=COLOURS[0] if ours else "0.5", ms=6 if ours else 5)
-            axis.annotate(method, at, (5, 4 if i % 2 else -9), textcoords="offset points", fontsize=8)
+            offset, side = ((0, 8), "center") if ours else ((7, -3), "left") if method == "tv" else ((-6, -3), "right")
+            axis.annotate(method, at, offset, textcoords="offset points", ha=side, fontsize=8)
         kind, level = noise.split()
         axis.set(xscale="log", xlabel="seconds", title=f"sigma {level}" if kind == "gaussian" else f"rate {level}")
-        axis.margins(0.25, 0.12)
+        axis.margins(0.3, 0.12)
     np.atleast_1d(axes)[0].set_ylabel("PSNR, dB")
     label = "Mean PSNR of denoisers over their time: " + ", ".join(args.method)
     (ROOT / "docs/images/denoisers.svg").write_text(drawn(made, "denoisers", label), "utf-8")
