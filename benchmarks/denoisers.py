@@ -45,6 +45,14 @@ NOISES = ("gaussian 15", "gaussian 25", "gaussian 50", "poisson 25", "poisson 5"
 OURS = {"draft": {"quality": "draft"}, "fast": {}, "best": {"quality": "best"}}
 OTHERS = ("nlm", "tv", "wavelet", "zs-n2n", "bm3d")
 
+#: Where the name of a method is beside its mark, in points; above it by default.
+BESIDE = {
+    "draft": (8, -10, "left"),
+    "bm3d": (-6, 4, "right"),
+    "tv": (7, -4, "left"),
+    "wavelet": (0, -14, "center"),
+}
+
 COLUMNS = ("picture", "noise", "method", "psnr_db", "seconds", "steps")
 
 
@@ -160,7 +168,7 @@ def frontier(args: argparse.Namespace) -> None:
                 continue
             ours, at = method in OURS, (cell["seconds"], cell["psnr_db"])
             axis.plot(*at, "o" if ours else "s", color=COLOURS[0] if ours else "0.5", ms=6 if ours else 5)
-            offset, side = ((0, 8), "center") if ours else ((7, -3), "left") if method == "tv" else ((-6, -3), "right")
+            *offset, side = BESIDE.get(method, (0, 8, "center"))
             axis.annotate(method, at, offset, textcoords="offset points", ha=side, fontsize=8)
         kind, level = noise.split()
         axis.set(xscale="log", xlabel="seconds", title=f"sigma {level}" if kind == "gaussian" else f"rate {level}")
