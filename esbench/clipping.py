@@ -26,6 +26,8 @@ def before(y: torch.Tensor, x: torch.Tensor, sigma: float) -> tuple[torch.Tensor
     """
     import torch
 
+    if not sigma:
+        return y, torch.zeros_like(y)
     low, high = y == 0, y == 1
     z = torch.where(low, x, 1 - x) / sigma  # how far the bound is beyond x, in standard deviations
     m = torch.exp(-z.square() / 2 - torch.special.log_ndtr(-z)) / math.sqrt(2 * math.pi)
@@ -39,8 +41,5 @@ def residual(step: Step) -> torch.Tensor:
 
     Where y was clipped, the output is pulled as far beyond the bound as the noise explains, instead of to the bound.
     """
-    sigma = step.observation.sigma / 255
-    if not sigma:
-        return step.data
-    mean, variance = before(step.y, step.x.detach(), sigma)
+    mean, variance = before(step.y, step.x.detach(), step.observation.sigma / 255)
     return step.observation.mean((step.x - mean).square() + variance)

@@ -257,8 +257,16 @@ class Options:
 
 #: What, if it is chosen, decides the loss too.
 DECIDES = (
-    *("criterion", "patience", "network", "loss", "regulariser"),
-    *("input", "input_scale", "depth", "learning_rate", "perturbation"),
+    "criterion",
+    "patience",
+    "network",
+    "loss",
+    "regulariser",
+    "input",
+    "input_scale",
+    "depth",
+    "learning_rate",
+    "perturbation",
 )
 
 

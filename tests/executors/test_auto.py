@@ -25,19 +25,6 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 
 
 @pytest.fixture
-def config(pictures) -> Config:
-    return Config(
-        dataset=str(pictures("a", "b")),
-        criterion=("emv", "loss"),
-        sigma=(15.0, 25.0),
-        network="skip[channels=4,scales=2]",
-        iterations=40,
-        patience=5,
-        device="cpu",
-    )
-
-
-@pytest.fixture
 def two_processors(monkeypatch):
     """Two processors to share, also by units as short as those of these tests."""
     if limits.processors() < 2:

@@ -31,17 +31,8 @@ TIMES = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
 
 @pytest.fixture
-def config(pictures) -> Config:
-    return Config(
-        dataset=str(pictures("a", "b")),
-        criterion=("emv", "loss"),
-        sigma=(15.0, 25.0),
-        network="skip[channels=4,scales=2]",
-        iterations=12,
-        patience=5,
-        device="cpu",
-        executor="dask[workers=2]",
-    )
+def config(config) -> Config:
+    return dataclasses.replace(config, iterations=12, executor="dask[workers=2]")
 
 
 def run(config: Config, out: Path, events: list[Event] | None = None) -> int:

@@ -24,7 +24,7 @@ def r2r(step: Step, *, alpha: Annotated[float, Range(0.1, 10)] = 1.2) -> Terms:
     sigma = step.observation.sigma / 255
     xi = gaussian(step)
     step.z = step.z + alpha * sigma * xi
-    y, variance = before(step.y, step.x.detach(), sigma) if sigma else (step.y, 0.0)
+    y, variance = before(step.y, step.x.detach(), sigma)
     unclipped = step.observation.unclipped(step.x)
     # the normal noise of an unclipped element is in y once and in xi once; a clipped one is expected to be at y
     squares = (step.x - y + unclipped * sigma / alpha * xi).square() - unclipped * (sigma / alpha) ** 2
