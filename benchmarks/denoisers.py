@@ -6,13 +6,15 @@ estimates. BM3D gets shot noise after Anscombe's transform, with the estimated g
 the closed form of Makitalo and Foi (IEEE TIP 2011).
 
 `measure` adds rows to `--out`; what is there is not computed again, so it may be interrupted. `table` prints their
-averages, and `figure` draws them.
+averages, and `figure` draws them. `photograph` times all of them on 512 x 512 pixels, scikit-image's astronaut with
+Gaussian noise of sigma 25, on `--threads`; or esbench with each of `--minutes`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import math
 import statistics
 import time
@@ -116,6 +118,32 @@ def measure(args: argparse.Namespace) -> None:
                 print(*row.values(), flush=True)
 
 
+def photograph(args: argparse.Namespace) -> None:
+    """Print PSNR and seconds by the clock for a large picture."""
+    from skimage import data
+
+    torch.set_num_threads(args.threads)
+    clean = images.unit(data.astronaut())
+    y = np.rint(255 * noisy(clean, "gaussian 25")).astype(np.uint8)
+    print(f"noisy: {psnr(images.unit(y), clean):.2f} dB", flush=True)
+    told = estimate(images.unit(y)).sigma
+    ways: dict[str, Callable[[], Any]] = {}
+    for method in args.method:
+        if method in OURS and not args.minutes:
+            ways[method] = functools.partial(esbench.denoise, y, threads=args.threads, **OURS[method])
+        elif method in OTHERS:
+            ways[method] = functools.partial(other(method, "gaussian 25"), images.unit(y), told)
+    for minutes in args.minutes:
+        name = f"{minutes:g} minutes"
+        ways[name] = functools.partial(esbench.denoise, y, threads=args.threads, minutes=minutes)
+    for name, way in ways.items():
+        started = time.perf_counter()
+        x = way()
+        seconds, reason = time.perf_counter() - started, getattr(x, "reason", "")
+        image = images.unit(x.image) if hasattr(x, "image") else x
+        print(f"{name}: {psnr(image, clean):.2f} dB in {seconds:.0f} s  {reason}", flush=True)
+
+
 def rows(path: Path) -> Iterator[dict[str, str]]:
     """Yield the rows of a file, if there is one."""
     if path.exists():
@@ -180,14 +208,16 @@ def frontier(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["measure", "table", "figure"])
+    parser.add_argument("what", choices=["measure", "table", "figure", "photograph"])
     parser.add_argument("--method", nargs="+", choices=["noisy", *OTHERS, *OURS], default=[*OTHERS, *OURS])
     parser.add_argument("--noise", nargs="+", choices=NOISES, default=list(NOISES))
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--crop", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2, help="of photograph [2]")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[], help="of photograph, instead of qualities")
     args = parser.parse_args()
     args.dataset = None
-    {"measure": measure, "table": table, "figure": frontier}[args.what](args)
+    {"measure": measure, "table": table, "figure": frontier, "photograph": photograph}[args.what](args)
 
 
 if __name__ == "__main__":

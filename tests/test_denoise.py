@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,7 @@ from esbench.engine.settings import Settings
 from esbench.errors import DataError, Missing, UnitError, UsageError
 from esbench.events import Event, Progress, UnitStarted
 from esbench.observation import NoiseModel, Observation
-from esbench.restoration.options import LIGHT, NETWORK, Options, in_time
+from esbench.restoration.options import KNOWING, LIGHT, NETWORK, Options, Quality, in_time
 from esbench.restoration.piece import Piece
 from esbench.restoration.restore import Restoration, most
 
@@ -279,7 +280,8 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    monkeypatch.setattr("esbench.restoration.restore.time", Clock())
+    monkeypatch.setattr("esbench.restoration.restore.time", clock := Clock())
+    return clock
 
 
 def test_when_its_minutes_are_over_there_is_a_picture(clock):
@@ -319,7 +321,25 @@ def test_a_time_decides_the_network():
         (None, None, NETWORK),
     ]
     assert chosen(0.05, network="decoder").made_by == "decoder"
-    assert [chosen(seconds, loss="r2r", level=25).quality for seconds in (0.4, 0.5)] == ["draft", None]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "quality", "most"), [(0.2, "draft", 300), (0.25, "draft", 300), (0.26, None, 645), (4.3, None, 645)]
+)
+def test_a_short_time_makes_a_draft_and_a_longer_one_more_steps(seconds, quality, most):
+    asked = Options(minutes=5, loss="r2r", level=25)  # 430 steps
+    chosen = in_time(asked, [64 * 128, 64 * 128], seconds, lambda options: 1e-3 / (128 * 128))
+    assert (chosen.quality, chosen.steps(64 * 128)) == (quality, most)
+
+
+@pytest.mark.parametrize("minutes", [2, 3, 4.5, 9])
+def test_a_loss_that_knows_the_noise_uses_the_time_to_its_end(clock, monkeypatch, minutes):
+    own = Quality("skip[channels=4,scales=2]", iterations=20, side=math.inf, learning_rate=0.01, criterion="last")
+    monkeypatch.setitem(KNOWING, "r2r", {"draft": replace(own, iterations=10), "fast": own})
+    denoised = esbench.denoise(scene(40, 48)[1], loss="r2r", minutes=minutes)
+    assert 0.9 < clock.now / (60 * minutes) < 1.1
+    assert all(each.planned and 12 <= each.steps_run <= 30 for each in denoised.optimised)
+    assert denoised.reason.startswith(f"{len(denoised.optimised)} optimisations done, as planned; the first: all ")
 
 
 def begun(noisy: Any, **given: Any) -> Restoration:

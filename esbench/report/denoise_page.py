@@ -38,7 +38,7 @@ class Section(NamedTuple):
 
     Attributes:
         title: the name of the picture, and whether it stopped.
-        stopped: whether every optimisation stopped by itself, or did all steps as planned.
+        stopped: whether every optimisation stopped by itself, or did its steps as planned.
         html: the section.
     """
 

@@ -102,9 +102,13 @@ KNOWING = {
         "fast": own,
         "best": replace(own, restarts=4),
     }
-    for loss, own, work in (("sure", RISK, 50), ("r2r", SPLIT, 165), ("thinning", THIN, 165))
+    for loss, own, work in (("sure", RISK, 50), ("r2r", SPLIT, 150), ("thinning", THIN, 150))
 }
 
+
+#: With less than this share of the steps of `fast` a draft is better, and with up to this many times as many steps an
+#: average is as good (BSD400).
+SHORT, LONG = 0.6, 1.5
 
 #: The time of a step of NETWORK as a multiple of that of LIGHT.
 COST = 2.0
@@ -237,6 +241,11 @@ class Options:
         steps = times * grown(own, own.iterations, pixels)
         return self.iterations or max(1, round(min(steps, own.work / pixels)))
 
+    def plan(self, pixels: int) -> int | None:
+        """Return the number of steps after which a loss ends that no criterion has to stop; None for other losses."""
+        unstopped = self.criterion is None and self.own.criterion == "last"
+        return replace(self, iterations=None).steps(pixels) if unstopped else None
+
     def settings(self, pixels: int) -> Settings:
         """Return the settings of the optimisation for a picture of `pixels` pixels."""
         chosen = given(self) | {"iterations": self.steps(pixels)}
@@ -301,13 +310,13 @@ def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[
         speed: times a few steps with options; returns the seconds per step and pixel.
     """
     options = replace(options, minutes=None)
+    if options.knows_noise:
+        if seconds < SHORT * speed(options) * sum(n * options.steps(n) for n in areas):
+            options = replace(options, quality="draft")
+        return replace(options, iterations=options.iterations or round(LONG * options.steps(max(areas))))
     if options.network or own_network(options.task, options.loss):
         return options
-    if not options.knows_noise:
-        return replace(options, **_unknowing(options, areas, seconds, speed))
-    if speed(options) * sum(n * options.steps(n) for n in areas) <= seconds:  # the rest is for restarts
-        return options
-    return replace(options, quality="draft")
+    return replace(options, **_unknowing(options, areas, seconds, speed))
 
 
 def _unknowing(options: Options, areas: list[int], seconds: float, speed: Callable[[Options], float]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from esbench.kinds import Task
 from esbench.noise import clipped_variance
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
-from esbench.restoration.options import Options
+from esbench.restoration.options import SHORT, Options
 from esbench.stopping.column import Column
 from esbench.stopping.rule import Running
 
@@ -33,7 +33,7 @@ class Optimised:
         stopped: whether the rule stopped it; if not, `stop_step` is where the criterion was lowest so far.
         reason: why it ended, in a sentence.
         values: the criterion at each step; NaN where it has no value.
-        planned: whether it did all steps that the quality plans for its loss, which no criterion has to stop.
+        planned: whether it did the steps that its quality or its time plans for a loss that no criterion has to stop.
     """
 
     tile: tuple[int, int, int, int]
@@ -87,7 +87,7 @@ class Piece:
         problem = build.problem(self._settings.task, task, self._observation)
         self.column = Column(options.stops_by, problem, Running(options.window), keeps="average")
         self.session = Session(name, trajectory, [self.column], emit, live=True, seed=seeds.derive(seed, "probes"))
-        self._planned = options.criterion is None and options.own.criterion == "last"
+        self._plan = options.plan(h * w)
         self.cut_off = False  # set by the caller that ends it early because its time is up
         self._diverged = ""
 
@@ -141,8 +141,15 @@ class Piece:
             stopped=rule.stop is not None,
             reason=self._reason(),
             values=list(self.column.values),
-            planned=self._planned and self.session.complete,
+            planned=self._planned,
         )
+
+    @property
+    def _planned(self) -> bool:
+        """Whether it did all steps of a loss that no criterion has to stop, or most of them until its time was up."""
+        if self._plan is None:
+            return False
+        return self.session.complete or (self.cut_off and self.step >= SHORT * self._plan)
 
     @property
     def _sees_itself(self) -> bool:
@@ -168,15 +175,16 @@ class Piece:
         rule, text = self.column.rule, self.column.sentence
         if rule.stop is not None:
             return text
-        if self._planned and self.session.complete:
-            text = f"all {self.step} steps done, as planned: the loss {self._settings.loss!r} learns the noise late"
+        if self._planned:
+            text = f"the loss {self._settings.loss!r} learns the noise late"
+            text = f"all {self.step} steps done, {'for its time' if self.cut_off else 'as planned'}: {text}"
         elif rule.best_step is None:
             text += ": the last average was taken"
         if (share := self._put_back(self._averaged_output())) >= 0.005:
             text += f", and {share:.0%} of the residual, more than noise explains, was added back"
         if self._diverged:
             return f"given up: {self._diverged.rstrip('.')}; {text}"
-        if not self.session.complete:
+        if not self.session.complete and not self._planned:
             return f"{'time is up' if self.cut_off else 'interrupted'}: {text}"
         return text if rule.best_step is None else f"{text}; more iterations may do better"
 

@@ -49,6 +49,9 @@ TRIAL = 60
 #: The share of the time that is reserved for writing the picture.
 RESERVE = 0.03
 
+#: The options that a time decides.
+CHOSEN = ("quality", "network", "loss", "iterations")
+
 #: A restart that has not stopped counts if it has done this share of the steps of the tile's first optimisation.
 WORTH = 0.5
 
@@ -363,16 +366,16 @@ class Restoration:
             if restart >= self.options.own.restarts and self._end == math.inf:
                 return
             for t in range(start if restart == first else 0, len(self._tiles)):
-                until = self._until(restart, t)
-                if until <= time.monotonic() and self._optimised:
+                self._at = restart, t
+                if self._optimised and not self._worth():
                     return
-                self._at, self.pieces = (restart, t), max(self.pieces, len(self._tiles) * (restart + 1))
-                yield from self._optimise(until)
+                self.pieces = max(self.pieces, len(self._tiles) * (restart + 1))
+                yield from self._optimise()
 
-    def _optimise(self, until: float) -> Iterator[None]:
-        """Run the current optimisation until it stops, or the time is up."""
+    def _optimise(self) -> Iterator[None]:
+        """Run the current optimisation until it stops, or its time is up."""
         restart, t = self._at
-        before, started = self._seconds, time.perf_counter()
+        before, started, begun = self._seconds, time.perf_counter(), time.monotonic()
         self.piece = Piece(
             self._unit(),
             self.task,
@@ -388,7 +391,7 @@ class Restoration:
             for _ in self.piece:
                 self._seconds = before + time.perf_counter() - started
                 yield
-                if time.monotonic() >= until:
+                if time.monotonic() >= self._until(begun):
                     self.piece.cut_off = True
                     break
         self._seconds = before + time.perf_counter() - started
@@ -398,18 +401,36 @@ class Restoration:
         self._emit(UnitFinished(unit=self.piece.session.name, seconds=self._seconds - before))
         self.piece = None
 
-    def _until(self, restart: int, t: int) -> float:
-        """Return when the next optimisation has to end: at first each tile gets its share of the time.
+    def _worth(self) -> bool:
+        """Whether there is time for the next optimisation; a restart has to get far enough to count."""
+        restart, t = self._at
+        needed = WORTH * self._optimised[t].steps_run * self._areas()[t] * self._pace() if restart else 0
+        return time.monotonic() + needed < self._end
 
-        A restart gets all of the rest, if that is worth it.
+    def _until(self, begun: float) -> float:
+        """Return when the current optimisation has to end.
+
+        Each tile gets its share of the time, and a restart, which may stop by itself, all of the rest. A loss with a
+        plan of its steps divides the time among as many optimisations as give each about that many, at the pace so far.
+
+        Args:
+            begun: when it was begun.
         """
-        now = time.monotonic()
-        if restart:
-            steps = self._optimised[t].steps_run
-            needed = WORTH * steps * self._seconds / max(1, sum(each.steps_run for each in self._optimised))
-            return self._end if now + needed <= self._end else now
-        areas = self._areas()[t:]
-        return now + (self._end - now) * areas[0] / sum(areas)
+        (restart, t), areas, left = self._at, self._areas(), self._end - begun
+        plan, rest = self.options.plan(areas[t]), sum(areas[t:])
+        if self._end == math.inf or (restart and plan is None):
+            return self._end
+        if plan is not None:
+            rounds = 1 + (left / (plan * self._pace()) - rest) / sum(areas)
+            rest += max(0, round(rounds) - 1) * sum(areas)
+        return begun + left * areas[t] / rest
+
+    def _pace(self) -> float:
+        """Return the seconds per step and pixel so far."""
+        areas, n = self._areas(), len(self._tiles)
+        done = sum(each.steps_run * areas[i % n] for i, each in enumerate(self._optimised))
+        now = self.piece.step * areas[self._at[1]] if self.piece else 0
+        return self._seconds / (done + now)
 
     def speed(self, options: Options | None = None) -> float:
         """Return the seconds per step and pixel of the picture, from a few steps of which nothing is kept.
@@ -484,7 +505,7 @@ class Restoration:
         assert self.piece is not None
         return {
             "of": self._identity(),
-            "chosen": [self.options.quality, self.options.network, self.options.loss],
+            "chosen": {name: getattr(self.options, name) for name in CHOSEN},
             "at": list(self._at),
             "sums": self._sums,
             "counts": self._counts,
@@ -501,8 +522,7 @@ class Restoration:
         """
         if state["of"] != self._identity():
             raise DataError("it is of another picture, of other options or of another version")
-        quality, network, loss = state["chosen"]
-        self.options = dataclasses.replace(self.options, quality=quality, network=network, loss=loss, minutes=None)
+        self.options = dataclasses.replace(self.options, minutes=None, **state["chosen"])
         self._at = state["at"][0], state["at"][1]
         self._sums, self._counts = list(state["sums"]), list(state["counts"])
         self._optimised = [Optimised(**each | {"tile": tuple(each["tile"])}) for each in state["optimised"]]
@@ -600,7 +620,7 @@ class Restoration:
         if n == 1:
             return optimised[0].reason
         if all(each.planned for each in optimised) and not interrupted:
-            return f"all steps of {len(optimised)} optimisations done, as planned; the first: {optimised[0].reason}"
+            return f"{len(optimised)} optimisations done, as planned; the first: {optimised[0].reason}"
         stopped = sum(each.stopped for each in optimised)
         text = f"{stopped} of {len(optimised)} optimisations were stopped by the rule"
         if stopped < len(optimised):
