@@ -1,12 +1,13 @@
 """Time threads on a shared CPU: `python -m benchmarks.threads`; or units side by side: `--units`.
 
 Loops take turns, each in a fresh process: one thread, all threads that spin while they wait, the default of OpenMP,
-and all threads that sleep, the setting of esbench's commands. Busy processes run beside them. A ratio is a loop's
-wall-clock time over that of one thread in the same turn; processor is the ratio of processor times. The last column
-is the loss after ten steps: the number of threads changes the rounding of sums, the way they wait does not.
+all threads that sleep at once, and the setting of esbench's commands, that they sleep after a moment. Busy processes
+run beside them. A ratio is a loop's wall-clock time over that of one thread in the same turn; processor is the ratio of
+processor times. The last column is the loss after ten steps: the number of threads changes the rounding of sums, the
+way they wait does not.
 
 With `--units` one loop with all threads and as many loops at once, with a thread each, take turns for each size of the
-picture: the ratio is the steps per second of all of them over those of the one. All of them sleep while they wait.
+picture: the ratio is the steps per second of all of them over those of the one. All of them wait as esbench's do.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ import subprocess
 import sys
 import time
 
+from esbench.device import SLEEPING
+
 LOOPS = {
     "one thread": {"OMP_NUM_THREADS": "1"},
     "spinning": {"OMP_WAIT_POLICY": "active"},
     "as OpenMP": {},
     "sleeping": {"OMP_WAIT_POLICY": "passive"},
+    "as esbench": SLEEPING,
 }
 
 
@@ -68,7 +72,7 @@ def units(sides: list[int], channels: int, turns: int, seconds: float) -> None:
     def loops(side: int, at_once: int, **given: str) -> list[dict[str, float]]:
         command = [sys.executable, "-m", "benchmarks.threads", "--one", f"--side={side}"]
         command += [f"--channels={channels}", f"--seconds={seconds}"]
-        environ = own() | {"OMP_WAIT_POLICY": "passive"} | given
+        environ = own() | SLEEPING | given
         started = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(at_once)]
         return [json.loads(process.communicate()[0]) for process in started]
 
