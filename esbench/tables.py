@@ -43,6 +43,9 @@ LATEX = {
 }
 
 
+#: How a value is shown that is not known.
+UNKNOWN = "-"
+
 #: The least width of a column whose text is broken into lines.
 LEAST = 24
 
@@ -112,13 +115,15 @@ class Table:
         text = _aligned([[name] for name in head], [[[cell] for cell in row] for row in rows], right)
         if width is None or _fits(text, width):
             return text
-        names = [
-            textwrap.wrap(name, max([w, *map(len, name.split())]), break_on_hyphens=False)
-            for name, w in zip(head, wide, strict=True)
-        ]
-        text = _aligned(names, [[[cell] for cell in row] for row in rows], right)
-        if _fits(text, width):
-            return text
+        names: list[list[str]] = []
+        for least in range(max(map(len, head)), 0, -1):  # the fewest lines that fit
+            names = [
+                textwrap.wrap(name, max([least, w, *map(len, name.split())]), break_on_hyphens=False)
+                for name, w in zip(head, wide, strict=True)
+            ]
+            text = _aligned(names, [[[cell] for cell in row] for row in rows], right)
+            if _fits(text, width):
+                return text
         room = width - sum(max([w, *map(len, lines)]) + 2 for w, lines in zip(wide[:-1], names[:-1], strict=True))
         if room >= LEAST and not right[-1]:
             wrapped = [[*([cell] for cell in row[:-1]), textwrap.wrap(row[-1], room) or [""]] for row in rows]
@@ -207,12 +212,13 @@ def _fits(text: str, width: int) -> bool:
 
 
 def _paragraph(head: list[str], row: list[str], width: int) -> str:
-    """Return a row on its side: its first cell, and below it a line for each of the others, with its name."""
+    """Return a row on its side: its first cell, and below it a line for each other that is known, with its name."""
     names = [f"  {name}" for name in head[1:]]
     room = max(map(len, names), default=0) + 2
     lines = [
         textwrap.fill(cell, max(width, room + LEAST), initial_indent=name.ljust(room), subsequent_indent=" " * room)
         for name, cell in zip(names, row[1:], strict=True)
+        if cell != UNKNOWN
     ]
     return "\n".join([row[0].rstrip(), *lines])
 
@@ -236,7 +242,7 @@ def latex(tables: Iterable[tuple[str, Table]]) -> str:
 
 def _cell(value: Any) -> str:
     if value is None:
-        return "-"
+        return UNKNOWN
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

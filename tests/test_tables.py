@@ -36,11 +36,10 @@ def test_a_table_that_is_too_wide_has_its_names_in_several_lines_then_its_text_a
     table = Table(("name", "a number (dB)", "said of it"), [("x", 1.5, "several words of text that go on for long")])
     assert table.text(80) == table.text()
     assert table.text(60) == (
-        "           a\n"
-        "      number\n"
-        "name    (dB)  said of it\n"
-        "----  ------  -----------------------------------------\n"
-        "x        1.5  several words of text that go on for long"
+        "      a number\n"
+        "name      (dB)  said of it\n"
+        "----  --------  -----------------------------------------\n"
+        "x          1.5  several words of text that go on for long"
     )
     assert table.text(42).splitlines()[-2:] == [
         "x        1.5  several words of text that",
@@ -49,6 +48,9 @@ def test_a_table_that_is_too_wide_has_its_names_in_several_lines_then_its_text_a
     assert table.text(30) == (
         "x\n  a number (dB)  1.5\n  said of it     several words of text\n                 that go on for long"
     )
+    assert Table(("name", "unknown", "said of it"), [("x", None, "several words")]).text(20) == (
+        "x\n  said of it  several words"
+    ), "what is not known has no line"
     assert Table(("a", "b"), []).text(2) == ""
 
 

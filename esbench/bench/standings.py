@@ -194,7 +194,7 @@ def standings(rows: Rows) -> list[Entry]:
 
 def table(entries: Sequence[Entry]) -> Table:
     """Return the lines as a table."""
-    head = ("rank", "criterion", "gap (dB)", "95 %", "behind (dB)", "95 % paired", "units", "stopped", "averaged (dB)",
+    head = ("criterion", "rank", "gap (dB)", "95 %", "behind (dB)", "95 % paired", "units", "stopped", "averaged (dB)",
             "steps saved", "ms per step", "made by")  # fmt: skip
     return Table(head, [_line(entry) for entry in entries])
 
@@ -207,8 +207,8 @@ def maker(entry: Entry) -> str:
 
 def _line(entry: Entry) -> tuple[Any, ...]:
     return (
-        entry.rank,
         f"{entry.criterion} ({entry.why})" if entry.why else entry.criterion,
+        entry.rank,
         f"{entry.gap_db:.2f}",
         _between(entry.low, entry.high, ""),
         None if entry.behind_db is None else f"{entry.behind_db:+.2f}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import textwrap
 from dataclasses import asdict
 
 import click
@@ -34,7 +33,7 @@ def check_criterion_command(ctx: click.Context, name: str, as_json: bool) -> Non
     for finding in findings:
         if finding.advice and first.get(finding.came, finding) is finding:  # a cause is printed once
             sentence = f"{finding.check}: {finding.tried}: {finding.came}. {finding.advice}"
-            say("", *textwrap.wrap(sentence, 100, subsequent_indent="  ", break_long_words=False))
+            say("", sentence)
     warned = sum(finding.status == "warning" for finding in findings)
     warnings = f", with {warned} warning{'s' if warned > 1 else ''}" if warned else ""
     verdict = f"fails {len(failed)} of {len(findings)} checks" if failed else f"passes all checks{warnings}"

@@ -180,10 +180,13 @@ def targets(pictures: Sequence[str], output: str) -> list[Path]:
         UsageError: two pictures share an output file, or several pictures have a file as --output.
     """
     folder = Path(output)
-    if len(pictures) == 1 and not folder.is_dir() and not output.endswith(("/", os.sep)):
+    as_folder = folder.is_dir() or output.endswith(("/", os.sep))
+    if len(pictures) == 1 and not as_folder:
         return [folder]
-    if folder.suffix.lower() in images.SUFFIXES or folder.is_file():
-        raise UsageError(f"{len(pictures)} pictures need a folder as --output, got the file {output!r}.")
+    if folder.is_file() or (not as_folder and folder.suffix.lower() in images.SUFFIXES):
+        several = f"{len(pictures)} pictures need a folder as --output"
+        wanted = several if len(pictures) > 1 else "An --output that ends in / is a folder"
+        raise UsageError(f"{wanted}, got the file {output!r}.")
     names = [Path(picture) for picture in pictures]
     files = [folder / (p.name if p.suffix.lower() in images.FORMATS else f"{p.stem}.png") for p in names]
     twice = [file for file, n in Counter(files).items() if n > 1]

@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -40,19 +40,32 @@ json_option = click.option(
 def say(*lines: str, err: bool = False) -> None:
     """Print lines for users; control characters and line breaks within a line are escaped.
 
+    On a terminal, a sentence that is wider breaks between words. A line with more than one space in a row is laid out
+    by hand, as the rows of tables and labelled commands are, and stays as it is.
+
     Args:
         lines: the lines.
         err: print to stderr; if it cannot be written (a full disk), work continues.
     """
     with contextlib.suppress(OSError) if err else contextlib.nullcontext():
-        click.echo("\n".join(map(printable, lines)), err=err)
+        width = terminal_width(sys.stderr if err else sys.stdout)
+        click.echo("\n".join(_broken(printable(line), width) for line in lines), err=err)
+
+
+def terminal_width(stream: TextIO | None) -> int | None:
+    """Return the columns of the terminal that a stream writes to, or None if it is none."""
+    return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None
+
+
+def _broken(line: str, width: int | None) -> str:
+    if width is None or len(line) <= width or "  " in line:
+        return line
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def say_titled(title: str, table: Table) -> None:
     """Print a title and its table, with an empty line before each; on a terminal no wider than it."""
-    if sys.stdout.isatty():
-        title = textwrap.fill(title, shutil.get_terminal_size().columns)
-    say("", *title.split("\n"), "", *shown(table).split("\n"))
+    say("", title, "", *shown(table).split("\n"))
 
 
 def print_path(path: str | os.PathLike[str]) -> None:
@@ -82,7 +95,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 def shown(table: Table) -> str:
     """Return a table as text: on a terminal no wider than it, else with a line for each row."""
-    return table.text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
+    return table.text(terminal_width(sys.stdout))
 
 
 class Auto(click.ParamType[Any]):

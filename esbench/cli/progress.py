@@ -27,6 +27,9 @@ from esbench.printable import printable
 #: Called with every event.
 Listen: TypeAlias = Callable[[Event], None]
 
+#: The columns of bar, `/` and time left, with the spaces between them and the numbers of steps.
+LEFT = 25
+
 #: Minimum number of seconds between two lines about a unit.
 LINE_EVERY = 10.0
 
@@ -142,13 +145,16 @@ class Bars:
                 )
             case Progress():
                 self.latest[event.unit] = event
-                note = f"{_psnr(event)}{self.clock.rate(event):.1f} steps/s{_where(event)}"
+                note = f"{_psnr(event)}{self.clock.rate(event):.1f} steps/s"
+                where = _where(event)
+                if len(note + where) > self.bars.console.width - LEFT - 2 * len(str(event.iterations)):
+                    where = f"; {len(event.stopped)} of {len(event.best)} stopped"
                 self.bars.update(
                     self.units[event.unit],
                     completed=event.step,
                     total=event.iterations,
                     left=duration(self.clock.left(event)),
-                    description=f"{printable(event.unit)}\n{printable(note)}",
+                    description=f"{printable(event.unit)}\n{printable(note + where)}",
                 )
                 self._update_run()
             case Notice() if (self.verbose or not event.detail) and self.said.new(event):

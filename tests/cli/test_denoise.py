@@ -193,6 +193,7 @@ BAD = {
     "in place": (("a.png", "-o", "a.png"), 2, "'a.png' exists already"),
     "in place, in its folder": (("a.png", "-o", "."), 2, "'a.png' exists already"),
     "several into a file": (("a.png", "b.jpg", "-o", "c.png"), 2, "2 pictures need a folder as --output, got the file"),
+    "a folder that is a file": (("a.png", "-o", "b.jpg/"), 2, "An --output that ends in / is a folder, got the file"),
     "several into one name": (
         ("a.png", "./a.png", "-o", "out"),
         2,

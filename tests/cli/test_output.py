@@ -200,6 +200,17 @@ def test_bars_show_names_with_brackets_as_they_are(capsys):
     assert "v: failed: [/x] \\x1b[2J\\nesbench: all done\n" in told
 
 
+def test_on_a_terminal_sentences_break_between_words_and_what_is_laid_out_stays(capsys, monkeypatch):
+    sentence, row = "a sentence of words; a/long/path-that-stays-whole", "a  row  of  a  table  is  wider"
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    say(sentence, row)
+    say(sentence, err=True)
+    told = capsys.readouterr()
+    assert told.out.splitlines() == ["a sentence of words;", "a/long/path-that-stays-whole", row]
+    assert told.err.splitlines() == [sentence], "stderr is no terminal"
+
+
 def test_lines_control_no_terminal(capsys):
     lines = Lines()
     for event in EVENTS:
