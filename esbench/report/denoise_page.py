@@ -93,6 +93,7 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
         views=[(says, _png(before[part]), _png(after[part]), _png(removed[part])) for says, part in views],
         factor=factor,
         criterion=denoised.criterion,
+        measured=any(np.isfinite(each.values).any() for each in denoised.optimised),
         curves=[curve(each, denoised.criterion, several) for each in denoised.optimised],
         facts=_facts(noisy, denoised, options),
     )

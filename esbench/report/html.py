@@ -79,10 +79,15 @@ def page(results: Results, rows: Rows, folder: Path, query: str = "") -> str:
         records={
             "Plugins": _records(record["stamp"].get("plugins", []), "Plugins"),
             "Machines": _records(_machines(done), "Machines"),
-            "Commands": _records(record["commands"], "Commands"),
+            "Commands": _records([each | {"when": _when(each["when"])} for each in record["commands"]], "Commands"),
         },
         configuration=results.config.to_toml(),
     )
+
+
+def _when(time: str) -> str:
+    """Return a time in ISO 8601 as people write it."""
+    return time.replace("T", " ").replace("+00:00", " UTC")
 
 
 def key(criterion: str) -> Markup:

@@ -14,7 +14,7 @@ from esbench.errors import Missing, Unavailable
 from esbench.report import embed, html
 from esbench.report.files import report
 
-VOID = {"meta", "input", "br"}
+VOID = {"meta", "input", "br", "wbr"}
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>&amp;$title https://example.org'
 SHORT = '"><img src=x onerror=x></script><script>&amp;$title'  # picture, dataset and noise name one folder
