@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def _environment() -> Environment:
 
 
 def breakable(value: Any) -> Markup:
-    """Return a text that may break after a comma, as between the parameters of a component."""
+    """Return a text that may break after each comma, as between the parameters of a component."""
     from markupsafe import Markup, escape
 
-    return Markup(",<wbr>").join(escape(part) for part in str(value).split(","))
+    return Markup(",<wbr>").join(escape(part) for part in re.split(r",(?! )", str(value)))

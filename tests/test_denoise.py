@@ -324,7 +324,7 @@ def test_a_time_decides_the_network():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "quality", "most"), [(0.2, "draft", 300), (0.25, "draft", 300), (0.26, None, 645), (4.3, None, 645)]
+    ("seconds", "quality", "most"), [(0.2, "draft", 300), (0.25, "draft", 300), (0.26, "best", 645), (4.3, "best", 645)]
 )
 def test_a_short_time_makes_a_draft_and_a_longer_one_more_steps(seconds, quality, most):
     asked = Options(minutes=5, loss="r2r", level=25)  # 430 steps
@@ -332,10 +332,20 @@ def test_a_short_time_makes_a_draft_and_a_longer_one_more_steps(seconds, quality
     assert (chosen.quality, chosen.steps(64 * 128)) == (quality, most)
 
 
+def test_a_large_picture_gets_more_steps_up_to_a_limit_and_fewer_optimisations():
+    def planned(quality: str) -> list[tuple[int, int]]:
+        options = Options(loss="r2r", level=25, quality=quality)
+        return [(options.steps(side * side), options.restarts(side * side)) for side in (64, 128, 256, 512, 640)]
+
+    assert planned("draft") == [(200, 1), (200, 1), (200, 1), (150, 1), (96, 1)]
+    assert planned("fast") == [(430, 1), (430, 1), (860, 1), (720, 1), (461, 1)]
+    assert planned("best") == [(430, 4), (430, 4), (860, 4), (1720, 2), (2150, 1)]
+
+
 @pytest.mark.parametrize("minutes", [2, 3, 4.5, 9])
 def test_a_loss_that_knows_the_noise_uses_the_time_to_its_end(clock, monkeypatch, minutes):
     own = Quality("skip[channels=4,scales=2]", iterations=20, side=math.inf, learning_rate=0.01, criterion="last")
-    monkeypatch.setitem(KNOWING, "r2r", {"draft": replace(own, iterations=10), "fast": own})
+    monkeypatch.setitem(KNOWING, "r2r", {"draft": replace(own, iterations=10), "fast": own, "best": own})
     denoised = esbench.denoise(scene(40, 48)[1], loss="r2r", minutes=minutes)
     assert 0.9 < clock.now / (60 * minutes) < 1.1
     assert all(each.planned and 12 <= each.steps_run <= 30 for each in denoised.optimised)

@@ -55,7 +55,7 @@ def _plan(job: Order, options: Options) -> dict[str, Any] | None:
     height, width, _ = at_work.task.shape(at_work.observation)
     tile_height, tile_width = max(at_work.sizes, key=lambda size: size[0] * size[1])
     seconds = at_work.speed() * at_work.work if options.minutes is None else 60 * options.minutes
-    steps = sum(options.steps(h * w) for h, w in at_work.sizes) * options.own.restarts
+    steps = sum(options.steps(h * w) for h, w in at_work.sizes) * at_work.restarts
     return {
         "input": job.name,
         "output": str(job.file),

@@ -54,7 +54,8 @@ class Quality:
         side: a side in pixels; infinite if the steps do not grow.
         work: pixels times steps of an optimisation, at most; a large picture gets fewer steps.
         patience: S.
-        restarts: how many optimisations are averaged per tile.
+        restarts: how many optimisations are averaged per tile, at most.
+        total: pixels times steps of all of them, at most; of a large picture fewer are averaged, but one at least.
         learning_rate: of Adam; None for the loss's, task's or network's default.
         criterion: what to stop by; None for what is recommended for the task.
     """
@@ -68,6 +69,7 @@ class Quality:
     work: float = math.inf
     patience: int = PATIENCE
     restarts: int = 1
+    total: float = math.inf
     learning_rate: float | None = None
     criterion: str | None = None
 
@@ -81,30 +83,40 @@ QUALITIES = {
     "best": Quality(restarts=4),
 }
 
-#: The same of a loss that knows the noise. Its network is given the noisy picture and learns to denoise it, which takes
-#: no more steps if the picture is large, and small networks do it well (docs/which-denoiser.md).
+#: The same of a loss that knows the noise. Its network is given the noisy picture and learns to denoise it; small
+#: networks do it well (docs/which-denoiser.md).
 RISK = Quality(LIGHT, iterations=600, side=math.inf, learning_rate=0.003, criterion="last")
-#: The more noise, the sooner the average is best: on BSD400 at sigma 15, 25, 50 after 600, 430, 270 steps, and with
-#: photons at rates 25 and 5 after 490 and 350, in smooth and textured pictures alike.
+#: The more noise, the sooner the average is best: on BSD400 at sigma 15, 25, 50 after 600, 430, 270 steps of 128 x 128,
+#: and with photons at rates 25 and 5 after 490 and 350, in smooth and textured pictures alike. From a larger picture
+#: the network learns more, and takes longer: from 481 x 321 of BSD400 more than 1,000 steps.
 SPLIT = Quality(
-    "skip[channels=16,skips=32]",
-    decay=0.98,
-    iterations=430,
-    side=math.inf,
-    falls=0.7,
-    learning_rate=0.01,
-    criterion="last",
+    "skip[channels=16,skips=32]", decay=0.98, iterations=430, falls=0.7, learning_rate=0.01, criterion="last"
 )
 THIN = replace(SPLIT, iterations=470, falls=0.3)
-KNOWING = {
-    loss: {
-        "draft": replace(own, decay=0.95, iterations=200, work=work * 512 * 512),
-        "fast": own,
-        "best": replace(own, restarts=4),
-    }
-    for loss, own, work in (("sure", RISK, 50), ("r2r", SPLIT, 150), ("thinning", THIN, 150))
-}
 
+
+def ladder(own: Quality, draft: int, fast: float, best: float) -> dict[str, Quality]:
+    """Return the qualities of a loss that knows the noise.
+
+    Args:
+        own: what they have in common.
+        draft: the most steps of 512 x 512 pixels of a draft: one minute on two cores.
+        fast: the same of `fast`: five minutes.
+        best: the same of all optimisations of `best`: half an hour.
+    """
+    pixels = 512 * 512
+    return {
+        "draft": replace(own, decay=0.95, iterations=200, side=math.inf, work=draft * pixels),
+        "fast": replace(own, work=fast * pixels),
+        "best": replace(own, restarts=4, total=best * pixels),
+    }
+
+
+KNOWING = {
+    "sure": ladder(RISK, 50, math.inf, math.inf),
+    "r2r": ladder(SPLIT, 150, 720, 3500),
+    "thinning": ladder(THIN, 150, 720, 3500),
+}
 
 #: With less than this share of the steps of `fast` a draft is better, and with up to this many times as many steps an
 #: average is as good (BSD400).
@@ -241,6 +253,10 @@ class Options:
         steps = times * grown(own, own.iterations, pixels)
         return self.iterations or max(1, round(min(steps, own.work / pixels)))
 
+    def restarts(self, pixels: int) -> int:
+        """Return how many optimisations are averaged for a tile of `pixels` pixels."""
+        return int(max(1, min(self.own.restarts, self.own.total / (pixels * self.steps(pixels)))))
+
     def plan(self, pixels: int) -> int | None:
         """Return the number of steps after which a loss ends that no criterion has to stop; None for other losses."""
         unstopped = self.criterion is None and self.own.criterion == "last"
@@ -311,8 +327,8 @@ def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[
     """
     options = replace(options, minutes=None)
     if options.knows_noise:
-        if seconds < SHORT * speed(options) * sum(n * options.steps(n) for n in areas):
-            options = replace(options, quality="draft")
+        enough = SHORT * speed(options) * sum(n * options.steps(n) for n in areas)
+        options = replace(options, quality="draft" if seconds < enough else "best")
         return replace(options, iterations=options.iterations or round(LONG * options.steps(max(areas))))
     if options.network or own_network(options.task, options.loss):
         return options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -88,6 +88,8 @@ class Piece:
         self.column = Column(options.stops_by, problem, Running(options.window), keeps="average")
         self.session = Session(name, trajectory, [self.column], emit, live=True, seed=seeds.derive(seed, "probes"))
         self._plan = options.plan(h * w)
+        fast = replace(options, quality="fast", minutes=None).plan(h * w)
+        self._enough = SHORT * min(filter(None, (self._plan, fast)), default=0)  # steps, if time is short
         self.cut_off = False  # set by the caller that ends it early because its time is up
         self._diverged = ""
 
@@ -149,7 +151,7 @@ class Piece:
         """Whether it did all steps of a loss that no criterion has to stop, or most of them until its time was up."""
         if self._plan is None:
             return False
-        return self.session.complete or (self.cut_off and self.step >= SHORT * self._plan)
+        return self.session.complete or (self.cut_off and self.step >= self._enough)
 
     @property
     def _sees_itself(self) -> bool:

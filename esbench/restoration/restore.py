@@ -336,7 +336,7 @@ class Restoration:
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
         )
         self._tiles = [tile for tile in self._tiles if not self.task.idle(self._part(tile))]
-        self.pieces = len(self._tiles) * self.options.own.restarts
+        self.pieces = len(self._tiles) * self.restarts
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
         self._at = 0, 0  # restart and tile of the current optimisation
@@ -363,7 +363,7 @@ class Restoration:
             self.options = in_time(self.options, self._areas(), left, self.speed)
         first, start = self._at
         for restart in itertools.count(first):
-            if restart >= self.options.own.restarts and self._end == math.inf:
+            if restart >= self.restarts and self._end == math.inf:
                 return
             for t in range(start if restart == first else 0, len(self._tiles)):
                 self._at = restart, t
@@ -594,9 +594,14 @@ class Restoration:
         return [(len(t.rows.window) * self._factor, len(t.columns.window) * self._factor) for t in self._tiles]
 
     @property
+    def restarts(self) -> int:
+        """How many optimisations are averaged per tile."""
+        return self.options.restarts(max(self._areas(), default=1))
+
+    @property
     def work(self) -> int:
         """Pixels times steps, at most."""
-        return sum(n * self.options.steps(n) for n in self._areas()) * self.options.own.restarts
+        return sum(n * self.options.steps(n) for n in self._areas()) * self.restarts
 
     def _areas(self) -> list[int]:
         return [h * w for h, w in self.sizes]
@@ -640,7 +645,7 @@ def most(options: Options, h: int, w: int, factor: int = 1, grid: int = 1) -> in
         grid: tiles start at multiples of this many pixels of the observation.
     """
     pixels = [tile.window.size * factor**2 for tile in cut((h, w), (h * factor, w * factor), grid)[0]]
-    return sum(n * options.steps(n) for n in pixels) * options.own.restarts
+    return sum(n * options.steps(n) for n in pixels) * options.restarts(max(pixels))
 
 
 def cut(observed: tuple[int, ...], restored: tuple[int, ...], grid: int = 1) -> tuple[list[Tile], int]:
