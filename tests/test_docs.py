@@ -145,6 +145,7 @@ def test_the_help_of_every_command_ends_with_examples_that_could_be_typed(name, 
     if isinstance(command, click.Group):
         return
     text = command.get_help(click.Context(command, info_name=name, terminal_width=80))
+    assert max(map(len, text.splitlines())) <= 80
     lines = [line.strip() for line in text.split("Examples:\n")[1].splitlines()]
     assert lines
     for line in lines:

@@ -35,7 +35,12 @@ def list_command(kind: str, as_json: bool) -> None:
 
 @click.command("show")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(list(PLURAL)), help="Required if several kinds have the name.")
+@click.option(
+    "--kind",
+    type=click.Choice(list(PLURAL)),
+    metavar="KIND",
+    help=f"Required if several kinds have the name: {', '.join(PLURAL)}.",
+)
 @json_option
 def show_command(name: str, kind: str | None, as_json: bool) -> None:
     """Show one component: its parameters with defaults and ranges, reference, owner and needs."""

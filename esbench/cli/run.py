@@ -68,7 +68,8 @@ if TYPE_CHECKING:
 @click.option(
     "--preset",
     type=click.Choice(configuration.PRESETS),
-    help="paper: as published; quick: a first look; dip-*: as in the notebooks of Deep Image Prior.",
+    metavar="NAME",
+    help="paper: as published; quick: a first look; dip-*: as in the notebooks of Deep Image Prior (Tab lists them).",
 )
 @watch_option
 @port_option
