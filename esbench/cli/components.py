@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from esbench import params
-from esbench.cli.output import json_option, print_json, print_table, say
+from esbench.cli.output import json_option, print_json, print_table, say, say_indented
 from esbench.errors import EsbenchError, did_you_mean
 from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, LossInfo, NetworkInfo, TaskInfo
 from esbench.registry import PLURAL, Record, parameters, registry
@@ -57,7 +57,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     facts = _facts(record)
     width = max(10, *map(len, facts))
     for key, value in facts.items():
-        say(f"  {key:{width}} {value}")
+        say_indented(f"  {key:{width}} ", str(value))
     known = parameters(record)
     say("", "Parameters:" if known else "No parameters.")
     rows = [

@@ -52,6 +52,13 @@ def say(*lines: str, err: bool = False) -> None:
         click.echo("\n".join(_broken(printable(line), width) for line in lines), err=err)
 
 
+def say_indented(start: str, text: str) -> None:
+    """Print the start of a line and a text; on a terminal, the further lines of the text stand below its first."""
+    line, width = start + printable(text), terminal_width(sys.stdout)
+    indent = " " * len(start)
+    say(*(textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) if width else [line]))
+
+
 def terminal_width(stream: TextIO | None) -> int | None:
     """Return the columns of the terminal that a stream writes to, or None if it is none."""
     return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None

@@ -32,7 +32,8 @@ def status_command(run: str, as_json: bool) -> None:
     say(f"{run}: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
     rows: list[tuple[Any, ...]] = [(r["unit"], r["status"], r["reason"]) for r in records if r["status"] != "done"]
     partly = [
-        (r["unit"], "done, but", "; ".join(f"{c}: {why}" for c, why in r["criteria"].items() if why)) for r in records
+        (r["unit"], "done, but", "; ".join(f"{c}: {why.rstrip('.')}" for c, why in r["criteria"].items() if why))
+        for r in records
     ]
     rows += [row for row in partly if row[2]]
     if rows:
