@@ -59,7 +59,7 @@ def _environment() -> Environment:
 
 
 def breakable(value: Any) -> Markup:
-    """Return a text that may break after each comma, as between the parameters of a component."""
+    """Return a text that may break before and between the parameters of a component."""
     from markupsafe import Markup, escape
 
-    return Markup(",<wbr>").join(escape(part) for part in re.split(r",(?! )", str(value)))
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=\[)|(?<=,)(?! )", str(value)))

@@ -29,6 +29,9 @@ PART = 512
 #: The layout of a curve.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 250, 56, 10, 40, 42
 
+#: The width of a letter beside a curve.
+LETTER = 7
+
 #: The factors by which the removed part may be amplified.
 FACTORS = (1, 2, 4, 8, 16, 32)
 
@@ -58,7 +61,7 @@ def page(sections: Sequence[Section]) -> str:
         sections = [sections[0]._replace(html=Markup(parts))]  # noqa: S704 - what a template made
     else:
         stopped = sum(section.stopped for section in sections)
-        title = f"{len(sections)} pictures, {stopped or 'none'} stopped by {'itself' if stopped < 2 else 'themselves'}"
+        title = f"{len(sections)} pictures, {stopped or 'none'} finished by {'itself' if stopped < 2 else 'themselves'}"
     return whole("denoise.html", ("zoom.js", "denoise.js"), title=title, sections=sections)
 
 
@@ -150,7 +153,7 @@ def curve(optimised: Optimised, criterion: str, several: bool = False) -> Markup
             (y(tick), f"{10**tick:.3g}" if log else f"{tick:.4g}") for tick in (_decades if log else _ticks)(low, high)
         ],
         steps=[(x(step), f"{step:g}") for step in _ticks(0, len(values) - 1)],
-        stop=(x(stop), stop, "end" if x(stop) > LEFT + 0.8 * inner else "start"),
+        stop=(x(stop), stop, "end" if x(stop) + LETTER * len(f"lowest so far at step {stop}") > width else "start"),
         stopped=optimised.stopped,
     )
 

@@ -119,7 +119,7 @@ def test_the_title_of_several_pictures_counts_those_that_stopped():
         section(f"{i}", GREY, denoised(GREY, optimised([1.0, 2.0], 0, stopped=i > 0)), Options()) for i in range(3)
     ]
     text = page(sections)
-    assert "<h1>3 pictures, 2 stopped by themselves</h1>" in text
+    assert "<h1>3 pictures, 2 finished by themselves</h1>" in text
     assert re.findall("<h2>(.*?)</h2>", text) == [each.title for each in sections]
     assert "<h1>2 pictures, 1 stopped by itself</h1>" in page(sections[:2])
     assert "<h1>2 pictures, none stopped by itself</h1>" in page([sections[0]] * 2)
@@ -141,6 +141,8 @@ def test_the_axes_say_what_they_are():
     text = curve(optimised([5, 3, 1, 2, 4], 2), "loss")
     for label in ("loss, lower is better", "step", "stopped at step 2"):
         assert f">{label}</text>" in text
+    small = curve(optimised([5, 3, 2, 1, 2, 4], 3), "loss", several=True)
+    assert 'text-anchor="end">stopped at step 3<' in small, "to the right it would be cut off"
     assert ">lowest so far at step 2</text>" in curve(optimised([5, 3, 1], 2, stopped=False), "loss")
 
 
