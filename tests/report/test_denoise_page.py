@@ -114,15 +114,15 @@ def test_the_title_says_whether_it_stopped_and_the_first_sentence_needs_no_other
     assert not {"sigma", "criterion", "step", "patience"} & set(re.findall(r"\w+", first))
 
 
-def test_the_title_of_several_pictures_counts_those_that_stopped():
+def test_the_title_of_several_pictures_counts_those_that_finished():
     sections = [
         section(f"{i}", GREY, denoised(GREY, optimised([1.0, 2.0], 0, stopped=i > 0)), Options()) for i in range(3)
     ]
     text = page(sections)
     assert "<h1>3 pictures, 2 finished by themselves</h1>" in text
     assert re.findall("<h2>(.*?)</h2>", text) == [each.title for each in sections]
-    assert "<h1>2 pictures, 1 stopped by itself</h1>" in page(sections[:2])
-    assert "<h1>2 pictures, none stopped by itself</h1>" in page([sections[0]] * 2)
+    assert "<h1>2 pictures, 1 finished by itself</h1>" in page(sections[:2])
+    assert "<h1>2 pictures, none finished by itself</h1>" in page([sections[0]] * 2)
 
 
 def test_what_was_removed_is_amplified_around_a_middle_grey():
