@@ -40,8 +40,8 @@ output_option = click.option(
 quality_option = click.option(
     "--quality",
     type=click.Choice(list(QUALITIES)),
-    help="draft: about a minute for 512 x 512 on two cores; best: the average of "
-    f"{QUALITIES['best'].restarts} optimisations. [fast]",
+    help="draft: about a minute for 512 x 512 on two cores; best: the average of up "
+    f"to {QUALITIES['best'].restarts} optimisations. [fast]",
 )
 
 
