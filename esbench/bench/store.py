@@ -631,7 +631,16 @@ def status(unit: Unit) -> dict[str, Any]:
         return found | {"status": "failed", "reason": error.strip().splitlines()[-1]}
     if not (unit.path / "spec.json").exists():
         return found
-    return found | {"status": "paused", "reason": at}
+    return found | {"status": "paused", "reason": at or _kept(unit)}
+
+
+def _kept(unit: Unit) -> str:
+    """Return the step of a unit's checkpoint, or an empty text."""
+    try:
+        state = unit.checkpoint()
+        return f"at step {int(state['session']['trajectory']['t'])}" if state else ""
+    except (DataError, LookupError, TypeError, ValueError):  # it is reported when the unit is run
+        return ""
 
 
 def _begins(path: str) -> bytes:

@@ -90,8 +90,9 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
     html = render(
         "denoise_section.html",
         title=title,
-        summary=_summary(denoised, stopped, planned),
+        summary=_summary(denoised, options, stopped, planned),
         stopped=stopped,
+        planned=planned,
         reason=denoised.reason,
         views=[(says, _png(before[part]), _png(after[part]), _png(removed[part])) for says, part in views],
         factor=factor,
@@ -174,7 +175,7 @@ def _decades(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _summary(denoised: Restored, stopped: bool, planned: bool) -> str:
+def _summary(denoised: Restored, options: Options, stopped: bool, planned: bool) -> str:
     """Return the result in a few sentences, for users who do not read curves."""
     if denoised.sigma_estimate is None:
         if stopped:
@@ -190,7 +191,7 @@ def _summary(denoised: Restored, stopped: bool, planned: bool) -> str:
             f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. It stopped by itself when more "
             "steps would have brought the noise back."
         )
-    if denoised.criterion == "last":
+    if options.criterion == "last":
         return (
             f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. All steps were done; where to "
             "stop was not decided from the picture."

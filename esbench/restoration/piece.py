@@ -89,7 +89,7 @@ class Piece:
         self.session = Session(name, trajectory, [self.column], emit, live=True, seed=seeds.derive(seed, "probes"))
         self._plan = options.plan(h * w)
         fast = replace(options, quality="fast", minutes=None).plan(h * w)
-        self._enough = SHORT * min(filter(None, (self._plan, fast)), default=0)  # steps, if time is short
+        self._enough = SHORT * min(filter(None, (self._plan, fast)), default=0)
         self.cut_off = False  # set by the caller that ends it early because its time is up
         self._diverged = ""
 
@@ -148,10 +148,9 @@ class Piece:
 
     @property
     def _planned(self) -> bool:
-        """Whether it did all steps of a loss that no criterion has to stop, or most of them until its time was up."""
-        if self._plan is None:
-            return False
-        return self.session.complete or (self.cut_off and self.step >= self._enough)
+        """Whether it did most steps of a loss that no criterion has to stop, and ended by itself or with its time."""
+        ended = self.session.complete or self.cut_off
+        return self._plan is not None and ended and self.step >= self._enough
 
     @property
     def _sees_itself(self) -> bool:
@@ -180,6 +179,8 @@ class Piece:
         if self._planned:
             text = f"the loss {self._settings.loss!r} learns the noise late"
             text = f"all {self.step} steps done, {'for its time' if self.cut_off else 'as planned'}: {text}"
+        elif self._plan is not None:
+            text = f"{self.step} steps done of about {self._plan}: more may do better"
         elif rule.best_step is None:
             text += ": the last average was taken"
         if (share := self._put_back(self._averaged_output())) >= 0.005:

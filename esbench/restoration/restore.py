@@ -340,6 +340,7 @@ class Restoration:
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
         self._at = 0, 0  # restart and tile of the current optimisation
+        self._begun = 0.0  # when that was begun
         self._sums: list[Floats | None] = [None for _ in self._tiles]  # of the results of each tile
         self._counts = [0 for _ in self._tiles]  # how many they are of
         self._optimised: list[Optimised] = []
@@ -375,7 +376,8 @@ class Restoration:
     def _optimise(self) -> Iterator[None]:
         """Run the current optimisation until it stops, or its time is up."""
         restart, t = self._at
-        before, started, begun = self._seconds, time.perf_counter(), time.monotonic()
+        before, started = self._seconds, time.perf_counter()
+        self._begun = time.monotonic()
         self.piece = Piece(
             self._unit(),
             self.task,
@@ -391,7 +393,7 @@ class Restoration:
             for _ in self.piece:
                 self._seconds = before + time.perf_counter() - started
                 yield
-                if time.monotonic() >= self._until(begun):
+                if time.monotonic() >= self._until():
                     self.piece.cut_off = True
                     break
         self._seconds = before + time.perf_counter() - started
@@ -407,23 +409,20 @@ class Restoration:
         needed = WORTH * self._optimised[t].steps_run * self._areas()[t] * self._pace() if restart else 0
         return time.monotonic() + needed < self._end
 
-    def _until(self, begun: float) -> float:
+    def _until(self) -> float:
         """Return when the current optimisation has to end.
 
         Each tile gets its share of the time, and a restart, which may stop by itself, all of the rest. A loss with a
         plan of its steps divides the time among as many optimisations as give each about that many, at the pace so far.
-
-        Args:
-            begun: when it was begun.
         """
-        (restart, t), areas, left = self._at, self._areas(), self._end - begun
+        (restart, t), areas, left = self._at, self._areas(), self._end - self._begun
         plan, rest = self.options.plan(areas[t]), sum(areas[t:])
         if self._end == math.inf or (restart and plan is None):
             return self._end
         if plan is not None:
             rounds = 1 + (left / (plan * self._pace()) - rest) / sum(areas)
             rest += max(0, round(rounds) - 1) * sum(areas)
-        return begun + left * areas[t] / rest
+        return self._begun + left * areas[t] / rest
 
     def _pace(self) -> float:
         """Return the seconds per step and pixel so far."""
@@ -612,8 +611,11 @@ class Restoration:
     def _told(self, event: Event) -> None:
         """Pass an event on; progress with the steps that may follow this optimisation, or that there is time for."""
         if isinstance(event, Progress) and self._end < math.inf:
-            left = (self._end - time.monotonic()) * event.step / max(self._seconds, 1e-6)
-            event = dataclasses.replace(event, iterations=min(event.iterations, event.step + max(0, round(left))))
+            if self._seconds:
+                now, each = time.monotonic(), self._pace() * self._areas()[self._at[1]]
+                own, later = (max(0, round((end - now) / each)) for end in (self._until(), self._end))
+                most = min(event.iterations, event.step + own)
+                event = dataclasses.replace(event, iterations=most, later=max(0, later - own))
         elif isinstance(event, Progress):
             event = dataclasses.replace(event, later=(self.pieces - self.number - 1) * event.iterations)
         self._emit(event)
@@ -628,7 +630,9 @@ class Restoration:
             return f"{len(optimised)} optimisations done, as planned; the first: {optimised[0].reason}"
         stopped = sum(each.stopped for each in optimised)
         text = f"{stopped} of {len(optimised)} optimisations were stopped by the rule"
-        if stopped < len(optimised):
+        if self.options.plan(1) is not None:
+            text = f"{len(optimised)} optimisations done; the first: {optimised[0].reason}"
+        elif stopped < len(optimised):
             others = next(each.reason for each in optimised if not each.stopped)
             text += f"; of the others the first: {others}"
         return f"interrupted in optimisation {len(optimised)} of {n}: {text}" if interrupted else text

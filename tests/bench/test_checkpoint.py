@@ -20,7 +20,7 @@ import esbench
 from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.results import Results
-from esbench.bench.store import Run
+from esbench.bench.store import Run, status
 from esbench.bench.unit import run_unit
 from esbench.events import Event, Notice, UnitPaused, UnitStarted
 
@@ -110,6 +110,7 @@ def test_a_checkpoint_that_does_not_fit_is_reported_and_the_unit_restarts(config
     (job,) = planned.left
     assert run_unit(job, lambda event: None, after(5)).status == "paused"
     unit = Run(out).unit(planned.units[0])
+    assert status(unit)["reason"].startswith("at step ")
     path = unit.path / "checkpoint.pt"
     if other == "broken":
         path.write_bytes(path.read_bytes()[:1000])
