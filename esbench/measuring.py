@@ -8,7 +8,9 @@ from typing import Any
 from esbench import images
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
+from esbench.pictures import Guarded
 from esbench.registry import Component, Record, registry
+from esbench.stopping.column import is_third_party
 from esbench.stopping.criterion import Criterion
 
 
@@ -29,7 +31,8 @@ def measure(criterion: str, image: Any) -> float | None:
 
 def measured(component: Component, image: Any) -> tuple[Value, float]:
     """Return the value of one picture, with its parts and its reason, and the milliseconds that it took."""
-    frame = Frame(images.checked(image), problem=Problem())
+    pictures = images.checked(image)
+    frame = Frame(Guarded(pictures) if is_third_party(component.record) else pictures, problem=Problem())
     criterion = Criterion(component, frame.problem)
     if criterion.has_memory:
         return Value(None, reason="needs the outputs of many steps"), 0.0

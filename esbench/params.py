@@ -37,6 +37,8 @@ def split(text: str) -> tuple[str, dict[str, str]]:
     Raises:
         UsageError: the syntax is invalid.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"A component is written name[key=value,key=value], got {text!r}.")
     name, bracket, rest = text.strip().partition("[")
     given: dict[str, str] = {}
     if bracket:

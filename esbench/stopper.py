@@ -99,7 +99,7 @@ class Stopper:
         task: str = "denoise",
     ) -> None:
         seen = None if observation is None else images.checked(observation, "observation")
-        if sigma is not None and not 0 <= sigma < math.inf:
+        if sigma is not None and not 0 <= _number(sigma, "sigma") < math.inf:
             raise UsageError(f"sigma must be at least 0, got {sigma}.")
         component = registry().get("criterion", criterion)
         self._third_party = is_third_party(component.record)
@@ -119,7 +119,7 @@ class Stopper:
                 f"{undecided[0]}=..."
             )
         try:
-            self._rule = Running(patience, min_delta)
+            self._rule = Running(patience, _number(min_delta, "min_delta"))
         except ValueError as error:
             raise UsageError(f"{error}.") from None
         self.best = Best()
@@ -175,7 +175,7 @@ class Stopper:
         """
         if self.stop is not None:
             return True
-        number = None if loss is None else float(loss.detach() if hasattr(loss, "detach") else loss)
+        number = None if loss is None else _number(loss, "loss")
         frame = self._frame(self._seen(output), self._rule.step + 1, number)
         value = self.criterion.update(frame)
         self._check_needs(frame, value)
@@ -201,8 +201,13 @@ class Stopper:
         """Continue from the state of another stopper with the same criterion.
 
         Raises:
-            UsageError: the state is that of another criterion.
+            UsageError: the state is that of another criterion, or of something else.
         """
+        if (
+            not isinstance(state, dict)
+            or not {"criterion", "memory", "rule", "best", "average", "size"} <= state.keys()
+        ):
+            raise UsageError("The state must be what state_dict() of a stopper has returned.")
         if state["criterion"] != self.criterion.text:
             raise UsageError(f"The state is that of {state['criterion']!r}, this stopper has {self.criterion.text!r}.")
         self.criterion.load_state_dict(state["memory"])
@@ -240,7 +245,8 @@ class Stopper:
         if self.criterion.on == "average":
             if self._average is None:
                 self._average = Average()
-            pictures = Pictures(self._average.update(seen.tensor if seen._is_tensor else seen.float))
+            # a copy, because the first one is kept, and the user may write to it
+            pictures = Pictures(self._average.update(seen.tensor.clone() if seen._is_tensor else seen.float))
             # the given loss is that of the output
             of_average = None
             if self._observation is not None:
@@ -249,6 +255,18 @@ class Stopper:
             pictures = Guarded(pictures) if self._third_party else pictures
             average = Frame(pictures, step=step, loss=of_average, problem=self.problem)
         return Frame(seen, step=step, loss=loss, problem=self.problem, average=average)
+
+
+def _number(value: Any, what: str) -> float:
+    """Return a user's number, or tensor of one number, as a float.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        return float(value.detach() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise UsageError(f"{what} must be a number, got {value!r:.80}.") from None
 
 
 def _in_range(seen: Pictures) -> None:

@@ -195,12 +195,16 @@ def test_a_criterion_on_the_average_sees_the_exponential_average_and_its_own_los
     of = [KINDS["float32"](x) for x in outputs(20)]
     stopper = Stopper("loss[on=average]", observation=NOISY, patience=100)
     average, values = None, []
+    again = Stopper("loss[on=average]", observation=NOISY, patience=100)
+    buffer = torch.empty(of[0].shape)  # a user may write every output into the same memory
     for x in of:
+        again.update(buffer.copy_(torch.from_numpy(x)), loss=123.0)
         average = x if average is None else np.float32(0.99) * average + np.float32(0.01) * x
         values.append(float(((average - NOISY) ** 2).mean()))
         stopper.update(x, loss=123.0)
     assert stopper.best.step == int(np.argmin(values))
     assert stopper.best.value == pytest.approx(min(values), rel=1e-5)
+    assert again.values == pytest.approx(values, rel=1e-5)
     assert np.array_equal(stopper.best.output, of[stopper.best.step])
 
 
@@ -339,7 +343,10 @@ def test_a_state_after_the_stop_is_the_stop():
     assert again.update(of[0], loss=0.0)
 
 
-def test_the_state_of_another_criterion_is_refused():
+def test_the_state_of_another_criterion_or_of_something_else_is_refused():
+    for state in ({}, None, {"criterion": "emv"}):
+        with pytest.raises(UsageError, match=r"The state must be what state_dict\(\) of a stopper has returned\."):
+            Stopper("emv").load_state_dict(state)
     with pytest.raises(UsageError, match=r"The state is that of 'wmv', this stopper has 'emv'\."):
         Stopper("emv").load_state_dict(Stopper("wmv").state_dict())
 
@@ -351,7 +358,9 @@ import esbench
 
 @esbench.hookimpl
 def esbench_criteria():
-    return [esbench.CriterionInfo(name=f"writes-{on}", summary="s", target=writes, measures=on) for on in VIEWS]
+    return [esbench.CriterionInfo(name=f"writes-{on}", summary="s", target=writes, measures=on) for on in VIEWS] + [
+        esbench.CriterionInfo(name="reads", summary="s", target=lambda frame: float(frame.tensor.zero_().sum()))
+    ]
 
 VIEWS = ("output", "average")
 
@@ -378,6 +387,7 @@ def test_a_third_party_criterion_never_gets_the_users_own_memory(plugin, criteri
     stopper = Stopper(criterion, observation=picture, patience=2)
     for _ in range(6):
         stopper.update(picture, loss=0.1)
+        esbench.measure("reads", picture)
     assert bool((picture == before).all())
     assert bool((stopper.best.output == before).all())
     assert stopper.best.step == 3
@@ -394,7 +404,10 @@ def test_a_third_party_criterion_never_gets_the_users_own_memory(plugin, criteri
         ({"patience": True}, "patience must be a whole number, got True."),
         ({"patience": -1}, "patience must be at least 0, got -1."),
         ({"min_delta": float("nan")}, "min_delta must be at least 0, got nan."),
+        ({"min_delta": "small"}, "min_delta must be a number, got 'small'."),
+        ({"sigma": np.ones(2)}, "sigma must be a number, got array([1., 1.])."),
         ({"task": "denois"}, "No task 'denois'. Did you mean 'denoise'?"),
+        ({"task": None}, "A component is written name[key=value,key=value], got None."),
     ],
     ids=str,
 )
@@ -408,6 +421,9 @@ def test_an_output_on_another_scale_is_refused_and_nan_is_a_missing_value():
     stopper = Stopper("loss", patience=2)
     with pytest.raises(UsageError, match=r"output must be uint8 or float in \[0, 1\], got floats from 0 to 255"):
         stopper.update(np.linspace(0, 255, 48).reshape(4, 4, 3), loss=0.1)
+    for loss in ("low", np.ones(2), 10**400, torch.ones((), device="meta")):
+        with pytest.raises(UsageError, match="loss must be a number, got "):
+            stopper.update(np.zeros((4, 4, 3)), loss=loss)
     assert not stopper.update(np.full((4, 4, 3), np.nan), loss=0.1)
     assert stopper.best.step is None
 

@@ -267,7 +267,7 @@ def _parsed(file: Path) -> dict[str, Any]:
         raise ConfigError(f"There is no configuration {str(file)!r}.") from None
     except DataError as error:
         raise ConfigError(str(error)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
+    except (ValueError, OSError, RecursionError) as error:  # not TOML, not UTF-8, or thousands of digits
         raise ConfigError(f"{str(file)!r} cannot be read as TOML: {error}.") from None
 
 
@@ -296,7 +296,7 @@ def _types() -> dict[str, type]:
 
 def _scalar(key: str, kind: type, value: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < 2**63 else math.inf  # which every setting refuses
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{key} must be {kind.__name__}, got {value!r}.")
     return value

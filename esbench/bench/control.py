@@ -62,5 +62,5 @@ def _read(run: Path) -> dict[str, tuple[Action, float]]:
     try:
         asked = json.loads(disk.text(run / FILE))
         return {unit: (action, float(when)) for unit, (action, when) in asked.items() if action in ACTIONS}
-    except (OSError, ValueError, TypeError, AttributeError, EsbenchError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, EsbenchError):
         return {}

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +18,9 @@ from esbench.params import split
 
 #: Columns that older files do not have, and their values there.
 LATER = {"kind": "criterion", "seconds": None}
+
+#: Numbers are smaller, so that means and ratios of them are finite; no NaN is.
+LARGEST = {int: 2**63, float: 1e300}
 
 FORMATS = ("csv", "json", "parquet")
 
@@ -115,10 +117,12 @@ def _fault(row: dict[str, Any]) -> str:
         value: Any = row[name]
         if value is None and name in NULLABLE:
             continue
+        if type(value) in (int, float) and not abs(value) < LARGEST[type(value)]:
+            return f"{name} must be a finite number of usual size, got {value!r:.80}"
         if kind is float and type(value) is int:
             value = row[name] = float(value)  # JSON has one kind of number
-        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-            return f"{name} must be {kind.__name__}, got {value!r}"
+        if type(value) is not kind:
+            return f"{name} must be {kind.__name__}, got {value!r:.80}"
     try:
         split(row["criterion"])
     except UsageError:

@@ -495,7 +495,9 @@ class Unit:
         except (Missing, DataError):
             return []
         lines = [line for line in live.read(path) if isinstance(line, dict) and isinstance(line.get("webp"), str)]
-        return [{key: line[key] for key in ("picture", "webp")} for line in lines if isinstance(line["picture"], int)]
+        return [
+            {key: line[key] for key in ("picture", "webp")} for line in lines if isinstance(line.get("picture"), int)
+        ]
 
     def begin(self, spec: UnitSpec) -> None:
         """Make the folder; the caller must hold the lock."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from esbench import params
 from esbench.bench import config as configuration
 from esbench.bench.config import Config
 from esbench.bench.driver import duration
@@ -20,6 +21,7 @@ from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, print_json, sa
 from esbench.cli.progress import display
 from esbench.cli.results import failed_lines
 from esbench.cli.watch import RUNS, port_option, watch_option, watched
+from esbench.errors import UsageError
 from esbench.events import Event, RunStarted
 from esbench.images import MAX_PIXELS
 
@@ -155,7 +157,14 @@ def resume_command(
     from esbench.bench.store import Run
 
     given = {key: value for key, value in flags.items() if value is not None}
-    config = dataclasses.replace(Run(run).config(), **given)
+    config = Run(run).config()
+    if "executor" not in given and "address" in params.split(config.executor)[1]:
+        # the folder may come from someone else, and a scheduler can run any code in its clients
+        raise UsageError(
+            f"{str(run)!r} was run on a cluster, {config.executor!r}: repeat --executor to connect to it, or give "
+            "--executor auto to run on this machine."
+        )
+    config = dataclasses.replace(config, **given)
     planned = driver.plan(config, run)
     ctx.exit(_work(planned, config, run, port if watch else None, as_json=as_json, quiet=quiet, verbose=verbose))
 

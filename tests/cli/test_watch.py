@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 
 from esbench.bench import control
 from esbench.bench.control import Control, ask
+from esbench.bench.store import Run
 from esbench.process import environ, python
 
 
@@ -87,7 +89,19 @@ def test_what_was_asked_last_holds_and_only_of_commands_that_were_started_before
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{", b'{"a": 3}', b'{"": ["explode", 1]}', b'{"": ["stop"]}', b"\xff"]
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"a": 3}',
+        b'{"": ["explode", 1]}',
+        b'{"": ["stop"]}',
+        b"\xff",
+        b'{"": ["stop", 1%s]}' % (b"0" * 400),
+        b"[" * 9**5,
+    ],
+    ids=lambda content: repr(content[:20]),
 )
 def test_a_control_file_that_cannot_be_read_asks_nothing(tmp_path, content):
     (tmp_path / control.FILE).write_bytes(content)
@@ -101,6 +115,7 @@ def test_a_control_file_that_cannot_be_read_asks_nothing(tmp_path, content):
         (("watch",), "There is no run under 'esbench-runs'"),
         (("ctl", "absent", "stop"), "'absent' is not a run of esbench"),
         (("resume", "absent"), "'absent' is not a run of esbench"),
+        (("resume", "RUN"), "'RUN' was run on a cluster, 'dask[address=tcp://127.0.0.1:1]': repeat --executor"),
         (("ctl", "RUN", "halt"), "'halt' is not one of 'pause', 'resume', 'stop'"),
         (("ctl", "RUN", "stop", "zebra"), "No unit 'zebra' in 'RUN': 'esbench status' lists them."),
         (("ctl", "RUN", "stop", "pictures"), "No unit 'pictures' in 'RUN': it is in 2 ids."),
@@ -112,6 +127,9 @@ def test_what_cannot_be_is_one_sentence(esbench, run, tmp_path, monkeypatch, arg
     monkeypatch.chdir(tmp_path)
     if "RUN" in arguments:
         assert esbench(*run, "-q", "--budget", "0s").code == 0
+        folder = Run("RUN")
+        elsewhere = dataclasses.replace(folder.config(), executor="dask[address=tcp://127.0.0.1:1]")
+        folder.begin(elsewhere, [], {}, {})
     answer = esbench(*arguments)
     assert answer.code in (2, 3)
     assert (answer.out, answer.err.count("\n")) == ("", 1)

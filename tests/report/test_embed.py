@@ -166,7 +166,7 @@ def test_the_outputs_over_the_steps_are_fewer_and_smaller_if_those_of_all_units_
     film = [{"picture": step, "webp": webp} for step in range(40)]
     film[-1]["webp"] = "AA=="  # damaged: the browser shows none
     for unit in results.run.units():
-        lines = [{"unit": unit.id}, *film[:20], {"values": {}}, [], *film[20:]]
+        lines = [{"unit": unit.id}, *film[:20], {"values": {}}, {"webp": webp}, [], *film[20:]]
         (unit.path / "live.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"picture": 4, "w')
 
     def held() -> list[dict[str, Any]]:
