@@ -295,8 +295,10 @@ def _types() -> dict[str, type]:
 
 
 def _scalar(key: str, kind: type, value: Any) -> Any:
+    if isinstance(value, int) and abs(value) >= 2**63:  # as in TOML
+        raise ConfigError(f"{key} must be a number of at most 64 bits, got one of {value.bit_length()}.")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if abs(value) < 2**63 else math.inf  # which every setting refuses
+        return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{key} must be {kind.__name__}, got {value!r}.")
     return value

@@ -185,6 +185,15 @@ def baseline_fault(entry: dict[str, Any]) -> str:
     return ""
 
 
+def state_fault(state: dict[str, Any]) -> str:
+    """Return what is wrong with the state of a running unit, or an empty string."""
+    if not _is_count(state.get("step")) or not _is_count(state.get("iterations")):
+        return "step and iterations must be whole numbers"
+    if state.get("steps_per_second") is not None and not _is_number(state["steps_per_second"]):
+        return "steps_per_second must be a number or null"
+    return "" if isinstance(state.get("rules", {}), dict) else "rules must be an object"
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 

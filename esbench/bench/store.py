@@ -57,6 +57,7 @@ from esbench.bench.shapes import (
     read_json,
     record_fault,
     result_fault,
+    state_fault,
     toml_bytes,
     toml_fault,
 )
@@ -489,15 +490,7 @@ class Unit:
 
     def film(self) -> list[dict[str, Any]]:
         """Return the small pictures that are kept of earlier outputs: the step, `picture`, and a WebP in base64."""
-        path = self.path / live.LOG
-        try:
-            disk.regular(path)
-        except (Missing, DataError):
-            return []
-        lines = [line for line in live.read(path) if isinstance(line, dict) and isinstance(line.get("webp"), str)]
-        return [
-            {key: line[key] for key in ("picture", "webp")} for line in lines if isinstance(line.get("picture"), int)
-        ]
+        return live.film(live.read(self.path / live.LOG))
 
     def begin(self, spec: UnitSpec) -> None:
         """Make the folder; the caller must hold the lock."""
@@ -538,10 +531,9 @@ class Unit:
         """Return the state that a running unit writes for `esbench watch`; empty if none can be read."""
         try:
             state = read_json(self.path / live.STATE)
-            counts = isinstance(state["step"], int) and isinstance(state["iterations"], int)
-            return state if counts and state["unit"] == self.id else {}
-        except (OSError, KeyError, DataError):
+        except (OSError, DataError):
             return {}
+        return state if state.get("unit") == self.id and not state_fault(state) else {}
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the state to resume from.

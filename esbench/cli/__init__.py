@@ -118,6 +118,7 @@ def main() -> None:
 def _command() -> int:
     """Run a command and return its exit code."""
     try:
+        _check_folder()
         code = cli.main(prog_name="esbench", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, click.exceptions.Abort):
@@ -147,6 +148,18 @@ def _command() -> int:
             "'esbench env'"
         )
         return 4
+
+
+def _check_folder() -> None:
+    """Check that the current folder exists: without it, PyTorch ends the process that imports it.
+
+    Raises:
+        Unavailable: it was removed.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise Unavailable("The current folder was removed: change to another one.") from None
 
 
 @contextlib.contextmanager

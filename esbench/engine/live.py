@@ -13,15 +13,17 @@ import base64
 import contextlib
 import json
 import math
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from esbench import disk, images
+from esbench.errors import EsbenchError
 from esbench.metrics import finite
 from esbench.pictures import Bytes, Floats, Picture, Pictures
 from esbench.thinning import thinned
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from esbench.engine.session import Session
 
 LOG, STATE, PICTURE = "live.jsonl", "live.json", "live.jpg"
+
+BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
 
 #: Seconds to the first write, and between two.
 FIRST, EVERY = 0.25, 1.0
@@ -153,10 +157,10 @@ class Live:
         }
         before, *lines = [*read(self.folder / LOG)] or [{}]
         of_this = before.get("unit") == head["unit"] and before.get("name") == head["name"]
-        film = [line for line in lines if of_this and "picture" in line and line["picture"] < step]
-        if film:
-            self._film = [due for due in self._film if due > film[-1]["picture"]]
-        self._replace(LOG, b"".join(map(_line, [head, *film])))
+        kept = [line for line in film(lines) if of_this and line["picture"] < step]
+        if kept:
+            self._film = [due for due in self._film if due > kept[-1]["picture"]]
+        self._replace(LOG, b"".join(map(_line, [head, *kept])))
 
     def _replace(self, name: str, data: bytes) -> None:
         # whatever is in its place, even a pipe that is not read
@@ -221,10 +225,21 @@ def film_steps(iterations: int) -> list[int]:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a log, as far as they are complete."""
-    with contextlib.suppress(OSError, ValueError):
+    """Yield the objects in the lines of a log, as far as they are complete."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, EsbenchError):
+        disk.regular(path)  # a FIFO has no end
         for line in path.read_bytes().splitlines():
-            yield json.loads(line)
+            if isinstance(found := json.loads(line), dict):
+                yield found
+
+
+def film(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the small pictures of earlier outputs in the lines of a log: the step, `picture`, and a WebP in base64."""
+    return [
+        {key: line[key] for key in ("picture", "webp")}
+        for line in lines
+        if isinstance(line.get("picture"), int) and isinstance(webp := line.get("webp"), str) and BASE64.fullmatch(webp)
+    ]
 
 
 def _padded(values: Sequence[float], start: int, end: int) -> Sequence[float]:

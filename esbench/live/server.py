@@ -53,6 +53,9 @@ ALIVE = 15.0
 #: The address of a picture file of a unit.
 IMAGE = re.compile(r"/units/([^/]+)/images/([A-Za-z0-9_-]+\.png)")
 
+#: Raised by a file that cannot be read.
+UNREADABLE = (OSError, ValueError, RecursionError, EsbenchError)
+
 POLICY = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
@@ -270,16 +273,16 @@ class Follow:
 
     def events(self) -> Iterator[tuple[str, Any]]:
         """Yield what is new: the head and the lines of the log, the state, and the curves once the unit is done."""
-        with contextlib.suppress(OSError, ValueError, EsbenchError):
+        with contextlib.suppress(*UNREADABLE):
             yield from self._lines()
         path = self._folder / live.STATE
-        with contextlib.suppress(OSError, ValueError, EsbenchError):
+        with contextlib.suppress(*UNREADABLE):
             found = path.stat()
             if (found.st_ino, found.st_mtime_ns) != self._state:
                 self._state = found.st_ino, found.st_mtime_ns
                 yield "now", json.loads(disk.text(path))
         ended = self._folder / "result.json"
-        with contextlib.suppress(OSError, ValueError, EsbenchError):
+        with contextlib.suppress(*UNREADABLE):
             edition = ended.stat().st_mtime_ns
             if edition != self._ended and (drawn := self._source.ended(self._unit)) is not None:
                 self._ended = edition

@@ -108,7 +108,8 @@ def test_one_value_will_do_where_several_may_be(tmp_path):
         ('images = 2\nimage = ["a"]\n', "Give either images (how many) or image (which), not both."),
         ("iterations = \n", "cannot be read as TOML: "),
         (f"seed = 1{'0' * 5000}\n", "cannot be read as TOML: Exceeds the limit"),
-        (f"time_limit = 1{'0' * 400}\n", "time-limit must be at least 0.1, got inf."),
+        (f"seed = 1{'0' * 400}\n", "seed must be a number of at most 64 bits, got one of 1329."),
+        (f"time_limit = 1{'0' * 400}\n", "time_limit must be a number of at most 64 bits, got one of 1329."),
     ],
 )
 def test_what_does_not_fit_is_reported_in_a_sentence(tmp_path, text, sentence):

@@ -195,6 +195,13 @@ def test_bad_input_is_one_sentence_and_an_exit_code(esbench, place, case):
     assert tree(place) == before
 
 
+def test_a_current_folder_that_was_removed_is_reported(esbench, place, monkeypatch):
+    monkeypatch.chdir(place / "empty")
+    (place / "empty").rmdir()
+    answer = esbench("new-plugin", "x")
+    assert (answer.code, answer.err) == (3, "esbench: The current folder was removed: change to another one.\n")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_reported(esbench, place):
     (place / "closed").mkdir(mode=0o500)

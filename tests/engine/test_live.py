@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,11 +99,20 @@ def test_a_unit_that_was_killed_past_its_checkpoint_continues_as_if_never_interr
     assert (state["step"], state["iterations"]) == (13, STEPS)
     assert status(unit)["reason"] == f"at step 13 of {STEPS}"
     with open(unit.path / live.LOG, "ab") as log:
-        log.write(json.dumps({"picture": 20, "webp": ""}).encode() + b"\n" + b'{"from": 13, "values"')
+        log.write(json.dumps({"picture": 20, "webp": ""}).encode() + b"\n")
+        log.write(b'[]\n{"picture": "x", "webp": "AA=="}\n{"picture": 3}\n{"picture": 4, "webp": NaN}\n' + b"[" * 9**5)
     assert run_unit(job, lambda event: None).status == "done"
     steps = check(unit)
     assert steps == sorted(set(steps))
     assert next(live.read(unit.path / live.LOG))["resumed"] == [13]
+
+
+def test_a_log_that_has_no_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / live.LOG)
+    reader = threading.Thread(target=lambda: [*live.read(tmp_path / live.LOG)], daemon=True)
+    reader.start()
+    reader.join(20)
+    assert not reader.is_alive()
 
 
 def test_a_unit_that_is_done_before_the_first_write_leaves_nothing(job, monkeypatch):

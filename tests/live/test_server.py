@@ -204,6 +204,11 @@ def test_a_state_that_was_kept_is_read_again_when_its_folder_changes(run, waitin
     assert states() == ["failed", "failed"]
     (waiting / "error.txt").rename(waiting / "spec.json")
     assert watched.state()["units"][1]["status"] == "paused"
+    good = {"unit": waiting.name, "step": 3, "iterations": 8, "steps_per_second": 2, "rules": {"loss": {}}}
+    bad = [{"step": -1}, {"iterations": 10**400}, {"steps_per_second": "fast"}, {"rules": 5}, {"rules": [[]]}]
+    for change in ({}, *bad):
+        (waiting / "live.json").write_text(json.dumps(good | change))
+        assert watched.state()["units"][1]["step"] == (0 if change else 3)
     shutil.rmtree(waiting)
     assert states() == ["missing", "missing"]
 
