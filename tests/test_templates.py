@@ -136,12 +136,14 @@ def test_the_command_writes_into_this_folder_and_says_what_comes_next(tmp_path, 
         ("class", "not be a Python keyword, got 'class'"),
         ("wmv", "A criterion 'wmv' already exists: choose another name."),
         ("here", "'esbench-here' already exists: choose another name, or remove it."),
+        ("link", "'esbench-link' already exists: choose another name, or remove it."),
     ],
 )
 def test_a_name_that_does_not_do_is_refused(name, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "esbench-here").mkdir()
+    (tmp_path / "esbench-link").symlink_to("nowhere")
     with pytest.raises(UsageError) as raised:
         command(name)
     assert sentence in str(raised.value)
-    assert [p.name for p in tmp_path.iterdir()] == ["esbench-here"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["esbench-here", "esbench-link"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -63,7 +64,7 @@ def write(name: str, kind: str, where: Path) -> tuple[Path, str]:
             f"A name must consist of a-z, 0-9 and '-', start with a letter and not be a Python keyword, got {name!r}."
         )
     folder = where / f"esbench-{name}"
-    if folder.exists():
+    if os.path.lexists(folder):  # also a link that leads nowhere
         raise UsageError(f"{folder.name!r} already exists: choose another name, or remove it.")
     files, check = plugin(name, kind)
     for path, text in files.items():

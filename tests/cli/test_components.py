@@ -205,11 +205,12 @@ def test_measure_without_json_says_why_there_is_no_value(esbench, picture):
 
 def test_what_cannot_be_measured_costs_its_own_values_only(esbench, picture, plugin):
     plugin(
-        "import esbench\n"
+        "import os, esbench\n"
         "@esbench.hookimpl\n"
         "def esbench_criteria():\n"
         "    return [esbench.CriterionInfo(name='odd', summary='raises', target=odd)]\n"
         "def odd(frame):\n"
+        "    os.chdir('/')\n"
         "    raise ValueError('odd')\n"
     )
     Path("bad.png").write_bytes(b"no picture")
@@ -226,8 +227,9 @@ def test_what_cannot_be_measured_costs_its_own_values_only(esbench, picture, plu
     assert rows[2]["reason"] == "There is no file 'none.png'."
     assert rows[4]["reason"] == "Criterion 'odd' of esbench-local 1.0 raised ValueError: odd at step 0."
     assert answer.err.splitlines() == [f"esbench: {rows[i]['reason']}" for i in (0, 2, 4)]
-    shown = esbench("measure", "-c", "odd", "-c", "cifs-png[lam=0]", "bad.png", "a b.png")
-    assert (shown.code, len(shown.out.splitlines())) == (1, 6)
+    shown = esbench("measure", "-c", "odd", "-c", "cifs-png[lam=0]", "bad.png", "a b.png", "./a b.png")
+    assert (shown.code, len(shown.out.splitlines())) == (1, 8)
+    assert "There is no file" not in shown.err
     assert esbench("measure", "-c", "cifs-png[lam=0]", "bad.png", "none.png", "--json").code == 3
 
 
