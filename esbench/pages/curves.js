@@ -77,13 +77,13 @@ function charted(canvas, readout, looks, solo) {
 
   // the stops above the axis: in the first line with room, each with its mark and its step
   function labelled(x, width) {
-    const ends = [];
-    return stops().sort((a, b) => a.stop_step - b.stop_step).map((row) => {
+    const starts = []; // from the right, so that no label lies across the line of an earlier stop
+    return stops().sort((a, b) => b.stop_step - a.stop_step).map((row) => {
       const text = String(row.stop_step), size = 18 + 7 * text.length;
       const at = Math.min(x(row.stop_step), width - size + 8);
-      let line = ends.findIndex((end) => end <= at - 8);
-      if (line < 0) line = ends.push(0) - 1;
-      ends[line] = at - 8 + size;
+      let line = starts.findIndex((start) => start >= at - 8 + size);
+      if (line < 0) line = starts.push(0) - 1;
+      starts[line] = at - 8;
       return { row, text, at, line };
     });
   }
