@@ -225,8 +225,8 @@ def serve(note: Note) -> None:
     with os.fdopen(os.dup(0)) as lines, os.fdopen(os.dup(1), "w", buffering=1) as out, open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(2, 1)
-        for name in MODULES:  # before a plugin can change them
-            importlib.import_module(name)
+        for name in (*MODULES, "PIL.JpegImagePlugin", "PIL.WebPImagePlugin"):  # before a plugin can change them
+            importlib.import_module(name)  # Pillow never tries again to import a format that it could not
         sys.addaudithook(_refuse_hooks)
         untouched = Untouched(lines.fileno(), out.fileno())
         jobs: queue.Queue[str] = queue.Queue()
