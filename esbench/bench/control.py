@@ -22,6 +22,9 @@ FILE = "control.json"
 #: Seconds between two checks of the file.
 LOOK_EVERY = 0.5
 
+#: Seconds by which the clock of another machine may be ahead; a later request is no request.
+SKEW = 3600.0
+
 
 def ask(run: Path, action: Action, unit: str = "") -> None:
     """Write a request to a unit, or to all units.
@@ -52,7 +55,8 @@ class Control:
         """Return the later of the requests to the unit and to the run."""
         if time.monotonic() - self._looked >= LOOK_EVERY:
             self._looked, asked = time.monotonic(), _read(self._run)
-            mine = [asked[who] for who in {"", self._unit} if who in asked and asked[who][1] >= self._since]
+            until = time.time() + SKEW
+            mine = [asked[who] for who in {"", self._unit} if who in asked and self._since <= asked[who][1] <= until]
             self._asked = max(mine, key=lambda each: each[1])[0] if mine else "resume"
         return self._asked
 

@@ -232,10 +232,21 @@ def network(text: str, inputs: int, shape: tuple[int, int, int], seed: int) -> A
 
 
 def untrained(text: str, inputs: int, outputs: int, seed: int) -> Any:
-    """Return a network as it is at the first step, for pictures of any size."""
+    """Return a network as it is at the first step, for pictures of any size.
+
+    Raises:
+        UsageError: its layers are too large.
+    """
     import torch
 
     component = registry().get("network", text)
     with torch.random.fork_rng(devices=[]):  # layers initialise themselves from the global generator
         torch.manual_seed(seed)
-        return component.target(inputs, outputs, **component.values)
+        try:
+            return component.target(inputs, outputs, **component.values)
+        except (RuntimeError, OverflowError, TypeError) as error:
+            if component.record.distribution != "esbench":
+                raise
+            raise UsageError(
+                f"Network {text!r} with {inputs} input channels is too large for this machine: choose fewer channels."
+            ) from error
