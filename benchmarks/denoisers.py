@@ -53,6 +53,7 @@ BESIDE = {
     "bm3d": (-6, 4, "right"),
     "tv": (7, -4, "left"),
     "wavelet": (0, -14, "center"),
+    "zs-n2n": (0, -14, "center"),
 }
 
 COLUMNS = ("picture", "noise", "method", "psnr_db", "seconds", "steps")
