@@ -114,7 +114,7 @@ def test_a_folder_stands_for_its_pictures_with_masks_of_their_names(esbench, pla
 def test_the_report_tells_the_task_and_shows_pictures_of_one_size(esbench, place):
     command = ("restore", "--task", "superres[factor=2]", "a.png", "-o", "out.png", "--report", "r.html", *TINY)
     assert esbench(*command).code == 0
-    text = (place / "r.html").read_text()
+    text = (place / "r.html").read_text().replace("<wbr>", "")
     assert "superres[factor=2]" in text
     assert "48 x 40" in text
 
