@@ -201,10 +201,17 @@ def unmeant(loss: Component, settings: Settings, what: Task, observation: Observ
                 f"needs the unchanged observation as the input of the network, and that of {settings.network!r} has "
                 f"{given} pixels: choose another network"
             )
+    return levelless(loss, observation)
+
+
+def levelless(loss: Component, observation: Observation) -> str:
+    """Return why the noise level that a loss needs cannot be known, as the rest of a sentence; empty if it can."""
+    assert isinstance(loss.info, LossInfo)
+    h, w, _ = observation.y.shape
     told = {"sigma": observation.noise.sigma is not None, "gain": loss.values.get("gain") != "auto"}
     how = {"sigma": "--sigma", "gain": f"'{loss.info.name}[gain=0.04]'"}
     for need in ("sigma", "gain"):
-        if need in needs and not told[need] and min(h, w) < SMALLEST:
+        if need in loss.info.needs and not told[need] and min(h, w) < SMALLEST:
             return (
                 f"needs the noise level, which cannot be estimated from fewer than {SMALLEST} x {SMALLEST} pixels, got "
                 f"{w} x {h}: give it, as in {how[need]}"

@@ -11,12 +11,13 @@ from esbench import device as devices
 from esbench import seeds
 from esbench.engine import build
 from esbench.engine.settings import Settings
-from esbench.errors import PluginError, UnitError
+from esbench.errors import ParamError, PluginError, UnitError
 from esbench.events import Event
 from esbench.kinds import Task
 from esbench.noise import clipped_variance
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
+from esbench.registry import registry
 from esbench.restoration.options import SHORT, Options
 from esbench.stopping.column import Column
 from esbench.stopping.rule import Running
@@ -73,6 +74,8 @@ class Piece:
         self._task, self._whole = task, observation
         h, w, _ = self._shape = task.shape(observation)
         self._settings = options.settings(h * w)
+        if why := build.levelless(registry().get("loss", self._settings.loss), observation):  # before it is padded
+            raise ParamError(f"The loss {self._settings.loss!r} {why}.")
         observation = large_enough(self._settings, task, observation)
         self._observation = observation.holding_out(task.holdout or options.holdout)
         trajectory = build.trajectory(
