@@ -118,8 +118,8 @@ KNOWING = {
     "thinning": ladder(THIN, 150, 720, 3500),
 }
 
-#: With less than this share of the steps of `fast` a draft is better, and with up to this many times as many steps an
-#: average is as good (BSD400).
+#: With less than this share of the steps of `fast` a draft is made. With up to this many times as many steps an average
+#: of BSD400 at sigma 50 has lost 0.1 to 0.2 dB, one with photons up to 0.5 dB. Neither was tuned.
 SHORT, LONG = 0.6, 1.5
 
 #: The time of a step of NETWORK as a multiple of that of LIGHT.
