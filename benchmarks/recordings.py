@@ -4,10 +4,10 @@
     python -m benchmarks.recordings study [--results results/recordings] [--patience 500]
     python -m benchmarks.recordings fit [--results results/recordings] [--patience 500]
 
-`take` writes a file for each finished unit of a run: the loss, the PSNR of outputs and averages, and the columns of
-every criterion at every step, with six digits; in its first line the unit, the size of the observation as a JPEG, the
-variance of its noise as its sigma and its clipping have it, and what the criteria cost a step. The runs of `denoise`
-that are in results/recordings were made with, for each sigma,
+`take` writes a file for each finished unit of a run that has none yet: the loss, the PSNR of outputs and averages,
+with three decimals, and the columns of every criterion at every step, with six digits; in its first line the unit, the
+size of the observation as a JPEG, the variance of its noise as its sigma and its clipping have it, and what the
+criteria cost a step. The runs of `denoise` that are in results/recordings were made with, for each sigma,
 
     esbench run -d bsd400 --image ... --crop 128 --network 'skip[channels=64]' --iterations 3000 --patience 500 \\
         --sigma 25 -c 'cifs-jpeg[lam=0]' -c wmv -c emv -c discrepancy -c loss
@@ -70,8 +70,8 @@ def take(args: argparse.Namespace) -> None:
     rows = of_kind(results.table(), "criterion")
     args.results.mkdir(parents=True, exist_ok=True)
     for unit in results.run.units():
-        result = unit.result()
-        if result is None or not result["complete"]:
+        result, path = unit.result(), args.results / f"{unit.id}.csv.gz"
+        if result is None or not result["complete"] or path.exists():
             continue
         trace = unit.trace(["loss", "psnr_db", "average_psnr_db"])
         columns = dict(trace)
@@ -84,7 +84,9 @@ def take(args: argparse.Namespace) -> None:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([f"{value:.6g}" for value in row] for row in zip(*columns.values(), strict=True))
+        formats = [".3f" if name.endswith("_db") else ".6g" for name in columns]
+        for row in zip(*columns.values(), strict=True):
+            writer.writerow([format(value, digits) for value, digits in zip(row, formats, strict=True)])
         spec, noisy = unit.spec(), Pictures(scene(unit.spec(), results.config.dataset).observation.y[None])[0]
         about = {
             "noisy_bytes": len(jpeg(noisy.uint8)),
@@ -93,7 +95,7 @@ def take(args: argparse.Namespace) -> None:
         }
         head = json.dumps(vars(spec) | about, sort_keys=True)
         data = f"# {head}\n{text.getvalue()}".encode()
-        write(args.results / f"{unit.id}.csv.gz", gzip.compress(data, mtime=0))  # the same numbers are the same file
+        write(path, gzip.compress(data, mtime=0))  # the same numbers are the same file
         print(unit.id)
 
 

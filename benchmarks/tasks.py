@@ -1,11 +1,13 @@
-"""Measure the results of `restore`, blind, against its input: `python -m benchmarks.tasks jpeg|flash`.
+"""Measure the results of `restore`, blind, against its input: `python -m benchmarks.tasks jpeg|flash`; or its steps.
 
 The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by name, or `--dataset` and `--image`.
 
 * jpeg: each is compressed at `--quality`, 4:2:0, and the file restored: PSNR over all channels, and the mean of those
   of Cb and Cr, of the file and of the result;
 * flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; `restore --task flash` is
-  compared with `denoise` of the same picture.
+  compared with `denoise` of the same picture;
+* step: the time of a step of each task, over that of a step of `denoise` with the same network and the same size of
+  the output. They take turns of some steps; medians and quartiles of the ratios.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,16 @@ from esbench import images
 from esbench.bench.grid import open_dataset
 from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.tasks.flash import relit
+from esbench.device import named
 from esbench.engine import build
 from esbench.metrics import psnr
 
 KODAK = ("kodim03", "kodim09", "kodim15", "kodim21")
 BERKELEY = ("108082", "16077", "220075", "299086")
+
+#: The tasks whose steps are compared with those of `denoise`, and the least steps of a turn.
+STEPS = ("superres[factor=4]", "inpaint", "flash", "jpeg", "jpeg[fit=interval]")
+TURN = 4
 
 
 def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
@@ -75,9 +82,49 @@ def flash(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, A
     return found | {"steps": guided.steps_run, "reason": guided.reason}
 
 
+def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the gain on each picture, and the seconds that it took."""
+    for name, clean in pictures(args):
+        started = time.perf_counter()
+        gain = {"jpeg": jpeg, "flash": flash}[args.what](name, clean, args)
+        yield {"image": name, **gain, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def steps(task: str, clean: np.ndarray, args: argparse.Namespace) -> Callable[[], float]:
+    """Return a function that does some steps of a task and returns the seconds per step."""
+    text, settings = build.task(task), build.settings(task, args.network or "skip")
+    companions = {"guide": relit(clean, np.random.default_rng(1))}
+    observation = text.degrade(clean, np.random.default_rng(0), lambda picture: picture, companions)
+    device = named(args.device or "auto")
+    blocks = iter(build.trajectory(settings, text, observation, device, network_seed=0, input_seed=0))
+
+    def go() -> float:
+        done, started = 0, time.perf_counter()
+        while done < TURN:
+            block = next(blocks)
+            done += len(block)
+            float(block.outputs.tensor[-1, 0, 0, 0])  # waits for a GPU
+        return (time.perf_counter() - started) / done
+
+    return go
+
+
+def step(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return, for each task, the time of a step over that of `denoise`."""
+    clean = images.unit(next(pictures(args))[1])
+    turns = {task: steps(task, clean, args) for task in ("denoise", *STEPS)}
+    seconds = [{task: go() for task, go in turns.items()} for _ in range(args.turns + 1)][1:]
+    rows = []
+    for task in STEPS:
+        low, middle, high = statistics.quantiles([turn[task] / turn["denoise"] for turn in seconds], n=4)
+        ms = 1000 * statistics.median(turn[task] for turn in seconds)
+        rows.append({"task": task, "ms": ms, "ratio": middle, "from": low, "to": high})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["jpeg", "flash"])
+    parser.add_argument("what", choices=["jpeg", "flash", "step"])
     parser.add_argument("--dataset", help="other pictures than those of Kodak24 and CBSD68")
     parser.add_argument("--image", nargs="+", default=[])
     parser.add_argument("--crop", type=int, default=128)
@@ -89,21 +136,19 @@ def main() -> None:
         "--best", dest="quality_of", action="store_const", const="best", help="restore's --quality best"
     )
     parser.add_argument("--iterations", type=int)
+    parser.add_argument("--turns", type=int, default=9, help="of step [9]")
     parser.add_argument("--device")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     rows = []
-    for name, clean in pictures(args):
-        started = time.perf_counter()
-        rows.append({"image": name, **{"jpeg": jpeg, "flash": flash}[args.what](name, clean, args)})
-        rows[-1]["seconds"] = round(time.perf_counter() - started, 1)
+    for row in step(args) if args.what == "step" else measured(args):
+        rows.append(row)
         if not args.json:
-            print(
-                "  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()),
-                flush=True,
-            )
+            print("  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
     if args.json:
         print(json.dumps(rows, indent=1))
+        return
+    if args.what == "step":
         return
     means = {k: statistics.fmean(row[k] for row in rows) for k in rows[0] if k.endswith("_db")}
     print(f"mean of {len(rows)}: " + ", ".join(f"{k} {v:.2f}" for k, v in means.items()))

@@ -1,10 +1,13 @@
 """Compare the stops of criteria, and other denoisers: `python -m benchmarks.which [RUN...]`.
 
-From the curves in results/recordings (see benchmarks/recordings.py), or from finished runs of any tasks, pictures
-and noise. For each task and criterion the mean gap to the peak of the averaged outputs with its 95 % interval (a
-bootstrap over pictures), the 95th percentile and the largest; the mean gap to the peak of the outputs (`raw`); the
-units on which it did not stop, where its last step counts; its median stop, and its cost per step.
-Then, for each noise, the mean gap to the averaged peak, and the largest; and the same for other patiences.
+From the curves in results/recordings (see benchmarks/recordings.py) or in the folder of `--curves`, or from finished
+runs of any tasks, pictures and noise. For each task and criterion the mean gap to the peak of the averaged outputs
+with its 95 % interval (a bootstrap over pictures), the 95th percentile and the largest; the mean gap to the peak of
+the outputs (`raw`); the units on which it did not stop, where its last step counts; its median stop, and its cost per
+step.
+Then, for each noise, the mean gap to the averaged peak (with `--gap raw`, to the peak of the outputs), and the
+largest; and, of curves, the same for other patiences, wins and losses for each two criteria, and whether gaps grow
+with texture.
 
 With `--write` it also writes `esbench/recommended.json`, from which `esbench recommend`, `denoise` and `restore` take
 their criterion: for each task with at least three pictures the criterion whose 95th percentile of the gap to the
@@ -49,6 +52,12 @@ RECOMMENDED = Path(__file__).parents[1] / "esbench/recommended.json"
 #: The minimum number of pictures for a recommendation.
 PICTURES = 3
 
+#: Which gap: to the peak of the averaged outputs, or to that of the outputs.
+GAPS = {"averaged": "average_gap_db", "raw": "gap_db"}
+
+#: One gap is smaller than another if it is by more than this, in dB.
+CLEARLY = 0.05
+
 #: Criteria that get the noise level.
 NEED_THE_LEVEL = ("discrepancy[variance=sigma]", "cifs-jpeg")
 
@@ -75,6 +84,7 @@ def recorded(found: Sequence[Recording], patience: int) -> list[Row]:
                 {name: about[name] for name in ("dataset", "image", "task", "noise", "sigma", "network", "crop")}
                 | {
                     "criterion": criterion,
+                    "bytes_per_pixel": recording.noisy,
                     "stop_step": stop.step,
                     "fallback": stop.fallback,
                     "gap_db": float(psnr_db.max() - psnr_db[stop.step]),
@@ -85,8 +95,8 @@ def recorded(found: Sequence[Recording], patience: int) -> list[Row]:
     return rows
 
 
-def judged(found: Sequence[Row]) -> list[Row]:
-    """Return a row for each task and criterion, the smallest 95th percentile to the averaged peak first."""
+def judged(found: Sequence[Row], which: str = "averaged") -> list[Row]:
+    """Return a row for each task and criterion, the smallest 95th percentile of a gap first."""
     by = defaultdict(list)
     for row in found:
         by[row["task"], row["criterion"]].append(row)
@@ -94,15 +104,15 @@ def judged(found: Sequence[Row]) -> list[Row]:
     for (task, criterion), mine in by.items():
         noises = defaultdict(list)
         for row in mine:
-            noises[noise_of(row)].append(row["average_gap_db"])
-        gaps = np.array([row["average_gap_db"] for row in mine])
+            noises[noise_of(row)].append(row[GAPS[which]])
+        gaps = np.array([row[GAPS[which]] for row in mine])
         rows.append(
             {
                 "task": task,
                 "criterion": criterion,
                 "units": len(mine),
                 "raw": spread([row["gap_db"] for row in mine]),
-                "average": spread(gaps.tolist()),
+                "average": spread([row["average_gap_db"] for row in mine]),
                 "interval": interval(gaps, [(row["dataset"], row["image"]) for row in mine]),
                 "never": sum(row["fallback"] for row in mine),
                 "stop": statistics.median(row["stop_step"] for row in mine),
@@ -110,7 +120,8 @@ def judged(found: Sequence[Row]) -> list[Row]:
                 "noises": {noise: [float(np.mean(gaps)), max(gaps)] for noise, gaps in noises.items()},
             }
         )
-    return sorted(rows, key=lambda row: (row["task"], row["average"][1]))
+    first = "average" if which == "averaged" else "raw"
+    return sorted(rows, key=lambda row: (row["task"], row[first][1]))
 
 
 def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
@@ -192,12 +203,13 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *lines])
 
 
-def patiences(found: Sequence[Recording]) -> str:
-    """Return the mean gap to the averaged peak and the largest, for other patiences, as a table."""
+def patiences(found: Sequence[Recording], which: str) -> str:
+    """Return the mean gap and the largest, for other patiences, as a table."""
     by: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for patience in PATIENCES:
-        for row in judged(recorded(found, patience)):
-            by[row["task"], row["criterion"]][patience] = gap((row["average"][0], row["average"][2]))
+        for row in judged(recorded(found, patience), which):
+            mean, _, largest = row["average" if which == "averaged" else "raw"]
+            by[row["task"], row["criterion"]][patience] = gap((mean, largest))
     lines = [
         [task, f"`{criterion}`", *(cells.get(patience, "") for patience in PATIENCES)]
         for (task, criterion), cells in sorted(by.items())
@@ -205,17 +217,58 @@ def patiences(found: Sequence[Recording]) -> str:
     return table(["task", "criterion", *map(str, PATIENCES)], lines)
 
 
+def units(found: Sequence[Row], criterion: str, which: str) -> dict[tuple[Any, ...], float]:
+    """Return the gap of a criterion on each unit."""
+    return {
+        (row["dataset"], row["image"], row["task"], noise_of(row)): row[GAPS[which]]
+        for row in found
+        if row["criterion"] == criterion
+    }
+
+
+def duels(found: Sequence[Row], criteria: Sequence[str], which: str) -> str:
+    """Return on how many units the criterion of a row is clearly better, and clearly worse, than that of a column."""
+    gaps = {name: units(found, name, which) for name in criteria}
+    lines = []
+    for mine in criteria:
+        cells = [f"`{mine}`"]
+        for other in criteria:
+            both = gaps[mine].keys() & gaps[other].keys()
+            apart = np.array([gaps[other][unit] - gaps[mine][unit] for unit in both])
+            cells.append("" if mine == other else f"{(apart > CLEARLY).sum()} : {(apart < -CLEARLY).sum()}")
+        lines.append(cells)
+    return table(["better : worse than", *(f"`{name}`" for name in criteria)], lines)
+
+
+def by_texture(found: Sequence[Row], criteria: Sequence[str], which: str) -> str:
+    """Return Spearman's correlation of the gap with the bytes per pixel of the noisy picture as a JPEG."""
+    noises = list(dict.fromkeys(map(noise_of, found)))
+    lines = []
+    for name in criteria:
+        cells = [f"`{name}`"]
+        for noise in noises:
+            mine = [row for row in found if row["criterion"] == name and noise_of(row) == noise]
+            ranks = np.argsort(np.argsort([[row[GAPS[which]], row["bytes_per_pixel"]] for row in mine], axis=0), axis=0)
+            cells.append(f"{np.corrcoef(ranks.T)[0, 1]:+.2f}" if len(mine) > 2 else "")
+        lines.append(cells)
+    return table(["gap with texture", *noises], lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="finished runs [the curves in results/recordings]")
+    parser.add_argument("--curves", type=Path, default=RECORDINGS, help=f"recorded curves, without RUN [{RECORDINGS}]")
+    parser.add_argument("--gap", choices=GAPS, default="averaged", help="to which peak [averaged]")
     parser.add_argument("--patience", type=int, help=f"instead of that of the runs, or of {PATIENCE}")
     parser.add_argument("--others", action="store_true", help="also denoisers other than DIP, on the same pictures")
     parser.add_argument("--winner", default="discrepancy", help="the criterion to compare --others with [discrepancy]")
     parser.add_argument("--write", action="store_true", help="write esbench/recommended.json")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    if args.write and args.curves != RECORDINGS:
+        parser.error(f"The recommendation is made from {RECORDINGS}, whose pictures are those for fitting.")
     patience = PATIENCE if args.patience is None else args.patience
-    curves = [] if args.runs else [Recording(path) for path in sorted(RECORDINGS.glob("*.csv.gz"))]
+    curves = [] if args.runs else [Recording(path) for path in sorted(args.curves.glob("*.csv.gz"))]
     if args.runs:
         rows = [row for path in args.runs for row in Results(path).replay(patience=args.patience)]
         found = [dict(row) for row in of_kind(rows, "criterion")]
@@ -223,27 +276,39 @@ def main() -> None:
         found = recorded(curves, patience)
     if args.write:
         write(RECOMMENDED, (json.dumps(recommended(found, patience), indent=1) + "\n").encode())
-    rows = judged(found)
+    rows = judged(found, args.gap)
     instead = compared(found, args.runs, args.winner) if args.others else []
     if args.json:
         print(json.dumps({"criteria": rows, "others": instead}, indent=1))
         return
-    header = ["task", "criterion", "units", "averaged: mean", "95 % interval", "95th percentile", "largest"]
+    first, second = ("average", "raw") if args.gap == "averaged" else ("raw", "average")
+    header = ["task", "criterion", "units", f"{args.gap}: mean", "95 % interval", "95th percentile", "largest"]
     lines = [
-        [row["task"], f"`{row['criterion']}`", str(row["units"]), f"{row['average'][0]:.2f}"]
+        [row["task"], f"`{row['criterion']}`", str(row["units"]), f"{row[first][0]:.2f}"]
         + ["" if row["interval"][0] is None else "{:.2f} to {:.2f}".format(*row["interval"])]
-        + [f"{db:.2f}" for db in (*row["average"][1:], row["raw"][0])]
+        + [f"{db:.2f}" for db in (*row[first][1:], row[second][0])]
         + [str(row["never"]), f"{row['stop']:.0f}", "" if np.isnan(row["ms"]) else f"{row['ms']:.2f}"]
         for row in rows
     ]
-    print(table([*header, "raw: mean", "not stopped", "stop", "ms per step"], lines), end="\n\n")
+    print(
+        table(
+            [*header, f"{'raw' if first == 'average' else 'averaged'}: mean", "not stopped", "stop", "ms per step"],
+            lines,
+        ),
+        end="\n\n",
+    )
     for task in dict.fromkeys(row["task"] for row in rows):
         mine = [row for row in rows if row["task"] == task]
         noises = list(dict.fromkeys(noise for row in mine for noise in row["noises"]))
         lines = [[f"`{row['criterion']}`", *(gap(row["noises"].get(noise)) for noise in noises)] for row in mine]
         print(table([task, *noises], lines), end="\n\n")
     if curves:
-        print(patiences(curves))
+        print(patiences(curves, args.gap), end="\n\n")
+        for task in dict.fromkeys(row["task"] for row in rows):
+            mine = [row for row in found if row["task"] == task]
+            criteria = [row["criterion"] for row in rows if row["task"] == task and not is_reference(row["criterion"])]
+            print(duels(mine, criteria, args.gap), end="\n\n")
+            print(by_texture(mine, criteria, args.gap), end="\n\n")
     if instead:
         names = list(instead[0]["db"])
         lines = [[row["noise"], str(row["pictures"])] + [f"{row['db'][name]:.2f}" for name in names] for row in instead]

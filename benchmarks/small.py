@@ -1,0 +1,100 @@
+"""Table 1 of the CIFS paper at a size for small computers, with a frozen protocol: `python -m benchmarks.small run`.
+
+Kodak24 and CBSD68, sigma 15, 25 and 50, the centre of 128 x 128 pixels, `skip[channels=64]`, 3000 steps, seed 0. Four
+of the eight passes are every second picture, 138 units; all eight are 92 pictures, 276 units. A unit takes about five
+minutes of one core. Nothing was fitted on these pictures.
+
+`run` makes the units that are not in `--results` yet, within `--minutes`, and records each as benchmarks/recordings.py
+does; `--pass` takes some of the passes, so that several processes can work at the same time. Interrupted units go on
+from their checkpoints under `--out`.
+
+    python -m benchmarks.small run --minutes 120 --pass 4
+    python -m benchmarks.which --curves results/small --patience 500 --gap raw
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import recordings
+from esbench.bench.grid import open_dataset
+
+RESULTS = Path("results/small")
+
+DATASETS = ("kodak24", "cbsd68")
+SIGMAS = ("15", "25", "50")
+
+#: A pass has the pictures whose position by name, modulo 8, is this: first every second picture.
+PASSES = (4, 0, 2, 6, 1, 3, 5, 7)
+
+CRITERIA = (
+    "cifs-jpeg[lam=0]",  # from which every lam follows
+    "wmv",
+    "wmv[pixels=4096]",
+    "emv",
+    "discrepancy",
+    "discrepancy[on=output]",
+    "csr-like",
+    "brisque[every=5]",
+    "loss",
+)
+
+PROTOCOL = ("--crop", "128", "--network", "skip[channels=64]", "--iterations", "3000", "--patience", "500")
+
+
+def wanting(dataset: str, which: int, results: Path) -> list[str]:
+    """Return the pictures of a pass of which a unit is not recorded yet."""
+    names = open_dataset(dataset)[1].ids()
+    return [
+        name
+        for i, name in enumerate(names)
+        if i % len(PASSES) == which
+        and not all(any(results.glob(f"{dataset}-{name}-denoise-gaussian{sigma}-*")) for sigma in SIGMAS)
+    ]
+
+
+def arguments(dataset: str, which: int, args: argparse.Namespace) -> list[str]:
+    """Return the arguments of `esbench` for the units of a pass that are left to do; none if there are none."""
+    out, pictures = args.out / f"{dataset}-{which}", wanting(dataset, which, args.results)
+    if not pictures:
+        return []
+    if (out / "run.json").exists():  # also the pictures that were wanting when it began
+        return ["resume", str(out)]
+    chosen = [argument for name in pictures for argument in ("--image", name)]
+    sigmas = [argument for sigma in SIGMAS for argument in ("--sigma", sigma)]
+    criteria = [argument for text in CRITERIA for argument in ("-c", text)]
+    how = ["--device", args.device, "--threads", str(args.threads), "--executor", "serial", "--out", str(out)]
+    return ["run", "-d", dataset, *chosen, *sigmas, *criteria, *PROTOCOL, *how]
+
+
+def run(args: argparse.Namespace) -> None:
+    end = time.monotonic() + 60 * args.minutes
+    for which, dataset in itertools.product(args.passes, DATASETS):
+        left = end - time.monotonic()
+        if left < 1 or not (todo := arguments(dataset, which, args)):
+            continue
+        code = subprocess.run([sys.executable, "-m", "esbench", *todo, "--budget", f"{left:.0f}s"]).returncode
+        recordings.take(argparse.Namespace(run=args.out / f"{dataset}-{which}", results=args.results))
+        if code not in (0, 1):
+            sys.exit(code)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run"])
+    parser.add_argument("--minutes", type=float, default=9, help="stop cleanly after this long [9]")
+    parser.add_argument("--pass", dest="passes", type=int, choices=PASSES, nargs="+", default=PASSES, help="[all]")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=Path("esbench-runs/small"), help="of the runs [esbench-runs/small]")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="of a unit, on a CPU [1]")
+    run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
