@@ -247,6 +247,33 @@ def jpeg() -> str:
     )
 
 
+def jpeg_colours() -> str:
+    """How often each value of Cb and Cr occurs: in the clean picture, in its JPEG, and restored."""
+    clean = pieces()["coffee"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "coffee.jpg"
+        Image.fromarray(clean).save(path, quality=10, subsampling="4:2:0")
+        before = images.read(path)
+        found = esbench.restore(path, task="jpeg", network="skip[channels=64]", device="cpu")
+    made, panels = figure(6.6, 2.4, columns=2)
+    for axes, channel, name in zip(panels, (1, 2), ("Cb", "Cr"), strict=True):
+        for picture, label, style in (
+            (clean, "clean", {"color": "black", "lw": 1.6}),
+            (before, "JPEG, quality 10", {"color": COLOURS[1], "lw": 1.0}),
+            (found.image, "restored", {"color": COLOURS[0], "lw": 1.6}),
+        ):
+            values = np.asarray(Image.fromarray(picture).convert("YCbCr"))[..., channel]
+            counts, edges = np.histogram(values, bins=np.arange(0, 257, 2))
+            axes.step(edges[:-1], 100 * counts / values.size, where="post", label=label, **style)
+        seen = np.asarray(Image.fromarray(clean).convert("YCbCr"))[..., channel]
+        axes.set(title=name, xlabel="value", xlim=(seen.min() - 4, seen.max() + 4))
+    panels[0].set(ylabel="share of the pixels (%)")
+    panels[1].legend(frameon=False)
+    return drawn(
+        made, "jpeg-colours", "Histograms of Cb and Cr: that of the JPEG has gaps and spikes, the restored ones"
+    )
+
+
 def denoise() -> str:
     """A noisy picture, what `denoise` makes of it, and what it removed."""
     clean = pieces()["cat"]
@@ -322,7 +349,7 @@ def clusters() -> str:
 
 GUIDES: dict[str, Callable[[], str]] = {
     made.__name__.replace("_", "-"): made
-    for made in (which_criterion, benchmark, clusters, noise, denoise, jpeg, losses, networks, results)
+    for made in (which_criterion, benchmark, clusters, noise, denoise, jpeg, jpeg_colours, losses, networks, results)
 }
 
 

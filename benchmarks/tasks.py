@@ -3,7 +3,7 @@
 The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by name, or `--dataset` and `--image`.
 
 * jpeg: each is compressed at `--quality`, 4:2:0, and the file restored: PSNR over all channels, and the mean of those
-  of Cb and Cr, of the file and of the result;
+  of Cb and Cr, and SSIM, of the file and of the result;
 * flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; `restore --task flash` is
   compared with `denoise` of the same picture;
 * step: the time of a step of each task, over that of a step of `denoise` with the same network and the same size of
@@ -31,7 +31,7 @@ from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.tasks.flash import relit
 from esbench.device import named
 from esbench.engine import build
-from esbench.metrics import psnr
+from esbench.metrics import psnr, ssim
 
 KODAK = ("kodim03", "kodim09", "kodim15", "kodim21")
 BERKELEY = ("108082", "16077", "220075", "299086")
@@ -68,6 +68,7 @@ def jpeg(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, An
     found = {}
     for what, picture in (("file", file), ("restored", images.unit(restored.image))):
         found |= {f"{what}_db": psnr(picture, truth), f"{what}_colours_db": colours.score(picture, truth, None)}
+        found[f"{what}_ssim"] = ssim(picture, truth)
     return found | {"steps": restored.steps_run, "reason": restored.reason}
 
 
@@ -144,14 +145,14 @@ def main() -> None:
     for row in step(args) if args.what == "step" else measured(args):
         rows.append(row)
         if not args.json:
-            print("  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+            print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
     if args.json:
         print(json.dumps(rows, indent=1))
         return
     if args.what == "step":
         return
-    means = {k: statistics.fmean(row[k] for row in rows) for k in rows[0] if k.endswith("_db")}
-    print(f"mean of {len(rows)}: " + ", ".join(f"{k} {v:.2f}" for k, v in means.items()))
+    means = {k: statistics.fmean(row[k] for row in rows) for k in rows[0] if k.endswith(("_db", "_ssim"))}
+    print(f"mean of {len(rows)}: " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
 
 
 if __name__ == "__main__":

@@ -77,6 +77,10 @@ class Fast(Trajectory):
         super()._restore()
         self._forget()
 
+    def _perturbed(self) -> torch.Tensor:
+        z = super()._perturbed()
+        return z if z.is_cuda else z.contiguous(memory_format=torch.channels_last)
+
     def _forget(self) -> None:
         # a graph writes to the moments that existed when it was captured, which may have been replaced
         self._graph: Graph | None = None

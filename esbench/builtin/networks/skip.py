@@ -165,8 +165,8 @@ class Scale(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features of this scale, of the size of x."""
         h = self.upsample(self.inner(self.down(x)))
-        # an odd side was rounded up on the way down: 2 ceil(n / 2) is one too many
-        h = h[..., : x.shape[-2], : x.shape[-1]]
+        if h.shape[-2:] != x.shape[-2:]:  # an odd side was rounded up on the way down: 2 ceil(n / 2) is one too many
+            h = h[..., : x.shape[-2], : x.shape[-1]]
         if self.skip is not None:
             h = torch.cat([self.skip(x), h], dim=1)
         return self.up(self.norm(h))  # type: ignore[no-any-return]
