@@ -25,6 +25,7 @@ from benchmarks.recordings import Recording
 from benchmarks.showcase import SIDE, crop
 from benchmarks.which import RECORDINGS, recorded
 from esbench import images
+from esbench.bench.build import scene
 from esbench.bench.grid import open_dataset
 from esbench.bench.store import Run
 from esbench.builtin.degradations import additive, blind
@@ -33,8 +34,9 @@ from esbench.looks import COLOURS, look
 from esbench.metrics import psnr
 from esbench.noise import estimate
 from esbench.pictures import Bytes
+from esbench.registry import own_network
 from esbench.report.figures import element, psnr_range
-from esbench.restoration.options import PATIENCE
+from esbench.restoration.options import LIGHT, PATIENCE
 from esbench.stopping.rule import first_stop
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +50,13 @@ SCALE, GAP, LINE = 2, 12, 17
 
 #: Losses with their networks.
 LOSSES = {"mse": "skip[channels=64]", "sure": "skip[channels=64]", "df-ste": "s2s"}
+
+#: Pictures with their tasks, noise levels and steps.
+RESTORED = (
+    ("coffee", "inpaint[keep=false]", 10, 2500),
+    ("cat", "superres[factor=2]", 10, 2500),
+    ("hopper", "flash", 30, 600),
+)
 
 #: The patience in the figure of criteria. At 100 some of them stop at false minima at the start.
 CHOSEN_AT = 300
@@ -291,6 +300,36 @@ def denoise() -> str:
     )
 
 
+def restore() -> str:
+    """Three tasks with noise: the observation, the result, the best output of an optimisation, and its last one."""
+    rows = []
+    for name, task, sigma, steps in RESTORED:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.png"
+            Image.fromarray(pieces()[name]).save(path)
+            network = own_network(task, None) or LIGHT
+            options = f"--task {task} --noise gaussian --sigma {sigma} --network {network} --iterations {steps}"
+            run(f"-d {path} {options} -c last --device cpu -q --json --out {folder}/RUN")
+            (unit,) = Run(f"{folder}/RUN").units()
+            found, at = scene(unit.spec(), str(path)), (unit.result() or {})["peak_step"]
+            best, last = (np.asarray(Image.open(unit.path / f"images/{which}.png")) for which in ("peak", "last"))
+        seen, mask = found.observation, {} if found.observation.known is None else {"mask": ~found.observation.known}
+        guide = {"guide": seen.extra["guide"]} if "guide" in seen.extra else {}
+        given = np.rint(255 * seen.y).astype(np.uint8)
+        result = esbench.restore(given, task, sigma=sigma, device="cpu", **mask, **guide)
+        clean = pieces()[name]
+        shown = np.asarray(Image.fromarray(given).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+        rows.append(
+            [
+                (f"{task.partition('[')[0]}, sigma {sigma}", db(shown, clean), shown),
+                (f"restored, step {result.stop_step}", db(result.image, clean), result.image),
+                (f"best output, step {at}", db(best, clean), best),
+                (f"output of step {steps - 1}", db(last, clean), last),
+            ]
+        )
+    return sheet(rows, "Each task: the observation, the result of restore, the best output, and one that learned noise")
+
+
 def which_criterion() -> str:
     """The gap of each criterion to both peaks: a dot for each recorded optimisation, and the mean."""
     found = [Recording(path) for path in sorted(RECORDINGS.glob("*-denoise-*.csv.gz"))]
@@ -347,10 +386,8 @@ def clusters() -> str:
     return file("".join([*parts, "</svg>"]), 634, 212)
 
 
-GUIDES: dict[str, Callable[[], str]] = {
-    made.__name__.replace("_", "-"): made
-    for made in (which_criterion, benchmark, clusters, noise, denoise, jpeg, jpeg_colours, losses, networks, results)
-}
+MADE = (which_criterion, benchmark, clusters, noise, denoise, restore, jpeg, jpeg_colours, losses, networks, results)
+GUIDES: dict[str, Callable[[], str]] = {made.__name__.replace("_", "-"): made for made in MADE}
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by
   of Cb and Cr, and SSIM, of the file and of the result;
 * flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; `restore --task flash` is
   compared with `denoise` of the same picture;
+* stops: the gap of each `--criterion` to the peak of the averaged output of `restore --task`, with its settings, its
+  average and its patience, with noise of `--sigma` or none;
 * step: the time of a step of each task, over that of a step of `denoise` with the same network and the same size of
   the output. They take turns of some steps; medians and quartiles of the ratios.
 """
@@ -13,6 +15,7 @@ The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 import tempfile
@@ -26,12 +29,17 @@ from PIL import Image
 
 import esbench
 from esbench import images
+from esbench.average import Average
 from esbench.bench.grid import open_dataset
 from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.tasks.flash import relit
 from esbench.device import named
 from esbench.engine import build
 from esbench.metrics import psnr, ssim
+from esbench.observation import NoiseModel
+from esbench.restoration.options import Options
+from esbench.stopping.column import Column
+from esbench.stopping.rule import Running, first_stop
 
 KODAK = ("kodim03", "kodim09", "kodim15", "kodim21")
 BERKELEY = ("108082", "16077", "220075", "299086")
@@ -54,6 +62,7 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `restore` that were given."""
     options = {name: getattr(args, name) for name in ("network", "criterion", "quality_of", "iterations", "device")}
     options["quality"] = options.pop("quality_of")
+    options["criterion"] = args.criterion and args.criterion[0]
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -75,7 +84,7 @@ def jpeg(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, An
 def flash(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
     """Return the gain with and without a guide."""
     truth, rng = images.unit(clean), np.random.default_rng(0)
-    noisy, guide = gaussian(truth, rng, sigma=args.sigma), relit(truth, rng)
+    noisy, guide = gaussian(truth, rng, sigma=30.0 if args.sigma is None else args.sigma), relit(truth, rng)
     found: dict[str, Any] = {"noisy_db": psnr(noisy, truth)}
     guided = esbench.restore(noisy, "flash", guide=guide, **given(args))
     alone = esbench.denoise(noisy, **{k: v for k, v in given(args).items() if k not in ("network", "criterion")})
@@ -87,8 +96,39 @@ def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the gain on each picture, and the seconds that it took."""
     for name, clean in pictures(args):
         started = time.perf_counter()
-        gain = {"jpeg": jpeg, "flash": flash}[args.what](name, clean, args)
+        gain = {"jpeg": jpeg, "flash": flash, "stops": stops}[args.what](name, clean, args)
         yield {"image": name, **gain, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def stops(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the gap of each criterion to the peak of the average, and that of the last step."""
+    truth, options = images.unit(clean), Options(task=args.task, network=args.network)
+    task, rng = build.task(args.task), np.random.default_rng(0)
+
+    def noise(picture: np.ndarray) -> np.ndarray:
+        return gaussian(picture, rng, sigma=args.sigma) if args.sigma else picture
+
+    observation = task.degrade(truth, rng, noise, {})
+    held = observation.holding_out(task.holdout)
+    if args.sigma:
+        held = dataclasses.replace(held, noise=NoiseModel("gaussian", args.sigma))
+    settings = options.settings(truth.shape[0] * truth.shape[1])
+    average, seeds = Average(options.own.decay, unbiased=True), {"network_seed": 0, "input_seed": 0}
+    trajectory = build.trajectory(settings, task, held, named(args.device or "auto"), average=average, **seeds)
+    problem = build.problem(settings.task, task, held)
+    columns = [Column(text, problem, Running(options.window), keeps="average") for text in args.criterion]
+    db = []
+    for block in trajectory:
+        db += [psnr(x, truth) for x in block.averages.float]
+        for column in columns:
+            column.take(block)
+    found: dict[str, Any] = {"baseline_db": psnr(task.baseline(observation), truth), "peak_db": max(db)}
+    found |= {"peak_at": int(np.argmax(db)), "last_gap_db": max(db) - db[-1]}
+    for text, column in zip(args.criterion, columns, strict=True):
+        stop = first_stop(column.values, options.window)
+        found[f"{text}_gap_db"] = max(db) - db[stop.step]
+        found[f"{text}_at"] = "not stopped" if stop.fallback else stop.step
+    return found
 
 
 def steps(task: str, clean: np.ndarray, args: argparse.Namespace) -> Callable[[], float]:
@@ -125,14 +165,15 @@ def step(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["jpeg", "flash", "step"])
+    parser.add_argument("what", choices=["jpeg", "flash", "stops", "step"])
     parser.add_argument("--dataset", help="other pictures than those of Kodak24 and CBSD68")
     parser.add_argument("--image", nargs="+", default=[])
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--quality", type=int, default=10, help="of the JPEG [10]")
-    parser.add_argument("--sigma", type=float, default=30.0, help="of the picture without flash [30]")
+    parser.add_argument("--sigma", type=float, help="of the picture without flash [30], or of the observations [0]")
     parser.add_argument("--network")
-    parser.add_argument("--criterion")
+    parser.add_argument("--criterion", nargs="+", help="of stops one or more")
+    parser.add_argument("--task", default="superres[factor=4]", help="of stops [superres[factor=4]]")
     parser.add_argument(
         "--best", dest="quality_of", action="store_const", const="best", help="restore's --quality best"
     )

@@ -11,7 +11,7 @@ with texture.
 
 With `--write` it also writes `esbench/recommended.json`, from which `esbench recommend`, `denoise` and `restore` take
 their criterion: for each task with at least three pictures the criterion whose 95th percentile of the gap to the
-averaged peak is smallest, among those that need a noise level and those that do not.
+averaged peak is smallest, among those that need no noise level and among those that do not estimate it.
 
 With `--others`, for runs, also the alternatives on the same pictures: all installed baselines of `esbench list
 baselines`.
@@ -60,6 +60,9 @@ CLEARLY = 0.05
 
 #: Criteria that get the noise level.
 NEED_THE_LEVEL = ("discrepancy[variance=sigma]", "cifs-jpeg")
+
+#: Criteria that estimate it. If it is known, in `denoise` from the whole picture, it is not estimated again.
+ESTIMATE_THE_LEVEL = ("discrepancy",)
 
 
 def spread(gaps: Sequence[float]) -> list[float]:
@@ -135,7 +138,8 @@ def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
             ranked = [
                 row
                 for row in judged(mine)
-                if not is_reference(row["criterion"]) and (known or row["criterion"] not in NEED_THE_LEVEL)
+                if not is_reference(row["criterion"])
+                and row["criterion"] not in (ESTIMATE_THE_LEVEL if known else NEED_THE_LEVEL)
             ]
             if 2 * ranked[0]["never"] > ranked[0]["units"]:  # the optimisations were too short to decide
                 continue

@@ -53,7 +53,7 @@ def recommended(task: str, *, level_known: bool, network: str | None = None) -> 
         None,
     )
     if row is None:
-        why = f"{component.info.name} has not been measured at enough length; this is its default"
+        why = f"{component.info.name} is not in the table of measurements; this is its default"
         return Recommendation(component.info.criterion, f"{why}.")
     return Recommendation(row["criterion"], _why(row, network), row)
 

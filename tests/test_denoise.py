@@ -323,6 +323,26 @@ def test_a_time_decides_the_network():
     assert chosen(0.05, network="decoder").made_by == "decoder"
 
 
+def test_a_task_that_fills_in_has_a_small_network_and_goes_on_until_its_time_is_up():
+    asked = Options(task="inpaint", minutes=5)
+    assert (asked.made_by, asked.steps(128 * 128), asked.window) == (LIGHT, 1500, 300)
+    assert in_time(asked, [128 * 128], 0.01, lambda options: 1.0) == replace(asked, minutes=None)
+
+
+def test_enlarging_takes_as_much_total_variation_per_pixel_for_every_size():
+    asked = Options(task="superres[factor=2]")
+    small, large = (asked.settings(side * side).regulariser for side in (64, 512))
+    assert (small, large) == ("tv[weight=4.88e-07]", "tv[weight=7.63e-09]")
+    assert replace(asked, regulariser="tv[weight=0]").settings(64 * 64).regulariser == "tv[weight=0]"
+    assert not Options(task="inpaint").settings(64 * 64).regulariser
+
+
+def test_a_task_without_noise_stops_by_the_level_only_if_it_is_given():
+    assert Options(task="superres").stops_by == "wmv"
+    assert Options(task="superres", sigma=10).stops_by == "discrepancy[variance=sigma]"
+    assert Options(task="superres", sigma=10, criterion="emv").stops_by == "emv"
+
+
 @pytest.mark.parametrize(
     ("seconds", "quality", "most"), [(0.2, "draft", 300), (0.25, "draft", 300), (0.26, "best", 645), (4.3, "best", 645)]
 )

@@ -36,7 +36,7 @@ def test_restore_takes_what_is_recommended(task):
     assert Options(task=task.info.name).stops_by == found.criterion
     if found.measured is None:
         assert found.criterion == task.info.criterion
-        assert found.why == f"{task.info.name} has not been measured at enough length; this is its default."
+        assert found.why == f"{task.info.name} is not in the table of measurements; this is its default."
 
 
 def test_parameters_of_a_task_do_not_change_the_recommendation():

@@ -27,7 +27,7 @@ from esbench.errors import Unavailable, UnitError, UsageError
 from esbench.events import Event, Notice
 from esbench.registry import registry
 from esbench.report import denoise_page
-from esbench.restoration.options import ITERATIONS, PATIENCE, QUALITIES, Options
+from esbench.restoration.options import PATIENCE, QUALITIES, Options
 from esbench.restoration.restore import Restoration
 
 if TYPE_CHECKING:
@@ -53,10 +53,13 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--iterations",
             type=int,
             metavar="T",
-            help=f"The maximum number of steps. [by the noise, or {ITERATIONS} and more for over 128 x 128 pixels]",
+            help="The maximum number of steps. [by the task and the noise; more for over 128 x 128 pixels]",
         ),
         click.option(
-            "--patience", type=int, metavar="S", help=f"Steps without a lower value before it stops. [{PATIENCE}]"
+            "--patience",
+            type=int,
+            metavar="S",
+            help=f"Steps without a lower value before it stops. [{PATIENCE}, or the task's]",
         ),
         click.option("--seed", type=int, help="Seed of the network's weights and input. [0]"),
         click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]"),

@@ -223,14 +223,14 @@ def restore(
         mask: (H, W), above half where a pixel is missing, for a task with a mask.
         guide: the guide picture, an array as for `denoise`, for a task with a guide.
         criterion: the criterion to stop by; None for the task's default.
-        sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
+        sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise, or for no noise.
         quality: `draft`, few steps of a small network; `fast`, one optimisation, which is the default; or `best`, the
             average of four.
         minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
-        network: the network that parametrises the picture; None for the loss's or task's default, or
-            'skip[channels=64]'.
+        network: the network that parametrises the picture; None for the loss's or task's default,
+            'skip[channels=32]' for `superres` and `inpaint`, or 'skip[channels=64]'.
         loss: the loss to minimise; None for the task's default.
-        regulariser: a term added to the loss; None for nothing.
+        regulariser: a term added to the loss; None for nothing, or for `superres` a little total variation.
         input: the input of the network; None for the loss's, task's or network's default.
         input_scale: the noise input is uniform in [0, input_scale]; None for the quality's, 0.1 or, of a draft, 1.
         learning_rate: the learning rate of Adam; None for the loss's, task's or network's default.
@@ -239,8 +239,10 @@ def restore(
         device: auto, cpu, cuda or cuda:N.
         threads: the number of threads on a CPU; None for PyTorch's default.
         seed: the seed of the network's weights, its input and the perturbations.
-        iterations: T, the maximum number of steps; None for 1800, and more for over 128 x 128 pixels.
-        patience: S, the number of steps without a lower value after which to stop; None for 100.
+        iterations: T, the maximum number of steps; None for 1000 (`superres`), 1500 (`inpaint`) or 1800, and more for
+            over 128 x 128 pixels.
+        patience: S, the number of steps without a lower value after which to stop; None for 100, or for `superres` and
+            `inpaint` 300.
 
     Returns:
         The picture as `image`, of the type of `observation`, and why it stopped there.
