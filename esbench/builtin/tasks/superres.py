@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
+from esbench.noise import estimate_sigma
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
 from esbench.records import Range
@@ -73,6 +74,23 @@ class Superres(Task):
         h, w, _ = self.shape(observation)
         return bicubic(observation.y, self.factor)[:h, :w]
 
+    def finish(self, x: Floats, observation: Observation) -> Floats:
+        """Return x + s A^+ (y - A x A') A'^+: the output with the share s of the residual that noise does not explain.
+
+        With a mean square r of the residual and noise of variance v, s = 1 - v / r is the best share if the noise and
+        what is missing are uncorrelated. The level of the noise is estimated from the observation, if it is not known.
+        """
+        h, w = observation.y.shape[:2]
+        a, b = (reduction(n, full, self.factor, self.lobes) for n, full in ((h, x.shape[0]), (w, x.shape[1])))
+        planes = x.transpose(2, 0, 1).astype(np.float64)
+        residual = observation.y.transpose(2, 0, 1) - a @ planes @ b.T
+        power = float(np.mean(residual**2))
+        # even a picture that was said to have no noise may have some
+        sigma = least_sigma(observation.y) if observation.noise.level is None else observation.noise.level
+        share = max(0.0, 1 - (sigma / 255) ** 2 / power) if power else 0.0
+        planes += share * (np.linalg.pinv(a) @ residual @ np.linalg.pinv(b).T)
+        return planes.transpose(1, 2, 0).clip(0, 1).astype(np.float32)
+
     def _reduction(self, n: int, full: int, like: torch.Tensor) -> torch.Tensor:
         """Return `reduction` for an axis, on the device of a tensor; cached."""
         key = n, full, like.device, like.dtype
@@ -99,6 +117,19 @@ def reduction(n: int, full: int, factor: int, lobes: int) -> npt.NDArray[np.floa
     matrix = np.zeros((n, full))
     np.add.at(matrix, (np.arange(n)[:, None], places.clip(0, full - 1)), weights)
     return matrix
+
+
+def least_sigma(y: Floats) -> float:
+    """Return an estimate of the noise level of a reduced picture: that of the picture, or, if lower, of its colours.
+
+    The detail of a reduced picture is as fine as noise. Most of it is the same in all channels, while noise is not: it
+    remains in their differences, with 2 sigma^2.
+    """
+    own = estimate_sigma(y)
+    if y.shape[2] == 1:
+        return own
+    differences = (y - y[..., [1, 2, 0]]) / 2 + np.float32(0.5)  # in [0, 1], with sigma^2 / 2
+    return min(own, math.sqrt(2) * estimate_sigma(differences))
 
 
 def luma(picture: Floats) -> npt.NDArray[np.float64]:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import esbench
-from esbench.builtin.tasks.superres import Superres, bicubic, luma, reduction
-from esbench.observation import Observation
+from esbench.builtin.tasks.superres import Superres, bicubic, least_sigma, luma, reduction
+from esbench.noise import estimate_sigma
+from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Pictures
 from esbench.restoration.restore import cut
 
@@ -133,3 +134,51 @@ def test_a_picture_that_becomes_large_is_cut_into_tiles_of_the_observation():
     for tile in pieces:
         tile.times(factor).of(laid)[...] += tile.times(factor).window
     assert np.allclose(laid, 1)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.sampled_from(FACTORS),
+    st.sampled_from(KERNELS),
+    st.integers(4, 20),
+    st.integers(4, 20),
+    st.integers(0, 2**32 - 1),
+)
+def test_without_noise_the_final_picture_is_the_nearest_that_gives_the_observation(factor, kernel, h, w, seed):
+    task, rng = Superres(factor=factor, kernel=kernel), np.random.default_rng(seed)
+    clean, x = (0.5 + 0.02 * rng.standard_normal((2, h * factor, w * factor, 3))).astype(np.float32)
+    y = task.forward(Pictures(clean[None]).tensor, Observation(np.zeros((h, w, 3), np.float32)))[0]
+    seen = Observation(y.numpy().transpose(1, 2, 0), noise=NoiseModel("gaussian", 0.0))
+    final = task.finish(x, seen)
+    assert task.distance(Pictures(final[None]).tensor, seen) < 1e-5**2
+    assert np.abs(task.finish(final, seen) - final).max() < 1e-5
+    # the change is orthogonal to the change between any two pictures with this observation
+    other = task.finish(clean, seen)
+    assert abs(np.mean((final - x) * (final - other))) < 1e-6
+
+
+def test_the_final_picture_takes_back_no_noise():
+    task, rng = Superres(factor=4), np.random.default_rng(0)
+    clean = picture(128, 128)
+    seen = observed(task, clean)
+    noisy = Observation(np.clip(seen.y + 0.1 * rng.standard_normal(seen.y.shape), 0, 1).astype(np.float32))
+    assert np.mean((task.finish(clean, noisy) - clean) ** 2) < 0.02 * 0.1**2  # y and the estimate of its noise
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 3, 1), (33, 5, 3)], ids=str)
+def test_the_final_picture_of_a_tiny_observation_is_finite(shape):
+    h, w, c = shape
+    final = Superres(factor=2).finish(picture(2 * h, 2 * w, c), Observation(picture(h, w, c)))
+    assert final.shape == (2 * h, 2 * w, c)
+    assert np.isfinite(final).all()
+    assert final.dtype == np.float32
+
+
+@pytest.mark.parametrize("sigma", [0, 10])
+def test_the_noise_of_a_reduced_picture_is_told_from_its_detail_by_its_colours(sigma):
+    rng = np.random.default_rng(0)
+    detail = 0.5 + 0.1 * rng.standard_normal((64, 64, 1))  # as fine as noise, and the same in all channels
+    y = np.clip(detail + sigma / 255 * rng.standard_normal((64, 64, 3)), 0, 1).astype(np.float32)
+    assert estimate_sigma(y) > 20
+    assert least_sigma(y) == pytest.approx(sigma, abs=0.1 * sigma + 0.01)
+    assert least_sigma(y[..., :1]) == estimate_sigma(y[..., :1])
