@@ -128,7 +128,7 @@ def least_sigma(y: Floats) -> float:
     own = estimate_sigma(y)
     if y.shape[2] == 1:
         return own
-    differences = (y - y[..., [1, 2, 0]]) / 2 + np.float32(0.5)  # in [0, 1], with sigma^2 / 2
+    differences: Floats = (y - y[..., [1, 2, 0]]) / np.float32(2) + np.float32(0.5)  # in [0, 1], with sigma^2 / 2
     return min(own, math.sqrt(2) * estimate_sigma(differences))
 
 
