@@ -132,8 +132,14 @@ class Recording:
         return self.about["noisy_bytes"] / self.about["crop"] ** 2
 
     def curve(self, start: int = 0) -> Curve:
-        """Return what a search needs, from a first admissible step."""
-        return Curve(self.columns["loss"][start:], self.size[start:] ** 2, self.columns["psnr_db"][start:])
+        """Return what a search needs, from a first admissible step.
+
+        At the last step, where a rule is that did not stop, the PSNR is that of the noisy picture: a longer optimisation
+        would end there.
+        """
+        psnr_db = self.columns["psnr_db"][start:].copy()
+        psnr_db[-1] = -10 * np.log10(self.about["variance"])
+        return Curve(self.columns["loss"][start:], self.size[start:] ** 2, psnr_db)
 
     def values(self) -> dict[str, np.ndarray]:
         """Return the values of each criterion: as recorded, and what follows exactly from what was recorded."""
