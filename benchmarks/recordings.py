@@ -134,8 +134,8 @@ class Recording:
     def curve(self, start: int = 0) -> Curve:
         """Return what a search needs, from a first admissible step.
 
-        At the last step, where a rule is that did not stop, the PSNR is that of the noisy picture: a longer optimisation
-        would end there.
+        At the last step, where a rule is that did not stop, the PSNR is that of the noisy picture, where a longer
+        optimisation would end.
         """
         psnr_db = self.columns["psnr_db"][start:].copy()
         psnr_db[-1] = -10 * np.log10(self.about["variance"])

@@ -6,6 +6,7 @@ The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by
   of Cb and Cr, and SSIM, of the file and of the result;
 * flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; `restore --task flash` is
   compared with `denoise` of the same picture;
+* fill: each is observed as `--task` has it, and restored: PSNR without restoration, and of the result;
 * stops: the gap of each `--criterion` to the peak of the averaged output of `restore --task`, with its settings, its
   average and its patience, with noise of `--sigma` or none;
 * step: the time of a step of each task, over that of a step of `denoise` with the same network and the same size of
@@ -96,8 +97,18 @@ def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the gain on each picture, and the seconds that it took."""
     for name, clean in pictures(args):
         started = time.perf_counter()
-        gain = {"jpeg": jpeg, "flash": flash, "stops": stops}[args.what](name, clean, args)
+        gain = {"jpeg": jpeg, "flash": flash, "fill": fill, "stops": stops}[args.what](name, clean, args)
         yield {"image": name, **gain, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def fill(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the PSNR of a restored picture, and without restoration."""
+    truth, task = images.unit(clean), build.task(args.task)
+    observation = task.degrade(truth, np.random.default_rng(0), lambda picture: picture, {})
+    mask = {} if observation.known is None else {"mask": ~observation.known}
+    found = esbench.restore(observation.y, args.task, **mask, **given(args))
+    before = psnr(task.baseline(observation), truth)
+    return {"baseline_db": before, "restored_db": psnr(found.image, truth), "reason": found.reason}
 
 
 def stops(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
@@ -165,7 +176,7 @@ def step(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["jpeg", "flash", "stops", "step"])
+    parser.add_argument("what", choices=["jpeg", "flash", "fill", "stops", "step"])
     parser.add_argument("--dataset", help="other pictures than those of Kodak24 and CBSD68")
     parser.add_argument("--image", nargs="+", default=[])
     parser.add_argument("--crop", type=int, default=128)
@@ -173,10 +184,8 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, help="of the picture without flash [30], or of the observations [0]")
     parser.add_argument("--network")
     parser.add_argument("--criterion", nargs="+", help="of stops one or more")
-    parser.add_argument("--task", default="superres[factor=4]", help="of stops [superres[factor=4]]")
-    parser.add_argument(
-        "--best", dest="quality_of", action="store_const", const="best", help="restore's --quality best"
-    )
+    parser.add_argument("--task", default="superres[factor=4]", help="of fill and stops [superres[factor=4]]")
+    parser.add_argument("--as", dest="quality_of", choices=["draft", "fast", "best"], help="restore's --quality [fast]")
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--turns", type=int, default=9, help="of step [9]")
     parser.add_argument("--device")
