@@ -8,7 +8,11 @@ minutes of one core. Nothing was fitted on these pictures.
 does; `--pass` takes some of the passes, so that several processes can work at the same time. Interrupted units go on
 from their checkpoints under `--out`.
 
+`table` prints the mean PSNR at the stops, its standard deviation and the gap of the means to that of the peaks, beside
+those of the paper. benchmarks.which judges all criteria.
+
     python -m benchmarks.small run --minutes 120 --pass 4
+    python -m benchmarks.small table
     python -m benchmarks.which --curves results/small --patience 500 --gap raw
 """
 
@@ -21,8 +25,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import recordings
 from esbench.bench.grid import open_dataset
+from esbench.bench.replay import stop_of
+from esbench.paper.artefacts import TABLE1
 
 RESULTS = Path("results/small")
 
@@ -44,7 +52,8 @@ CRITERIA = (
     "loss",
 )
 
-PROTOCOL = ("--crop", "128", "--network", "skip[channels=64]", "--iterations", "3000", "--patience", "500")
+PATIENCE = 500
+PROTOCOL = ("--crop", "128", "--network", "skip[channels=64]", "--iterations", "3000", "--patience", str(PATIENCE))
 
 
 def wanting(dataset: str, which: int, results: Path) -> list[str]:
@@ -84,16 +93,40 @@ def run(args: argparse.Namespace) -> None:
             sys.exit(code)
 
 
+def table(args: argparse.Namespace) -> None:
+    """Print the stops of the paper's criteria on what is recorded, in Markdown."""
+    found = recordings.recordings(args.results)
+    names = {"BRISQUE": "brisque[every=5]", "ES-WMV": "wmv", "CIFS": "cifs-jpeg"}
+    print("| sigma | | " + " | ".join([*names, "No ES", "Peak"]) + " |\n" + "| --- " * (4 + len(names)) + "|")
+    for sigma, units in found.items():
+        columns: dict[str, list[float]] = {name: [] for name in [*names, "No ES", "Peak"]}
+        for unit in units:
+            psnr_db, values = unit.columns["psnr_db"], unit.values()
+            for name, criterion in names.items():
+                columns[name].append(psnr_db[stop_of(values[criterion], PATIENCE).step])
+            columns["No ES"].append(psnr_db[-1])
+            columns["Peak"].append(psnr_db.max())
+        lines = {f"here, {len(units)} pictures": {k: (np.mean(v), np.std(v)) for k, v in columns.items()}}
+        for dataset, name in (("cbsd68", "CBSD68"), ("kodak24", "Kodak24")):
+            lines[f"paper, {name}"] = TABLE1[dataset, sigma]
+        for label, row in lines.items():
+            cells = [
+                f"{row[k][0]:.2f} ± {row[k][1]:.2f} (-{row['Peak'][0] - row[k][0]:.2f})" for k in [*names, "No ES"]
+            ]
+            print(f"| {sigma:g} | {label} | {' | '.join(cells)} | {row['Peak'][0]:.2f} ± {row['Peak'][1]:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run"])
+    parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--minutes", type=float, default=9, help="stop cleanly after this long [9]")
     parser.add_argument("--pass", dest="passes", type=int, choices=PASSES, nargs="+", default=PASSES, help="[all]")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, default=Path("esbench-runs/small"), help="of the runs [esbench-runs/small]")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1, help="of a unit, on a CPU [1]")
-    run(parser.parse_args())
+    args = parser.parse_args()
+    {"run": run, "table": table}[args.what](args)
 
 
 if __name__ == "__main__":
