@@ -55,8 +55,11 @@ PATIENCES = (100, 200, 300, 500, 700, 1000)
 #: First admissible steps.
 STARTS = (0, 100, 200)
 
-#: Levels at which the table of the package takes the paper's figure 2 as long as nothing is recorded there.
-OUTSIDE = (5.0, 10.0, 15.0, 75.0)
+#: Levels at which the table of the package takes the paper's figure 2 as long as too little is recorded there.
+OUTSIDE = (5.0, 10.0, 75.0)
+
+#: The minimum number of pictures that decide the mu of a level.
+PICTURES = 3
 
 #: Criteria beside CIFS, with the column that their gaps are read from.
 OTHERS = {"wmv": "psnr_db", "emv": "psnr_db", "discrepancy": "average_psnr_db"}
@@ -269,6 +272,8 @@ def fit(args: argparse.Namespace) -> None:
     document, found = json.loads(TABLE.read_text(encoding="utf-8")), recordings(args.results)
     rows = {}
     for sigma, units in found.items():
+        if len(units) < PICTURES:
+            continue
         row = calibrate.calibrate([unit.curve() for unit in units], "windowed", args.patience)
         first = min(never(unit.curve(), calibrate.windowed(unit.curve(), args.patience)) for unit in units)
         rows[sigma] = {key: value for key, value in row.items() if key != "curve"}
