@@ -61,7 +61,7 @@ def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `restore` that were given."""
-    options = {name: getattr(args, name) for name in ("network", "criterion", "quality_of", "iterations", "device")}
+    options = {name: getattr(args, name) for name in ("network", "quality_of", "iterations", "device")}
     options["quality"] = options.pop("quality_of")
     options["criterion"] = args.criterion and args.criterion[0]
     return {name: value for name, value in options.items() if value is not None}

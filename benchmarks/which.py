@@ -53,7 +53,10 @@ RECOMMENDED = Path(__file__).parents[1] / "esbench/recommended.json"
 PICTURES = 3
 
 #: Which gap: to the peak of the averaged outputs, or to that of the outputs.
-GAPS = {"averaged": "average_gap_db", "raw": "gap_db"}
+GAPS = {"average": "average_gap_db", "raw": "gap_db"}
+
+#: How it is called in the tables.
+CALLED = {"average": "averaged", "raw": "raw"}
 
 #: One gap is smaller than another if it is by more than this, in dB.
 CLEARLY = 0.05
@@ -98,7 +101,7 @@ def recorded(found: Sequence[Recording], patience: int) -> list[Row]:
     return rows
 
 
-def judged(found: Sequence[Row], which: str = "averaged") -> list[Row]:
+def judged(found: Sequence[Row], which: str = "average") -> list[Row]:
     """Return a row for each task and criterion, the smallest 95th percentile of a gap first."""
     by = defaultdict(list)
     for row in found:
@@ -123,8 +126,7 @@ def judged(found: Sequence[Row], which: str = "averaged") -> list[Row]:
                 "noises": {noise: [float(np.mean(gaps)), max(gaps)] for noise, gaps in noises.items()},
             }
         )
-    first = "average" if which == "averaged" else "raw"
-    return sorted(rows, key=lambda row: (row["task"], row[first][1]))
+    return sorted(rows, key=lambda row: (row["task"], row[which][1]))
 
 
 def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
@@ -212,7 +214,7 @@ def patiences(found: Sequence[Recording], which: str) -> str:
     by: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for patience in PATIENCES:
         for row in judged(recorded(found, patience), which):
-            mean, _, largest = row["average" if which == "averaged" else "raw"]
+            mean, _, largest = row[which]
             by[row["task"], row["criterion"]][patience] = gap((mean, largest))
     lines = [
         [task, f"`{criterion}`", *(cells.get(patience, "") for patience in PATIENCES)]
@@ -262,7 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="finished runs [the curves in results/recordings]")
     parser.add_argument("--curves", type=Path, default=RECORDINGS, help=f"recorded curves, without RUN [{RECORDINGS}]")
-    parser.add_argument("--gap", choices=GAPS, default="averaged", help="to which peak [averaged]")
+    parser.add_argument("--gap", choices=GAPS, default="average", help="to which peak [average]")
     parser.add_argument("--patience", type=int, help=f"instead of that of the runs, or of {PATIENCE}")
     parser.add_argument("--others", action="store_true", help="also denoisers other than DIP, on the same pictures")
     parser.add_argument("--winner", default="discrepancy", help="the criterion to compare --others with [discrepancy]")
@@ -285,22 +287,17 @@ def main() -> None:
     if args.json:
         print(json.dumps({"criteria": rows, "others": instead}, indent=1))
         return
-    first, second = ("average", "raw") if args.gap == "averaged" else ("raw", "average")
-    header = ["task", "criterion", "units", f"{args.gap}: mean", "95 % interval", "95th percentile", "largest"]
+    other = "raw" if args.gap == "average" else "average"
+    header = ["task", "criterion", "units", f"{CALLED[args.gap]}: mean", "95 % interval", "95th percentile", "largest"]
     lines = [
-        [row["task"], f"`{row['criterion']}`", str(row["units"]), f"{row[first][0]:.2f}"]
+        [row["task"], f"`{row['criterion']}`", str(row["units"]), f"{row[args.gap][0]:.2f}"]
         + ["" if row["interval"][0] is None else "{:.2f} to {:.2f}".format(*row["interval"])]
-        + [f"{db:.2f}" for db in (*row[first][1:], row[second][0])]
+        + [f"{db:.2f}" for db in (*row[args.gap][1:], row[other][0])]
         + [str(row["never"]), f"{row['stop']:.0f}", "" if np.isnan(row["ms"]) else f"{row['ms']:.2f}"]
         for row in rows
     ]
-    print(
-        table(
-            [*header, f"{'raw' if first == 'average' else 'averaged'}: mean", "not stopped", "stop", "ms per step"],
-            lines,
-        ),
-        end="\n\n",
-    )
+    header += [f"{CALLED[other]}: mean", "not stopped", "stop", "ms per step"]
+    print(table(header, lines), end="\n\n")
     for task in dict.fromkeys(row["task"] for row in rows):
         mine = [row for row in rows if row["task"] == task]
         noises = list(dict.fromkeys(noise for row in mine for noise in row["noises"]))

@@ -419,6 +419,15 @@ def _curves(kind: Kind) -> list[tuple[Array, Array]]:
 # -- clipping ----------------------------------------------------------------------------------------------------------
 
 
+def unexplained(residual: npt.NDArray[np.floating[Any]], variance: float) -> float:
+    """Return the share 1 - v / r of a residual that noise of variance v does not explain; r is its mean square.
+
+    It is the best share to add back to a picture, if the noise and what the picture lacks are uncorrelated.
+    """
+    r = float(np.mean(residual**2))
+    return max(0.0, 1 - variance / r) if r else 0.0
+
+
 def clipped_variance(image: Floats, sigma: float) -> float:
     """Return the variance of Gaussian noise after clipping to [0, 1], which removes noise in saturated areas.
 

@@ -127,7 +127,7 @@ KNOWING = {
 
 FILLING = {
     task: {
-        "draft": replace(own, decay=0.95, iterations=300, side=math.inf, work=110 * 512 * 512, patience=50),
+        "draft": replace(own, decay=0.95, iterations=300, side=math.inf, work=QUALITIES["draft"].work, patience=50),
         "fast": own,
         "best": replace(own, restarts=4),
     }

@@ -14,7 +14,7 @@ from esbench.engine.settings import Settings
 from esbench.errors import ParamError, PluginError, UnitError
 from esbench.events import Event
 from esbench.kinds import Task
-from esbench.noise import clipped_variance
+from esbench.noise import clipped_variance, unexplained
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
 from esbench.registry import registry
@@ -168,12 +168,11 @@ class Piece:
         return picture
 
     def _put_back(self, x: Floats) -> float:
-        """Return the share 1 - v / r of y - x to add back: r is the power of the residual, v that of the noise."""
+        """Return the share of y - x to add back: what noise does not explain."""
         sigma = self._whole.noise.sigma
         if self.column.rule.stop is not None or sigma is None or not self._sees_itself:
             return 0.0
-        r = float(np.mean((x - self._whole.y) ** 2))
-        return max(0.0, 1 - clipped_variance(self._whole.y, sigma) / r) if r else 0.0
+        return unexplained(x - self._whole.y, clipped_variance(self._whole.y, sigma))
 
     def _reason(self) -> str:
         rule, text = self.column.rule, self.column.sentence

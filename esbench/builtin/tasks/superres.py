@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
-from esbench.noise import estimate_sigma
+from esbench.noise import estimate_sigma, unexplained
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
 from esbench.records import Range
@@ -77,18 +77,15 @@ class Superres(Task):
     def finish(self, x: Floats, observation: Observation) -> Floats:
         """Return x + s A^+ (y - A x A') A'^+: the output with the share s of the residual that noise does not explain.
 
-        With a mean square r of the residual and noise of variance v, s = 1 - v / r is the best share if the noise and
-        what is missing are uncorrelated. The level of the noise is estimated from the observation, if it is not known.
+        The level of the noise is estimated from the observation, if it is not known.
         """
         h, w = observation.y.shape[:2]
         a, b = (reduction(n, full, self.factor, self.lobes) for n, full in ((h, x.shape[0]), (w, x.shape[1])))
         planes = x.transpose(2, 0, 1).astype(np.float64)
         residual = observation.y.transpose(2, 0, 1) - a @ planes @ b.T
-        power = float(np.mean(residual**2))
         # even a picture that was said to have no noise may have some
         sigma = least_sigma(observation.y) if observation.noise.level is None else observation.noise.level
-        share = max(0.0, 1 - (sigma / 255) ** 2 / power) if power else 0.0
-        planes += share * (np.linalg.pinv(a) @ residual @ np.linalg.pinv(b).T)
+        planes += unexplained(residual, (sigma / 255) ** 2) * (np.linalg.pinv(a) @ residual @ np.linalg.pinv(b).T)
         return planes.transpose(1, 2, 0).clip(0, 1).astype(np.float32)
 
     def _reduction(self, n: int, full: int, like: torch.Tensor) -> torch.Tensor:
