@@ -3,6 +3,7 @@
     python -m benchmarks.recordings take RUN [--results results/recordings]
     python -m benchmarks.recordings study [--results results/recordings] [--patience 500]
     python -m benchmarks.recordings fit [--results results/recordings] [--patience 500]
+    python -m benchmarks.recordings grey [--results results/grey]
 
 `take` writes a file for each finished unit of a run that has none yet: the loss, the PSNR of outputs and averages,
 with three decimals, and the columns of every criterion at every step, with six digits; in its first line the unit, the
@@ -13,12 +14,15 @@ criteria cost a step. The runs of `denoise` that are in results/recordings were 
         --sigma 25 -c 'cifs-jpeg[lam=0]' -c wmv -c emv -c discrepancy -c loss
 
 on pictures from every 25th of bsd400, from the 7th by name; `esbench export RUN -o results/bsd400.csv` wrote the rows
-of that at sigma 25. `study` prints the exact effect of mu = lam / (H W) on them: the range of mu that stops each near
+of that at sigma 25. Those in results/grey are of the same pictures turned grey, with `-d` a folder `bsd400-grey` of
+them. `study` prints the exact effect of mu = lam / (H W) on them: the range of mu that stops each near
 its peak and the mu above which it does not stop; the mu that `esbench calibrate` would choose for each patience and
 rule, its gaps, its distance from not stopping, and what happens to a picture that was left out of the search; and what
-patience and a first admissible step do to the other criteria.
+patience and a first admissible step do to the other criteria. It rates the powers of the noisy picture's bytes per
+pixel by which mu may fall with texture.
 `fit` writes the mu of each level into the table of the package, and at the levels without a recording the paper's, in
-the proportion of the nearest one.
+the proportion of the nearest one; and the bytes per pixel of the noisy pictures that it is for, the power, and the
+share of the bytes that a noisy grey picture takes, from results/grey. `grey` prints where CIFS stops on those.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +62,11 @@ STARTS = (0, 100, 200)
 
 #: Levels at which the table of the package takes the paper's figure 2 as long as too little is recorded there.
 OUTSIDE = (5.0, 10.0, 75.0)
+
+#: The power of the noisy picture's bytes per pixel with which mu falls: what `study` finds best for pictures that are
+#: left out, of POWERS.
+TEXTURE = 2
+POWERS = (0, 1, 2, 3, 4)
 
 #: The minimum number of pictures that decide the mu of a level.
 PICTURES = 3
@@ -93,6 +103,7 @@ def take(args: argparse.Namespace) -> None:
         spec, noisy = unit.spec(), Pictures(scene(unit.spec(), results.config.dataset).observation.y[None])[0]
         about = {
             "noisy_bytes": len(jpeg(noisy.uint8)),
+            "channels": noisy.uint8.shape[-1],
             "variance": None if spec.sigma is None else clipped_variance(noisy.float, spec.sigma),
             "ms": {row["criterion"]: row["criterion_ms_per_step"] for row in rows if row["unit"] == unit.id},
         }
@@ -114,7 +125,7 @@ class Recording:
     """A recorded unit.
 
     Attributes:
-        about: the fields of its spec, `noisy_bytes`, `variance` and `ms`.
+        about: the fields of its spec, `noisy_bytes`, `variance` and `ms`; `channels` if they may be other than 3.
         image: its picture.
         sigma: the noise level.
         columns: the recorded numbers.
@@ -131,8 +142,14 @@ class Recording:
 
     @property
     def noisy(self) -> float:
-        """Bytes per pixel of the noisy picture, which are known without the clean one."""
-        return self.about["noisy_bytes"] / self.about["crop"] ** 2
+        """Bytes per pixel of the noisy picture, more than of a flat one, which are known without the clean one."""
+        side, channels = self.about["crop"], self.about.get("channels", 3)
+        return (self.about["noisy_bytes"] - len(jpeg(np.zeros((side, side, channels), np.uint8)))) / side**2
+
+    @property
+    def mu(self) -> float:
+        """Mu as it is in the package."""
+        return mu("jpeg", "jpeg", self.sigma, self.noisy, grey=self.about.get("channels", 3) == 1)
 
     def curve(self, start: int = 0) -> Curve:
         """Return what a search needs, from a first admissible step.
@@ -148,7 +165,7 @@ class Recording:
         """Return the values of each criterion: as recorded, and what follows exactly from what was recorded."""
         found = {name.removesuffix(":value"): v for name, v in self.columns.items() if name.endswith(":value")}
         if "cifs-jpeg[lam=0]:bytes" in self.columns:
-            found["cifs-jpeg"] = mu("jpeg", "jpeg", self.sigma) * self.columns["loss"] + self.size**2
+            found["cifs-jpeg"] = self.mu * self.columns["loss"] + self.size**2
         if "discrepancy" in found and self.about["variance"]:
             r, s = self.columns["discrepancy:residual"], self.columns["discrepancy:fall"]
             found["discrepancy[variance=sigma]"] = np.abs(r + 0.3 * s - self.about["variance"])
@@ -162,6 +179,25 @@ def recordings(folder: Path) -> dict[float, list[Recording]]:
     for recording in sorted(every, key=lambda r: (r.sigma, r.image)):
         found.setdefault(recording.sigma, []).append(recording)
     return found
+
+
+def ordinary(found: Sequence[Recording]) -> float:
+    """Return the bytes per pixel of the noisy pictures of a level: the geometric mean."""
+    return float(np.exp(np.mean(np.log([recording.noisy for recording in found]))))
+
+
+def curves(found: Sequence[Recording], texture: float, start: int = 0) -> list[Curve]:
+    """Return the curves of a level for the mu of a picture with ordinary texture: their loss is that much larger."""
+    weights = [(ordinary(found) / recording.noisy) ** texture for recording in found]
+    made = [recording.curve(start) for recording in found]
+    return [replace(curve, loss=curve.loss * w) for curve, w in zip(made, weights, strict=True)]
+
+
+def share(colour: Mapping[float, Sequence[Recording]], grey: Mapping[float, Sequence[Recording]]) -> float:
+    """Return the share of the bytes that noisy pictures take if they are grey: the mean over recordings of both."""
+    of_colour = {(r.sigma, r.image): r.noisy for level in colour.values() for r in level}
+    pairs = [(r.noisy, of_colour.get((r.sigma, r.image))) for level in grey.values() for r in level]
+    return float(np.mean([bytes_ / other for bytes_, other in pairs if other is not None]))
 
 
 def pieces(stops: Pieces) -> tuple[np.ndarray, np.ndarray]:
@@ -184,27 +220,60 @@ def never(curve: Curve, stops: Pieces) -> float:
     return float(begins[runs_on].min()) if runs_on.any() else np.inf
 
 
+@dataclass(frozen=True)
+class Searched:
+    """The result of a search on a level.
+
+    Attributes:
+        mu: what it found.
+        gaps: how far from the peak each picture stops.
+        margin: the mu from which the first picture does not stop, as a multiple.
+        left_out: how far each stops with the mu that is found on the others, and whether it does not stop.
+    """
+
+    mu: float
+    gaps: list[float]
+    margin: float
+    left_out: list[tuple[float, bool]]
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells of a table: mu, gaps, the margin, and gaps of pictures left out of it."""
+        left_out = of([gap for gap, _ in self.left_out]) if self.left_out else ""
+        runs_on = str(sum(runs_on for _, runs_on in self.left_out)) if self.left_out else ""
+        return [
+            f"{self.mu:.1f}",
+            of(self.gaps),
+            "" if np.isinf(self.margin) else f"{self.margin:.2f}",
+            left_out,
+            runs_on,
+        ]
+
+
 def searched(
-    found: Sequence[Recording], objective: calibrate.Objective, patience: int, start: int = 0
-) -> Iterator[str]:
-    """Yield the cells of a search: mu, gaps, the distance from not stopping, and gaps of pictures left out of it."""
-    curves = [recording.curve(start) for recording in found]
-    stops = [calibrate.stops(curve, objective, patience) for curve in curves]
-    psnr = [s.of(c.psnr_db) for s, c in zip(stops, curves, strict=True)]
+    found: Sequence[Recording],
+    objective: calibrate.Objective,
+    patience: int,
+    *,
+    start: int = 0,
+    texture: float = TEXTURE,
+) -> Searched:
+    """Search the mu of a level."""
+    made = curves(found, texture, start)
+    stops = [calibrate.stops(curve, objective, patience) for curve in made]
+    psnr = [s.of(c.psnr_db) for s, c in zip(stops, made, strict=True)]
     peaks = [float(recording.columns["psnr_db"].max()) for recording in found]
     best = calibrate.search(psnr)
     assert best is not None
-    first = min(never(c, s) for c, s in zip(curves, stops, strict=True)) if objective == "windowed" else np.inf
-    yield f"{best.mu:.1f}"
-    yield of([peak - float(p(best.mu)) for peak, p in zip(peaks, psnr, strict=True)])
-    yield "" if np.isinf(first) else f"{first / best.mu:.2f}"
+    first = min(never(c, s) for c, s in zip(made, stops, strict=True)) if objective == "windowed" else np.inf
     left_out = []
     for i, peak in enumerate(peaks):
         others = calibrate.search([p for j, p in enumerate(psnr) if j != i]) if len(psnr) > 1 else None
         if others is not None:
-            left_out.append((peak - float(psnr[i](others.mu)), stops[i](others.mu) == len(curves[i].loss) - 1))
-    yield of([gap for gap, _ in left_out]) if left_out else ""
-    yield str(sum(runs_on for _, runs_on in left_out)) if left_out else ""
+            gap, runs_on = peak - float(psnr[i](others.mu)), stops[i](others.mu) == len(made[i].loss) - 1
+            left_out.append((gap, bool(runs_on)))
+    gaps = [peak - float(p(best.mu)) for peak, p in zip(peaks, psnr, strict=True)]
+    return Searched(best.mu, gaps, first / best.mu, left_out)
 
 
 def of(gaps: Sequence[float]) -> str:
@@ -226,37 +295,39 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
 
 def study(args: argparse.Namespace) -> None:
     found = recordings(args.results)
-    lines, common = [], []
+    lines = []
     for sigma, units in found.items():
-        windows = []
         for unit in units:
             low, high = window(unit, args.patience)
-            windows.append((low, high, unit.noisy**2))
             curve, psnr = unit.curve(), unit.columns["psnr_db"]
             first, peak = never(curve, calibrate.windowed(curve, args.patience)), int(psnr.argmax())
             sizes = f"{unit.noisy:.3f}", f"{unit.size[peak]:.3f}"
             near = f"{low:.1f} to {high:.1f}"
             lines.append([unit.image, f"{sigma:g}", f"{psnr.max():.2f}", str(peak), near, f"{first:.1f}", *sizes])
-        low, high, noisy = np.array(windows).T
-        for name, weight in (("mu", np.ones_like(noisy)), ("mu (bytes of the noisy picture)^2", noisy)):
-            edges = np.nanmax(low * weight), np.nanmin(high * weight)
-            common.append(
-                [f"{sigma:g}", str(len(units)), name, *(f"{e:.1f}" for e in edges), f"{edges[1] / edges[0]:.2f}"]
-            )
     header = ["picture", "sigma", "peak", "at", f"mu within {NEAR} dB", "not stopped from mu"]
     table([*header, "bytes per pixel: noisy", "at the peak"], lines)
-    table(["sigma", "pictures", f"within {NEAR} dB on all", "from", "to", "ratio"], common)
-    header = ["sigma", "rule", "patience", "mu", "gap", "not stopped from mu times", "left out: gap", "not stopped"]
+    lines = []
+    enough = [units for units in found.values() if len(units) >= PICTURES]
+    for power in POWERS:
+        levels = [searched(units, "windowed", args.patience, texture=power) for units in enough]
+        margin = min(level.margin for level in levels)
+        cells = of([gap for level in levels for gap in level.gaps]), f"{margin:.2f}"
+        left_out = [pair for level in levels for pair in level.left_out]
+        runs_on = str(sum(runs_on for _, runs_on in left_out))
+        lines.append([str(power), *cells, of([gap for gap, _ in left_out]), runs_on])
+    gap = ["gap", "not stopped from mu times", "left out: gap", "not stopped"]
+    table(["power of the bytes per pixel", *gap], lines)
+    header = ["sigma", "rule", "patience", "mu", *gap]
     lines = [
-        [f"{sigma:g}", "first window", str(patience), *searched(units, "windowed", patience)]
+        [f"{sigma:g}", "first window", str(patience), *searched(units, "windowed", patience).cells]
         for sigma, units in found.items()
         for patience in PATIENCES
     ]
     for sigma, units in found.items():
         for start in STARTS[1:]:
-            cells = searched(units, "windowed", args.patience, start)
+            cells = searched(units, "windowed", args.patience, start=start).cells
             lines.append([f"{sigma:g}", f"first window from step {start}", str(args.patience), *cells])
-        lines.append([f"{sigma:g}", "smallest of all", "", *searched(units, "global", args.patience)])
+        lines.append([f"{sigma:g}", "smallest of all", "", *searched(units, "global", args.patience).cells])
     table(header, lines)
     lines = [
         [f"`{criterion}`", f"{sigma:g}", "smallest of all" if patience is None else str(patience)]
@@ -268,14 +339,29 @@ def study(args: argparse.Namespace) -> None:
     table(["criterion", "sigma", "patience", *(f"from step {start}" for start in STARTS)], lines)
 
 
+def grey(args: argparse.Namespace) -> None:
+    lines = []
+    for units in recordings(args.results).values():
+        for unit in units:
+            curve, psnr = unit.curve(), unit.columns["psnr_db"]
+            stops, (low, high) = calibrate.windowed(curve, args.patience), window(unit, args.patience)
+            stop = int(stops(unit.mu))
+            gap = "not stopped" if stop == len(psnr) - 1 else f"{psnr.max() - psnr[stop]:.2f}"
+            mus = f"{low:.1f} to {high:.1f}", f"{never(curve, stops):.1f}", f"{unit.mu:.1f}"
+            lines.append([unit.image, f"{unit.sigma:g}", *mus, gap])
+    header = ["picture", "sigma", f"mu within {NEAR} dB", "not stopped from mu", "mu", "gap"]
+    table(header, lines)
+
+
 def fit(args: argparse.Namespace) -> None:
     document, found = json.loads(TABLE.read_text(encoding="utf-8")), recordings(args.results)
     rows = {}
     for sigma, units in found.items():
         if len(units) < PICTURES:
             continue
-        row = calibrate.calibrate([unit.curve() for unit in units], "windowed", args.patience)
-        first = min(never(unit.curve(), calibrate.windowed(unit.curve(), args.patience)) for unit in units)
+        made = curves(units, TEXTURE)
+        row = calibrate.calibrate(made, "windowed", args.patience)
+        first = min(never(curve, calibrate.windowed(curve, args.patience)) for curve in made)
         rows[sigma] = {key: value for key, value in row.items() if key != "curve"}
         rows[sigma] |= {"never_stops_from": calibrate.shown(first), "images": [unit.image for unit in units]}
     mu = {sigma: row["mu"] for sigma, row in rows.items()}
@@ -283,6 +369,9 @@ def fit(args: argparse.Namespace) -> None:
         nearest = min(rows, key=lambda level: abs(np.log(level / sigma)))
         mu.setdefault(sigma, calibrate.shown(FIG2_MU[sigma] * rows[nearest]["mu"] / FIG2_MU[nearest]))
     document["mu"]["jpeg"] = {f"{sigma:g}": mu[sigma] for sigma in sorted(mu)}
+    document["noisy"] = {"jpeg": {f"{sigma:g}": calibrate.shown(ordinary(found[sigma])) for sigma in sorted(rows)}}
+    document["texture"] = TEXTURE
+    document["grey"] = {"jpeg": calibrate.shown(share(found, recordings(args.grey)))}
     document["origin"]["jpeg"] = {
         "command": "python -m benchmarks.recordings fit",
         "run": "bsd400, 128 x 128, skip[channels=64], 3000 steps, on the curves in results/recordings",
@@ -298,10 +387,13 @@ def fit(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, function in (("take", take), ("study", study), ("fit", fit)):
+    for name, function in (("take", take), ("study", study), ("fit", fit), ("grey", grey)):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
-        command.add_argument("--results", type=Path, default=Path("results/recordings"))
+        where = "results/grey" if name == "grey" else "results/recordings"
+        command.add_argument("--results", type=Path, default=Path(where))
+        if name == "fit":
+            command.add_argument("--grey", type=Path, default=Path("results/grey"))
         if name == "take":
             command.add_argument("run", type=Path)
         else:

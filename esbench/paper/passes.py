@@ -24,30 +24,34 @@ from typing import Any
 
 import numpy as np
 
-from esbench import disk
+from esbench import disk, images
 from esbench.bench.results import Results
 from esbench.bench.rows import TYPES
 from esbench.bench.spec import UnitSpec, unit_id
 from esbench.bench.store import Unit
 from esbench.builtin.criteria import cifs
 from esbench.errors import DataError
+from esbench.observation import Problem
 from esbench.paper import artefacts, calibrate
 from esbench.paper.calibrate import Array, Curve, Objective, Pieces
 from esbench.params import split
+from esbench.pictures import Picture, Pictures
 from esbench.registry import made_by, registry
 
 Row = dict[str, Any]
 
-#: The columns of rows.csv: those of the results table about a criterion, and lam / (H W) for CIFS.
+#: The columns of rows.csv: those of the results table about a criterion, and for CIFS lam / (H W) and the bytes per
+#: pixel of the noisy picture.
 COLUMNS: dict[str, type] = {name: kind for name, kind in TYPES.items() if name not in ("kind", "seconds")} | {
-    "mu": float
+    "mu": float,
+    "noisy": float,
 }
 
 #: Columns that an older rows.csv may not have.
 LATER = (
     *("loss", "input", "score_db", "score_peak_db", "score_gap_db", "score_last_db", "baseline_db"),
     *("pixels", "regulariser", "learning_rate", "perturbation", "depth", "precision", "engine"),
-    *("distribution", "distribution_version"),
+    *("distribution", "distribution_version", "noisy"),
 )
 
 #: The parts of a unit's id. They are written with all digits, so that the id can be computed from them.
@@ -95,7 +99,8 @@ class Passes:
             rows = results.table(units=[unit.id], criteria=criteria, baselines=())
             for row in rows:
                 text, patience = row["criterion"], results.config.patience
-                self._rows[unit.id, text, patience] = _as_written(row | {"mu": _mu(unit, result, text)})
+                own = {"mu": _mu(unit, result, text), "noisy": _noisy(unit, text)}
+                self._rows[unit.id, text, patience] = _as_written(row | own)
                 if split(text)[0] == "cifs-jpeg":
                     stops = _stops(calibrate.curve_of(unit, text), patience)
                     self._write(self._lam(unit.id, patience), stops)
@@ -189,7 +194,7 @@ class Passes:
         row = self._rows.get((unit, text, patience))
         if row is None or row["version"] != made_by(text)["version"]:
             return None
-        mu = _auto(text, sigma)
+        mu = _auto(text, sigma, row["noisy"])
         if mu is None or math.isclose(mu, row["mu"], rel_tol=1e-6):
             return row
         return self.with_mu(row, mu) if self._lam(unit, patience).exists() else None
@@ -218,12 +223,31 @@ def _ids(spec: UnitSpec) -> list[str]:
     return [unit_id(dataclasses.replace(spec, device=d)) for d in sorted(("cpu", "cuda"), key=spec.device.__ne__)]
 
 
-def _auto(text: str, sigma: float | None) -> float | None:
-    """Return lam / (H W) of lam=auto, or None for a criterion without this parameter."""
-    component = registry().get("criterion", text)
-    if not isinstance(component.target, cifs.Cifs) or component.values["lam"] != "auto" or sigma is None:
+def _noisy(unit: Unit, text: str) -> float | None:
+    """Return the bytes per pixel of a unit's noisy picture, for CIFS with lam=auto."""
+    if (found := _automatic(text)) is None or (path := unit.image("noisy")) is None:
         return None
-    return cifs.mu(component.target.codec.name, component.target.codec_text(component.values), sigma)
+    target, options = found
+    return target.noisy(Problem(Picture(Pictures(images.read(path)[None]))), **options)
+
+
+def _auto(text: str, sigma: float | None, noisy: float | None) -> float | None:
+    """Return lam / (H W) of lam=auto, or None for a criterion without this parameter."""
+    if (found := _automatic(text)) is None or sigma is None:
+        return None
+    target, options = found
+    return cifs.mu(target.codec.name, target.codec_text(options), sigma, noisy)
+
+
+def _automatic(text: str) -> tuple[cifs.Cifs, dict[str, Any]] | None:
+    """Return CIFS with lam=auto and the options of its codec; None for another criterion."""
+    component = registry().get("criterion", text)
+    options = dict(component.values)
+    if not isinstance(component.target, cifs.Cifs) or options["lam"] != "auto":
+        return None
+    for name in ("lam", "every", "on"):
+        del options[name]
+    return component.target, options
 
 
 def _thinned(unit: Unit, criteria: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import zlib
@@ -8,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from esbench.builtin.criteria import cifs
@@ -136,7 +139,7 @@ ROWS = {"foo": {"10": 400.0, "20": 100.0, "50": 25.0}, "foo[level=3]": {"25": 7.
 
 @pytest.fixture
 def rows(monkeypatch):
-    monkeypatch.setattr(cifs, "table", lambda: {"origin": "made here", "mu": ROWS})
+    monkeypatch.setattr(cifs, "table", lambda: {"origin": "made here", "mu": ROWS, "noisy": {}, "grey": {}})
 
 
 @pytest.mark.parametrize(
@@ -195,6 +198,56 @@ def test_with_auto_the_order_of_two_outputs_does_not_depend_on_the_size_of_the_p
         lam = cifs_raw.resolve(problem(*image.shape[:2], sigma=20), lam="auto")["lam"]
         values.append(cifs_raw(frame(image, 0.01), lam=lam).value)
     assert values[1] == pytest.approx(4 * values[0], rel=1e-12)
+
+
+@pytest.fixture
+def textures(monkeypatch):
+    """Rows by texture: with sigma 20 a noisy picture takes 0.5 bytes per pixel more than a flat one, with 50 0.6."""
+    noisy = {"foo": {"20": 0.5, "50": 0.6}}
+    monkeypatch.setattr(cifs, "table", lambda: {"mu": ROWS, "noisy": noisy, "texture": 2, "grey": {"foo": 0.8}})
+
+
+def changes(image, *, level: int = 6) -> int:
+    """A codec that takes 100 bytes, and one for each pixel whose first channel differs from its left neighbour's."""
+    return 100 + int(np.count_nonzero(np.diff(image[..., 0], axis=1)))
+
+
+def striped(share: float, height: int = 40, width: int = 101) -> Problem:
+    """Return a problem with a picture of which `changes` takes this share of the pixels for bytes."""
+    row = np.cumsum(np.arange(width) / width < share) % 2
+    picture = np.stack([np.tile(row, (height, 1)), *np.zeros((2, height, width))], -1).astype(np.float32)
+    return Problem(Picture(Pictures(picture[None])), sigma=20.0)
+
+
+@pytest.mark.parametrize(("share", "times"), [(0.5, 1), (0.4, 1.5625), (0.6, 0.694), (0.1, 2), (0.02, 2), (1, 0.5)])
+def test_auto_falls_with_the_square_of_the_bytes_that_texture_takes_within_a_factor_of_two(textures, share, times):
+    lam = of(changes).resolve(striped(share), lam="auto", level=6)["lam"]
+    assert lam / (100.0 * 40 * 101) == pytest.approx(times, rel=0.06)
+
+
+def test_auto_without_a_row_for_textures_or_with_missing_pixels_is_by_noise_level_alone(textures):
+    lam = of(changes).resolve(striped(0.4), lam="auto", level=3)["lam"]
+    assert lam == pytest.approx(7 * 40 * 101)
+    known = dataclasses.replace(striped(0.4), known=np.ones((40, 101), bool))
+    assert of(changes).resolve(known, lam="auto", level=6)["lam"] == pytest.approx(100 * 40 * 101)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_auto_knows_that_a_grey_picture_takes_a_share_of_the_bytes(textures, channels):
+    grey = striped(0.5 * 0.8).noisy.float[..., :1].repeat(channels, -1)
+    lam = of(changes).resolve(Problem(Picture(Pictures(grey[None])), sigma=20.0), lam="auto", level=6)["lam"]
+    assert lam / (100.0 * 40 * 101) == pytest.approx(0.8**2, rel=0.06)
+
+
+@given(st.integers(1, 3), st.integers(1, 3))
+def test_auto_is_proportional_to_the_pixels_of_the_same_texture(built_in, down, across):
+    noisy = np.random.default_rng(0).normal(0.5, 0.1, (64, 64, 3)).clip(0, 1).astype(np.float32)
+
+    def lam(picture) -> float:
+        known = Problem(Picture(Pictures(picture[None])), sigma=25.0)
+        return built_in.get("criterion", "cifs-jpeg").target.resolve(known, lam="auto")["lam"]
+
+    assert lam(np.tile(noisy, (down, across, 1))) == pytest.approx(down * across * lam(noisy), rel=0.01)
 
 
 def test_a_codec_that_was_not_calibrated_asks_for_lam_and_names_the_command(rows):

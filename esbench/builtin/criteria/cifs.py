@@ -15,14 +15,21 @@ from importlib import resources
 from itertools import pairwise
 from typing import Annotated, Any, Literal, SupportsIndex
 
+import numpy as np
+
 from esbench import params
 from esbench.errors import LoadError, ParamError
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
+from esbench.pictures import Bytes
 from esbench.records import CodecInfo, Range
 
 #: The standard deviation of rounding to whole numbers.
 ROUNDING = 1 / math.sqrt(12)
+
+#: The noisy pictures of Kodak24 and CBSD68 change mu by less than this factor; more means that sigma is not that of the
+#: noise.
+FAR = 2.0
 
 
 class Cifs:
@@ -30,7 +37,7 @@ class Cifs:
 
     A number given as `lam` is taken literally, in bytes^2 per unit of the loss (mean squared error in [0, 1]). R grows
     with the number of pixels while the loss does not, so a calibration finds mu = lam / (H W), and `auto` is
-    lam = mu * H * W.
+    lam = mu * H * W, with a mu for the noise level and for the texture, which the size of the noisy picture tells.
 
     Args:
         codec: measures the size; its parameters become parameters of the criterion.
@@ -41,10 +48,7 @@ class Cifs:
 
     def __call__(self, frame: Frame, *, lam: float | str, **options: Any) -> Value:
         """Return E of one output, with L as its part `bytes`."""
-        encoded = self._encode(frame.uint8, **options)
-        if not isinstance(encoded, bytes | bytearray | memoryview | SupportsIndex):
-            raise TypeError(f"the codec must return bytes or their number, got a {type(encoded).__name__}")
-        size = int(encoded) if isinstance(encoded, SupportsIndex) else memoryview(encoded).nbytes
+        size = self._size(frame.uint8, **options)
         parts = {"bytes": float(size)}
         h, w = frame.size
         r = size**2 / (h * w)
@@ -64,14 +68,32 @@ class Cifs:
         if lam == "auto" and problem.noisy is not None:
             sigma = problem.noise_level
             assert sigma is not None
-            h, w = problem.noisy.size
-            lam = mu(self.codec.name, self.codec_text(options), sigma) * h * w
+            text, noisy = self.codec_text(options), self.noisy(problem, **options)
+            image = problem.noisy.uint8
+            grey = bool((image == image[..., :1]).all())
+            lam = mu(self.codec.name, text, sigma, noisy, grey=grey) * math.prod(problem.noisy.size)
         return {"lam": lam, **options}
+
+    def noisy(self, problem: Problem, **options: Any) -> float | None:
+        """Return the bytes per pixel of the noisy picture, more than of a flat one; None if mu does not need them."""
+        known = self.codec_text(options) in table()["noisy"]
+        if not known or problem.noisy is None or problem.known is not None:  # missing pixels are no texture
+            return None
+        image = problem.noisy.uint8
+        size = self._size(image, **options) - self._size(np.zeros_like(image), **options)
+        return size / math.prod(problem.noisy.size)
 
     def recompute(self, columns: Mapping[str, Any], *, lam: float, **options: Any) -> Any:
         """Return E of every step from sizes and losses, with the operations of `__call__` in the same order."""
         r = columns["bytes"] ** 2 / columns["pixels"]
         return r if lam == 0 else lam * columns["loss"] + r
+
+    def _size(self, image: Bytes, **options: Any) -> int:
+        """Return the number of bytes of an encoded image (H, W, C)."""
+        encoded = self._encode(image, **options)
+        if not isinstance(encoded, bytes | bytearray | memoryview | SupportsIndex):
+            raise TypeError(f"the codec must return bytes or their number, got a {type(encoded).__name__}")
+        return int(encoded) if isinstance(encoded, SupportsIndex) else memoryview(encoded).nbytes
 
     def codec_text(self, values: Mapping[str, Any]) -> str:
         """Return the canonical text of the codec with its share of the parameters: the key of the calibrated table."""
@@ -113,32 +135,53 @@ class Cifs:
         return params.parameters(self._encode, skip=1)
 
 
-def mu(codec: str, text: str, sigma: float) -> float:
-    """Return lam / (H W) of a codec, by its canonical text, at a noise level.
+def mu(codec: str, text: str, sigma: float, noisy: float | None = None, *, grey: bool = False) -> float:
+    """Return lam / (H W) of a codec at a noise level.
 
-    log mu is linear in log sigma between two calibrated levels, and extrapolated beyond the first and the last. Sigma
-    is at least the rounding error of 8-bit pictures.
+    A picture with much texture needs a smaller one, and its noisy version takes more bytes than is ordinary. A grey
+    picture takes a share of the bytes of a colour one, and R the square of it.
+
+    Args:
+        codec: the name of the codec.
+        text: its canonical text.
+        sigma: the noise level.
+        noisy: the bytes per pixel of the noisy picture, more than of a flat one; None for the ordinary ones.
+        grey: whether the picture is grey.
 
     Raises:
         ParamError: the codec was not calibrated with these parameters.
     """
-    rows: dict[float, float] = {float(s): m for s, m in table()["mu"].get(text, {}).items()}
+    rows = table()["mu"].get(text)
     if not rows:
         raise ParamError(
             f"cifs-{codec} has no calibrated lam for {text!r}: give a number as lam=..., or find one with "
             f"'esbench calibrate -c cifs-{text}'."
         )
-    levels = sorted(rows)
+    share: float = table()["grey"].get(text, 1.0) if grey else 1.0
+    found, ordinary = at(rows, sigma) * share**2, table()["noisy"].get(text)
+    if ordinary is None or noisy is None:
+        return found
+    texture: float = (noisy / share / at(ordinary, sigma)) ** table()["texture"]
+    return found / min(max(texture, 1 / FAR), FAR)
+
+
+def at(rows: Mapping[str, float], sigma: float) -> float:
+    """Return the value of a table at a noise level, which is at least the rounding error of 8-bit pictures.
+
+    Its logarithm is linear in that of sigma between two levels, and extrapolated beyond the first and the last.
+    """
+    values = {float(level): value for level, value in rows.items()}
+    levels = sorted(values)
     if len(levels) == 1:
-        return rows[levels[0]]
+        return values[levels[0]]
     sigma = max(sigma, ROUNDING)
     below, above = next((pair for pair in pairwise(levels) if sigma <= pair[1]), levels[-2:])
     share = math.log(sigma / below) / math.log(above / below)
-    return math.exp((1 - share) * math.log(rows[below]) + share * math.log(rows[above]))
+    return math.exp((1 - share) * math.log(values[below]) + share * math.log(values[above]))
 
 
 @functools.cache
 def table() -> dict[str, Any]:
-    """Return the calibrated table: its origin, and mu by codec and noise level."""
+    """Return the calibrated table: its origin, mu by codec and noise level, and what texture and colour change."""
     text = resources.files("esbench.builtin.criteria").joinpath("calibration/cifs.json").read_text(encoding="utf-8")
     return json.loads(text)  # type: ignore[no-any-return]
