@@ -61,7 +61,7 @@ def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `restore` that were given."""
-    options = {name: getattr(args, name) for name in ("network", "quality_of", "iterations", "device")}
+    options = {name: getattr(args, name) for name in ("network", "loss", "input", "quality_of", "iterations", "device")}
     options["quality"] = options.pop("quality_of")
     options["criterion"] = args.criterion and args.criterion[0]
     return {name: value for name, value in options.items() if value is not None}
@@ -183,6 +183,8 @@ def main() -> None:
     parser.add_argument("--quality", type=int, default=10, help="of the JPEG [10]")
     parser.add_argument("--sigma", type=float, help="of the picture without flash [30], or of the observations [0]")
     parser.add_argument("--network")
+    parser.add_argument("--loss")
+    parser.add_argument("--input")
     parser.add_argument("--criterion", nargs="+", help="of stops one or more")
     parser.add_argument("--task", default="superres[factor=4]", help="of fill and stops [superres[factor=4]]")
     parser.add_argument("--as", dest="quality_of", choices=["draft", "fast", "best"], help="restore's --quality [fast]")

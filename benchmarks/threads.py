@@ -32,17 +32,17 @@ LOOPS = {
 }
 
 
-def timed(side: int, channels: int, seconds: float) -> dict[str, float]:
+def timed(side: int, network: str, loss: str, seconds: float) -> dict[str, float]:
     """Return the milliseconds of a step, and the loss after ten."""
     import torch
 
     from benchmarks.engine import noisy
     from esbench.builtin.tasks.denoise import Denoise
     from esbench.engine import build
-    from esbench.observation import Observation
+    from esbench.observation import NoiseModel, Observation
 
-    settings = build.settings("denoise", f"skip[channels={channels}]", iterations=10**6)
-    observation = Observation(noisy(side, side)[1])
+    settings = build.settings("denoise", network, loss=loss, iterations=10**6)
+    observation = Observation(noisy(side, side)[1], noise=NoiseModel("gaussian", 25.0))
     blocks = iter(build.trajectory(settings, Denoise(), observation, "cpu", network_seed=0, input_seed=0))
     losses = [next(blocks).losses[0] for _ in range(3)]
     started, processor = time.perf_counter(), time.process_time()
@@ -63,7 +63,7 @@ def own() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "MKL_"))}
 
 
-def units(sides: list[int], channels: int, turns: int, seconds: float) -> None:
+def units(sides: list[int], network: str, loss: str, turns: int, seconds: float) -> None:
     """Print what units side by side gain over units one after the other."""
     from esbench import limits
 
@@ -71,12 +71,12 @@ def units(sides: list[int], channels: int, turns: int, seconds: float) -> None:
 
     def loops(side: int, at_once: int, **given: str) -> list[dict[str, float]]:
         command = [sys.executable, "-m", "benchmarks.threads", "--one", f"--side={side}"]
-        command += [f"--channels={channels}", f"--seconds={seconds}"]
+        command += [f"--network={network}", f"--loss={loss}", f"--seconds={seconds}"]
         environ = own() | SLEEPING | given
         started = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(at_once)]
         return [json.loads(process.communicate()[0]) for process in started]
 
-    print(f"{channels} channels; {n} units with a thread each over one unit with {n}, in {turns} turns")
+    print(f"{network}, {loss}; {n} units with a thread each over one unit with {n}, in {turns} turns")
     for side in sides:
         ratios = []
         for _ in range(turns):
@@ -94,7 +94,8 @@ def units(sides: list[int], channels: int, turns: int, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--network", default="skip[channels=64]")
+    parser.add_argument("--loss", default="mse")
     parser.add_argument("--busy", type=int, default=0, help="processes beside")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
@@ -103,13 +104,13 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(timed(args.side, args.channels, args.seconds)))
+        print(json.dumps(timed(args.side, args.network, args.loss, args.seconds)))
         return
     if args.units:
-        units(args.sides, args.channels, args.turns, args.seconds)
+        units(args.sides, args.network, args.loss, args.turns, args.seconds)
         return
     command = [sys.executable, "-m", "benchmarks.threads", "--one", f"--side={args.side}"]
-    command += [f"--channels={args.channels}", f"--seconds={args.seconds}"]
+    command += [f"--network={args.network}", f"--loss={args.loss}", f"--seconds={args.seconds}"]
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
     try:
@@ -121,7 +122,9 @@ def main() -> None:
         for process in busy:
             process.kill()
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    print(f"{args.side} x {args.side}, {args.channels} channels, {args.busy} busy beside; load of the machine {load}")
+    print(
+        f"{args.side} x {args.side}, {args.network}, {args.loss}, {args.busy} busy beside; load of the machine {load}"
+    )
     for name, rows in found.items():
         ratios = {
             key: statistics.median(row[key] / one[key] for row, one in zip(rows, found["one thread"], strict=True))

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import subprocess
@@ -30,7 +30,7 @@ def environ() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(path if home in path else [*path, home])}
 
 
-def end(process: subprocess.Popen[str]) -> int:
+def end(process: subprocess.Popen[Any]) -> int:
     """Kill a process that leads a session, with all processes of the session, and return its exit code.
 
     The exit code of a process that has ended is kept. Processes that started a new session are not found.
@@ -42,7 +42,7 @@ def end(process: subprocess.Popen[str]) -> int:
     return process.wait()
 
 
-def has_ended(process: subprocess.Popen[str]) -> bool:
+def has_ended(process: subprocess.Popen[Any]) -> bool:
     """Whether a process has ended; it is not waited for, so that its id is not reused."""
     if process.returncode is not None:
         return True

@@ -17,6 +17,7 @@ import numpy as np
 
 from esbench import device as devices
 from esbench import disk, images
+from esbench.bench.share import processors
 from esbench.cli import promise
 from esbench.cli.options import max_pixels_option, part_options
 from esbench.cli.order import Order
@@ -294,7 +295,9 @@ def _work(
         photo = job.photo()
         if photo is None:
             continue
-        at_work = job.begin(photo, options, told, None if page is None else page.begin(i))
+        # the page is written from this process, and --threads is for optimisations one after another
+        folder, alone = None if page is None else page.begin(i), page is not None or options.threads is not None
+        at_work = job.begin(photo, options, told, folder, 1 if alone else processors())
         at_work.count_from(started)
         kept = promise.Kept(job, photo, at_work, manner.keep_writing, listen)
         kept.resume(manner.force)

@@ -67,9 +67,19 @@ class Order:
         self.reason = reason
         say(f"esbench: {reason}", err=True)
 
-    def begin(self, photo: images.Photo, options: Options, emit: Listen, folder: Path | None) -> Restoration:
-        """Return the restoration of the picture, ready to iterate; it writes its live files into the folder."""
-        return Restoration(photo.pixels, options, name=self.name, emit=emit, folder=folder)
+    def begin(
+        self, photo: images.Photo, options: Options, emit: Listen, folder: Path | None = None, processors: int = 1
+    ) -> Restoration:
+        """Return the restoration of the picture, ready to iterate.
+
+        Args:
+            photo: the picture.
+            options: the options of the restoration.
+            emit: called with every event.
+            folder: the folder into which it writes its live files; None for none.
+            processors: how many processors its optimisations may share in processes of their own.
+        """
+        return Restoration(photo.pixels, options, name=self.name, emit=emit, folder=folder, processors=processors)
 
     def delivered(self, photo: images.Photo, image: Any) -> images.Photo:
         """Return the picture to write."""

@@ -50,7 +50,7 @@ def _plan(job: Order, options: Options) -> dict[str, Any] | None:
     photo = job.photo()
     if photo is None:
         return None
-    at_work = job.begin(photo, options, ignore, None)
+    at_work = job.begin(photo, options, ignore)
     options = at_work.options  # with what suits the noise
     height, width, _ = at_work.task.shape(at_work.observation)
     tile_height, tile_width = max(at_work.sizes, key=lambda size: size[0] * size[1])
@@ -77,7 +77,7 @@ def agreed(jobs: Sequence[Order], options: Options, yes: bool, listen: Listen) -
     photo = jobs[0].photo()
     if photo is None:
         return True
-    at_work = jobs[0].begin(photo, options, ignore, None)  # with what suits its noise, which may be less
+    at_work = jobs[0].begin(photo, options, ignore)  # with what suits its noise, which may be less
     seconds = at_work.speed() * at_work.work * pixel_steps / jobs[0].pixel_steps
     if seconds <= LONG:
         return True

@@ -146,9 +146,14 @@ class PictureOrder(Order):
             raise UsageError(f"{problem}.")
         self.pixel_steps = most(options, h, w, factor, task.grid)
 
-    def begin(self, photo: images.Photo, options: Options, emit: Listen, folder: Path | None) -> Restoration:
-        """Return the restoration of the picture, ready to iterate; it writes its live files into the folder."""
-        return Restoration(photo.pixels, options, **self.given(photo), name=self.name, emit=emit, folder=folder)
+    def begin(
+        self, photo: images.Photo, options: Options, emit: Listen, folder: Path | None = None, processors: int = 1
+    ) -> Restoration:
+        """Return the restoration of the picture, ready to iterate; as of `Order`, with what is beside the picture."""
+        given = self.given(photo)
+        return Restoration(
+            photo.pixels, options, **given, name=self.name, emit=emit, folder=folder, processors=processors
+        )
 
     def given(self, photo: images.Photo) -> dict[str, Any]:
         """Return the mask, the guide and the bytes of the file."""

@@ -46,6 +46,21 @@ class Optimised:
     planned: bool = False
 
 
+@dataclass(frozen=True)
+class Product:
+    """What a piece has made so far.
+
+    Attributes:
+        picture: the restored tile, (H, W, C) in [0, 1].
+        optimised: the result of its optimisation.
+        ended: whether there is nothing left to do.
+    """
+
+    picture: Floats
+    optimised: Optimised
+    ended: bool
+
+
 class Piece:
     """One optimisation: each iteration runs a block of steps.
 
@@ -136,8 +151,11 @@ class Piece:
         x = x + np.float32(self._put_back(x)) * (self._whole.y - x) if self._sees_itself else x
         return self._task.finish(x, self._whole)
 
-    def optimised(self, top: int, left: int) -> Optimised:
-        """Return the result so far, for a tile at (top, left) of the restored picture."""
+    def product(self, top: int, left: int) -> Product | None:
+        """Return what it has made, for a tile at (top, left) of the restored picture; None before the first step."""
+        return Product(self.picture(), self._optimised(top, left), self.session.ended) if self.step else None
+
+    def _optimised(self, top: int, left: int) -> Optimised:
         rule = self.column.rule
         return Optimised(
             tile=(top, left, *self._shape[:2]),

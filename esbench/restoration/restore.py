@@ -1,9 +1,9 @@
 """Restore a user's picture with a Deep Image Prior that stops automatically.
 
-A picture of ordinary size is one optimisation. A larger one is cut into overlapping tiles, optimised one after another,
-so that memory stays bounded. Quality `best` averages restarts with several seeds, and so does a time that is longer
-than one optimisation. The result is not the output of a step but the exponential average of the outputs, which is
-better, at the step where the criterion was lowest.
+A picture of ordinary size is one optimisation. A larger one is cut into overlapping tiles, so that memory stays
+bounded. Quality `best` averages restarts with several seeds, and so does a time that is longer than one optimisation.
+Optimisations run one after another, or several at once, each in a process of its own. The result is not the output of a
+step but the exponential average of the outputs, which is better, at the step where the criterion was lowest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from esbench import __version__, images, notebook, seeds
+from esbench import __version__, images, limits, notebook, seeds
 from esbench import device as devices
 from esbench.engine import build
 from esbench.errors import DataError
@@ -33,8 +33,9 @@ from esbench.noise import Noise, estimate, estimate_gain
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Bytes, Floats, Pictures
 from esbench.registry import registry
+from esbench.restoration.aside import Aside, Assignment
 from esbench.restoration.options import Options, in_time, knowing
-from esbench.restoration.piece import Optimised, Piece
+from esbench.restoration.piece import Optimised, Piece, Product
 from esbench.restoration.tiles import Tile, tiles
 
 #: A picture of more pixels than WHOLE is cut into tiles of SIDE x SIDE that overlap by at least OVERLAP. The memory of
@@ -46,8 +47,16 @@ OVERLAP = 48
 #: Steps of a trial that measures the speed: three blocks of a GPU.
 TRIAL = 60
 
+#: Pixels times steps from which on it is worth to start processes, which takes seconds, and the bytes of memory that
+#: each takes, at most: some of its own, and some per pixel.
+SEVERAL = 3e7
+OWN, EACH = 2**29, 7000
+
 #: The share of the time that is reserved for writing the picture.
 RESERVE = 0.03
+
+#: Seconds within which two interrupts count as one.
+TWICE = 0.5
 
 #: The options that a time decides.
 CHOSEN = ("quality", "network", "loss", "iterations")
@@ -302,11 +311,12 @@ class Restoration:
         name: the name of the picture in messages and events.
         emit: called with every event.
         folder: an existing one, into which it writes what can be watched; None for nothing.
+        processors: how many processors optimisations in processes of their own may share; 1 for no such processes.
 
     Attributes:
         observation: the observation, with the noise level that the optimisations are given.
         noise: the noise estimated from the observation; None for a task without noise.
-        piece: the running optimisation, or None.
+        piece: the optimisation that runs in this process, or None.
         number: the number of optimisations done.
         pieces: the number of optimisations.
     """
@@ -322,8 +332,10 @@ class Restoration:
         name: str = "observation",
         emit: Callable[[Event], None] = warn,
         folder: Path | None = None,
+        processors: int = 1,
     ) -> None:
         self.options, self.name, self._emit, self._folder = options, name, emit, folder
+        self._processors = processors
         self._end = math.inf  # when the last step has to be done
         self.count_from(time.monotonic())
         y, self._back = images.unpacked(observation, name)
@@ -341,13 +353,16 @@ class Restoration:
         self.pieces = len(self._tiles) * self.restarts
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
-        self._at = 0, 0  # restart and tile of the current optimisation
+        # optimisations are numbered by restart, then by tile
+        self._at = 0  # the one that runs in this process
         self._begun = 0.0  # when that was begun
+        self._aside: Aside | None = None  # those that run in processes of their own
+        self._left: dict[int, Product] = {}  # what these had made when they were left
         self._sums: list[Floats | None] = [None for _ in self._tiles]  # of the results of each tile
         self._counts = [0 for _ in self._tiles]  # how many they are of
-        self._optimised: list[Optimised] = []
+        self._optimised: dict[int, Optimised] = {}
         self._seconds = 0.0
-        self._resumed: dict[str, Any] | None = None  # the session that the current optimisation resumes
+        self._resumed: dict[int, dict[str, Any]] = {}  # the sessions that optimisations resume
         self._asked = options
 
     @property
@@ -364,33 +379,35 @@ class Restoration:
         if self.options.minutes is not None:
             left = self._end - time.monotonic()
             self.options = in_time(self.options, self._areas(), left, self.speed)
-        first, start = self._at
-        for restart in itertools.count(first):
-            if restart >= self.restarts and self._end == math.inf:
+        if (at_once := self._at_once()) is None:
+            yield from self._in_turn()
+        else:
+            yield from self._at_the_same_time(*at_once)
+
+    def _in_turn(self) -> Iterator[None]:
+        """Run the optimisations one after another."""
+        planned = self.pieces
+        for number in itertools.count():
+            if not self._tiles or (number >= planned and self._end == math.inf):
                 return
-            for t in range(start if restart == first else 0, len(self._tiles)):
-                self._at = restart, t
-                if self._optimised and not self._worth():
-                    return
-                self.pieces = max(self.pieces, len(self._tiles) * (restart + 1))
-                yield from self._optimise()
+            if number in self._optimised:
+                continue
+            self._at = number
+            if self._optimised and not self._worth():
+                return
+            self.pieces = max(self.pieces, len(self._tiles) * (self._place(number)[0] + 1))
+            yield from self._optimise()
 
     def _optimise(self) -> Iterator[None]:
         """Run the current optimisation until it stops, or its time is up."""
-        restart, t = self._at
+        assignment = self._assignment(self._at)
         before, started = self._seconds, time.perf_counter()
         self._begun = time.monotonic()
         self.piece = Piece(
-            self._unit(),
-            self.task,
-            self._part(self._tiles[t]),
-            self.options,
-            seeds.derive(self.options.seed, "denoise", t, restart),
-            self._told,
+            assignment.name, self.task, assignment.observation, self.options, assignment.seed, self._told
         )
-        if self._resumed is not None:
-            self.piece.session.load_state_dict(self._resumed)
-            self._resumed = None
+        if assignment.state is not None:
+            self.piece.session.load_state_dict(assignment.state)
         with self._watched(self.piece):
             for _ in self.piece:
                 self._seconds = before + time.perf_counter() - started
@@ -399,15 +416,83 @@ class Restoration:
                     self.piece.cut_off = True
                     break
         self._seconds = before + time.perf_counter() - started
-        if self._counts_now():
-            self._sums[t], self._counts[t] = self._sum(t), self._counts[t] + 1
-            self._optimised.append(self._current())
-        self._emit(UnitFinished(unit=self.piece.session.name, seconds=self._seconds - before))
-        self.piece = None
+        product, self.piece = self.piece.product(*assignment.corner), None
+        self._finish(assignment, product, self._seconds - before)
+
+    def _at_once(self) -> tuple[int, int] | None:
+        """Return how many optimisations run at once and the threads of each; None if they run one after another.
+
+        The rounding of sums depends on the number of threads. So it follows from all optimisations, done or not: a
+        restoration that was interrupted continues with the same number.
+        """
+        if self.options.minutes is not None or devices.named(self.options.device) != "cpu" or self.work < SEVERAL:
+            return None
+        threads = self._processors // max(1, min(self._processors, self.pieces))
+        room = limits.memory() // (OWN + EACH * max(self._areas()))
+        n = min(self.pieces, self._processors // threads, room)
+        return (n, threads) if n > 1 else None
+
+    def _at_the_same_time(self, n: int, threads: int) -> Iterator[None]:
+        """Run n optimisations at once, each in its own process; each iteration takes what one of them has said."""
+        each = f"{threads} thread{'s' if threads > 1 else ''} each"
+        self._emit(Notice(text=f"{n} optimisations at once, with {each}", detail=True))
+        waiting = (self._assignment(number) for number in range(self.pieces) if number not in self._optimised)
+        before, started, begun = self._seconds, time.perf_counter(), dict[int, tuple[Assignment, float]]()
+        aside = self._aside = Aside(threads)
+        try:
+            while True:
+                for assignment in itertools.islice(waiting, n - len(aside.running)):
+                    aside.begin(assignment)
+                    begun[assignment.number] = assignment, time.perf_counter()
+                if not aside.running:
+                    return
+                message = aside.wait()
+                self._seconds = before + time.perf_counter() - started
+                if message is not None and message[1] == "event":
+                    self._told(message[2])
+                elif message is not None and message[1] == "done":
+                    assignment, since = begun.pop(message[0])
+                    self._finish(assignment, message[2], time.perf_counter() - since)
+                yield
+        except (KeyboardInterrupt, GeneratorExit):
+            self._left = _products(aside)
+            raise
+        finally:
+            self._aside = None
+            aside.close()
+
+    def _assignment(self, number: int) -> Assignment:
+        """Return an optimisation to run."""
+        restart, t = self._place(number)
+        tile = self._tiles[t]
+        return Assignment(
+            number,
+            self.name if self.pieces == 1 else f"{self.name}, {number + 1} of {self.pieces}",
+            self._part(tile),
+            self.options,
+            seeds.derive(self.options.seed, "denoise", t, restart),
+            self._corner(number),
+            self._resumed.pop(number, None),
+        )
+
+    def _finish(self, assignment: Assignment, product: Product | None, seconds: float) -> None:
+        """Take the result of an optimisation that has ended."""
+        if product is not None:
+            self._sums, self._counts, self._optimised = self._with({assignment.number: product})
+        self._emit(UnitFinished(unit=assignment.name, seconds=seconds))
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Return restart and tile of an optimisation."""
+        return divmod(number, len(self._tiles))
+
+    def _corner(self, number: int) -> tuple[int, int]:
+        """Return top and left of the tile of an optimisation, in the restored picture."""
+        tile = self._tiles[self._place(number)[1]].times(self._factor)
+        return tile.rows.start, tile.columns.start
 
     def _worth(self) -> bool:
         """Whether there is time for the next optimisation; a restart has to get far enough to count."""
-        restart, t = self._at
+        restart, t = self._place(self._at)
         needed = WORTH * self._optimised[t].steps_run * self._areas()[t] * self._pace() if restart else 0
         return time.monotonic() + needed < self._end
 
@@ -417,7 +502,7 @@ class Restoration:
         Each tile gets its share of the time, and a restart, which may stop by itself, all of the rest. A loss with a
         plan of its steps divides the time among as many optimisations as give each about that many, at the pace so far.
         """
-        (restart, t), areas, left = self._at, self._areas(), self._end - self._begun
+        (restart, t), areas, left = self._place(self._at), self._areas(), self._end - self._begun
         plan, rest = self.options.plan(areas[t]), sum(areas[t:])
         if self._end == math.inf or (restart and plan is None):
             return self._end
@@ -429,8 +514,8 @@ class Restoration:
     def _pace(self) -> float:
         """Return the seconds per step and pixel so far."""
         areas, n = self._areas(), len(self._tiles)
-        done = sum(each.steps_run * areas[i % n] for i, each in enumerate(self._optimised))
-        now = self.piece.step * areas[self._at[1]] if self.piece else 0
+        done = sum(each.steps_run * areas[number % n] for number, each in self._optimised.items())
+        now = self.piece.step * areas[self._at % n] if self.piece else 0
         return self._seconds / (done + now)
 
     def speed(self, options: Options | None = None) -> float:
@@ -454,11 +539,8 @@ class Restoration:
         Args:
             interrupted: whether the reason says that the restoration was interrupted.
         """
-        sums, counts, optimised = list(self._sums), list(self._counts), list(self._optimised)
-        if self._counts_now():
-            t = self._at[1]
-            sums[t], counts[t] = self._sum(t), counts[t] + 1
-            optimised.append(self._current())
+        sums, counts, found = self._with(self._running())
+        optimised = [found[number] for number in sorted(found)]
         picture, disagreement = self._blended(sums, counts)
         return Restored(
             image=self._back(self._upright(picture)),
@@ -483,14 +565,16 @@ class Restoration:
         from esbench.engine.live import Live
 
         # of a large picture only some of the pixels are shown, so only these are computed
-        t, (picture, _) = self._at[1], self._blended(self._sums, self._counts)
+        t, (picture, _) = self._place(self._at)[1], self._blended(self._sums, self._counts)
         every = max(1, max(picture.shape[:2]) // SHOWN)
         background, tile = picture[::every, ::every].copy(), self._tiles[t].times(self._factor)
         top, left = -tile.rows.start % every, -tile.columns.start % every
         place = np.s_[-(-tile.rows.start // every) :, -(-tile.columns.start // every) :]
 
         def shown() -> Bytes:
-            now = (self._sum(t) / (self._counts[t] + 1))[top::every, left::every]
+            before, picture = self._sums[t], piece.picture()
+            mean = picture if before is None else (before + picture) / (self._counts[t] + 1)
+            now = mean[top::every, left::every]
             background[place][: now.shape[0], : now.shape[1]] = now
             eight: Bytes = Pictures(self._upright(background)[None]).uint8[0]
             return eight
@@ -502,17 +586,22 @@ class Restoration:
         return self.task.upright(picture, self.observation).clip(0, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the rest depends on, in the middle of an optimisation."""
-        assert self.piece is not None
+        """Return everything that the rest depends on, in the middle of optimisations."""
+        if self._aside is not None:
+            running = self._aside.ask("state")
+            sums, counts, optimised = self._with(self._aside.ended)
+        else:
+            assert self.piece is not None
+            running = {self._at: self.piece.session.state_dict()}
+            sums, counts, optimised = self._with({})
         return {
             "of": self._identity(),
             "chosen": {name: getattr(self.options, name) for name in CHOSEN},
-            "at": list(self._at),
-            "sums": self._sums,
-            "counts": self._counts,
-            "optimised": [dataclasses.asdict(each) for each in self._optimised],
+            "sums": sums,
+            "counts": counts,
+            "optimised": {number: dataclasses.asdict(each) for number, each in optimised.items()},
             "seconds": self._seconds,
-            "piece": self.piece.session.state_dict(),
+            "running": running,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -524,12 +613,12 @@ class Restoration:
         if state["of"] != self._identity():
             raise DataError("it is of another picture, of other options or of another version")
         self.options = dataclasses.replace(self.options, minutes=None, **state["chosen"])
-        self._at = state["at"][0], state["at"][1]
         self._sums, self._counts = list(state["sums"]), list(state["counts"])
-        self._optimised = [Optimised(**each | {"tile": tuple(each["tile"])}) for each in state["optimised"]]
+        done = state["optimised"].items()
+        self._optimised = {number: Optimised(**each | {"tile": tuple(each["tile"])}) for number, each in done}
         self._seconds = state["seconds"]
         self._end -= self._seconds
-        self._resumed = state["piece"]
+        self._resumed = dict(state["running"])
 
     def _identity(self) -> str:
         """Return a hash of everything that the result depends on, except the machine."""
@@ -554,23 +643,27 @@ class Restoration:
         unknown = self._small and "sigma" in self.options.loss_needs
         return NoiseModel("gaussian", None if unknown else self.noise.sigma)
 
-    def _counts_now(self) -> bool:
-        """Whether the current optimisation adds to what its tile has."""
-        if self.piece is None or not self.piece.step:
-            return False
-        restart, t = self._at
-        return not restart or self.piece.session.ended or self.piece.step >= WORTH * self._optimised[t].steps_run
+    def _running(self) -> dict[int, Product]:
+        """Return what the running optimisations have made so far."""
+        if self._aside is not None:
+            return self._aside.ask("product")
+        product = None if self.piece is None else self.piece.product(*self._corner(self._at))
+        return self._left if product is None else {self._at: product}
 
-    def _sum(self, t: int) -> Floats:
-        """Return the sum of the results of a tile with that of the current optimisation."""
-        assert self.piece is not None
-        before, picture = self._sums[t], self.piece.picture()
-        return picture if before is None else before + picture
-
-    def _current(self) -> Optimised:
-        assert self.piece is not None
-        tile = self._tiles[self._at[1]]
-        return self.piece.optimised(tile.rows.start * self._factor, tile.columns.start * self._factor)
+    def _with(self, more: Mapping[int, Product]) -> tuple[list[Floats | None], list[int], dict[int, Optimised]]:
+        """Return the sums and counts of the tiles and the results of the optimisations, with further ones."""
+        sums, counts, optimised = list(self._sums), list(self._counts), dict(self._optimised)
+        for number, product in sorted(more.items()):
+            restart, t = self._place(number)
+            first = self._optimised.get(t)
+            enough = first is None or product.optimised.steps_run >= WORTH * first.steps_run
+            if restart and not product.ended and not enough:
+                continue
+            before = sums[t]
+            sums[t] = product.picture if before is None else before + product.picture
+            counts[t] += 1
+            optimised[number] = product.optimised
+        return sums, counts, optimised
 
     def _blended(self, sums: list[Floats | None], counts: list[int]) -> tuple[Floats, float | None]:
         """Return the picture, and how far its tiles are from each other where they overlap."""
@@ -607,19 +700,18 @@ class Restoration:
     def _areas(self) -> list[int]:
         return [h * w for h, w in self.sizes]
 
-    def _unit(self) -> str:
-        return self.name if self.pieces == 1 else f"{self.name}, {self.number + 1} of {self.pieces}"
-
     def _told(self, event: Event) -> None:
         """Pass an event on; progress with the steps that may follow this optimisation, or that there is time for."""
         if isinstance(event, Progress) and self._end < math.inf:
             if self._seconds:
-                now, each = time.monotonic(), self._pace() * self._areas()[self._at[1]]
+                now, each = time.monotonic(), self._pace() * self._areas()[self._place(self._at)[1]]
                 own, later = (max(0, round((end - now) / each)) for end in (self._until(), self._end))
                 most = min(event.iterations, event.step + own)
                 event = dataclasses.replace(event, iterations=most, later=max(0, later - own))
         elif isinstance(event, Progress):
-            event = dataclasses.replace(event, later=(self.pieces - self.number - 1) * event.iterations)
+            running = 1 if self._aside is None else len(self._aside.running)
+            waiting = max(0, self.pieces - self.number - running)
+            event = dataclasses.replace(event, later=waiting * event.iterations // running)
         self._emit(event)
 
     def _reason(self, optimised: list[Optimised], interrupted: bool) -> str:
@@ -638,6 +730,17 @@ class Restoration:
             others = next(each.reason for each in optimised if not each.stopped)
             text += f"; of the others the first: {others}"
         return f"interrupted in optimisation {len(optimised)} of {n}: {text}" if interrupted else text
+
+
+def _products(aside: Aside) -> dict[int, Product]:
+    """Return the products of running pieces, even if a Ctrl-C arrives twice, as from `timeout` of the coreutils."""
+    since = time.monotonic()
+    while True:
+        try:
+            return aside.ask("product")
+        except KeyboardInterrupt:
+            if time.monotonic() - since > TWICE:
+                raise
 
 
 def most(options: Options, h: int, w: int, factor: int = 1, grid: int = 1) -> int:
