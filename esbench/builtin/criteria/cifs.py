@@ -15,8 +15,6 @@ from importlib import resources
 from itertools import pairwise
 from typing import Annotated, Any, Literal, SupportsIndex
 
-import numpy as np
-
 from esbench import params
 from esbench.errors import LoadError, ParamError
 from esbench.frames import Frame, Value
@@ -80,7 +78,7 @@ class Cifs:
         if not known or problem.noisy is None or problem.known is not None:  # missing pixels are no texture
             return None
         image = problem.noisy.uint8
-        size = self._size(image, **options) - self._size(np.zeros_like(image), **options)
+        size = self._size(image, **options) - self._size(0 * image, **options)
         return size / math.prod(problem.noisy.size)
 
     def recompute(self, columns: Mapping[str, Any], *, lam: float, **options: Any) -> Any:
