@@ -174,7 +174,7 @@ def test_processes_end_with_the_driver(config, tmp_path, two_processors):
 
 
 def test_a_killed_command_goes_on_with_the_same_numbers(config, tmp_path, two_processors):
-    config = dataclasses.replace(config, image=("a",), iterations=100, checkpoint_every=0.3)
+    config = dataclasses.replace(config, image=("a",), iterations=50, checkpoint_every=0.1)
     file = tmp_path / "config.toml"
     file.write_text(config.to_toml())
     code = "from esbench.bench import share; share.WORTH = 0; from esbench.cli import main; main()"

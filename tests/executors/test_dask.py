@@ -75,7 +75,7 @@ def test_a_killed_worker_costs_nothing_and_a_halt_reaches_all(config, tmp_path, 
     pids = tmp_path / "pids"
     pids.mkdir()
     os.environ["PIDS"] = str(pids)
-    config = dataclasses.replace(config, criterion=("pid", "emv"), iterations=100, sigma=(25.0,), checkpoint_every=0.2)
+    config = dataclasses.replace(config, criterion=("pid", "emv"), iterations=50, sigma=(25.0,), checkpoint_every=0.2)
 
     def kill_one() -> None:
         while not list(pids.iterdir()):
