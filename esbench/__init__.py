@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from esbench.observation import Problem
     from esbench.pictures import Picture
     from esbench.records import CodecInfo, CriterionInfo, DatasetInfo, DegradationInfo, Range
-    from esbench.restoration.restore import Restored, denoise, restore
+    from esbench.restoration.restore import denoise, restore
+    from esbench.restoration.whole import Restored
     from esbench.stopper import Stopper
     from esbench.stopping.rule import Stop, first_stop
 
@@ -69,7 +70,7 @@ _HOMES = {
     **dict.fromkeys(("Block", "Frame", "Value"), "frames"),
     **dict.fromkeys(("Event", "Notice", "Progress", "RunFinished", "RunStarted"), "events"),
     **dict.fromkeys(("UnitFailed", "UnitFinished", "UnitPaused", "UnitStarted"), "events"),
-    "Restored": "restoration.restore",
+    "Restored": "restoration.whole",
     "EsbenchError": "errors",
     "Picture": "pictures",
     "Problem": "observation",

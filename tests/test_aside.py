@@ -14,10 +14,10 @@ from esbench import device as devices
 from esbench import limits, plain
 from esbench.errors import ParamError, Unavailable
 from esbench.events import Event, Notice, Progress, UnitFinished, UnitStarted
-from esbench.restoration import restore
+from esbench.restoration import whole
 from esbench.restoration.aside import Aside
 from esbench.restoration.options import Options
-from esbench.restoration.restore import Restoration
+from esbench.restoration.whole import Restoration
 
 #: Three tiles of a picture of 20 x 44, optimised twice.
 OPTIONS = Options(
@@ -36,7 +36,7 @@ def small():
     """Small tiles, for which processes are worth it, and one thread, so that all sums are rounded in the same way."""
     with pytest.MonkeyPatch.context() as patch, devices.threads(1):
         for name, value in {"WHOLE": 24 * 24, "SIDE": 20, "OVERLAP": 4, "SEVERAL": 0.0}.items():
-            patch.setattr(restore, name, value)
+            patch.setattr(whole, name, value)
         yield
 
 
@@ -139,7 +139,7 @@ def test_what_fails_there_is_raised_here_and_a_process_that_ends_twice_is_too(no
     ],
 )
 def test_as_many_run_at_once_as_processors_allow(noisy, monkeypatch, processors, given, wanted):
-    monkeypatch.setattr(restore.Options, "restarts", lambda self, pixels: 2 if self.quality == "best" else 1)
+    monkeypatch.setattr(whole.Options, "restarts", lambda self, pixels: 2 if self.quality == "best" else 1)
     options = replace(OPTIONS, **given)
     assert Restoration(noisy, options, emit=lambda event: None, processors=processors)._at_once() == wanted
 
@@ -147,10 +147,10 @@ def test_as_many_run_at_once_as_processors_allow(noisy, monkeypatch, processors,
 def test_fewer_run_at_once_if_memory_is_short_or_there_is_little_to_do(noisy, monkeypatch):
     at_work = begun(noisy, 4)
     assert at_work._at_once() == (3, 1)
-    monkeypatch.setattr(limits, "memory", lambda: 2 * restore.OWN + 3 * 400 * restore.EACH)
+    monkeypatch.setattr(limits, "memory", lambda: 2 * whole.OWN + 3 * 400 * whole.EACH)
     assert at_work._at_once() == (2, 1)
-    monkeypatch.setattr(limits, "memory", lambda: restore.OWN)
+    monkeypatch.setattr(limits, "memory", lambda: whole.OWN)
     assert at_work._at_once() is None
     monkeypatch.undo()
-    monkeypatch.setattr(restore, "SEVERAL", 1 + at_work.work)
+    monkeypatch.setattr(whole, "SEVERAL", 1 + at_work.work)
     assert begun(noisy, 4)._at_once() is None

@@ -27,7 +27,7 @@ from esbench.events import Event, Progress, UnitStarted
 from esbench.observation import NoiseModel, Observation
 from esbench.restoration.options import KNOWING, LIGHT, NETWORK, Options, Quality, in_time
 from esbench.restoration.piece import Piece
-from esbench.restoration.restore import Restoration, most
+from esbench.restoration.whole import Restoration, most
 
 #: A network and a length that take a moment.
 TINY = {"network": "skip[channels=4,scales=1]", "device": "cpu", "iterations": 4, "patience": 2}
@@ -192,7 +192,7 @@ def test_an_output_that_is_not_finite_is_left_out_of_the_average():
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Pictures of more than 20 x 20 pixels are cut into tiles of 20 x 20 that overlap by 6."""
-    module = __import__("sys").modules["esbench.restoration.restore"]
+    module = __import__("sys").modules["esbench.restoration.whole"]
     for name, value in (("WHOLE", 400), ("SIDE", 20), ("OVERLAP", 6)):
         monkeypatch.setattr(module, name, value)
     return module
@@ -280,7 +280,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    monkeypatch.setattr("esbench.restoration.restore.time", clock := Clock())
+    monkeypatch.setattr("esbench.restoration.whole.time", clock := Clock())
     return clock
 
 

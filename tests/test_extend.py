@@ -228,9 +228,9 @@ def test_its_run_is_replayed_and_reported(config, tmp_path):
 
 
 def test_a_picture_is_restored_with_them_in_tiles_too(extended, monkeypatch):
-    monkeypatch.setattr("esbench.restoration.restore.WHOLE", 30 * 30)
-    monkeypatch.setattr("esbench.restoration.restore.SIDE", 24)
-    monkeypatch.setattr("esbench.restoration.restore.OVERLAP", 8)
+    monkeypatch.setattr("esbench.restoration.whole.WHOLE", 30 * 30)
+    monkeypatch.setattr("esbench.restoration.whole.SIDE", 24)
+    monkeypatch.setattr("esbench.restoration.whole.OVERLAP", 8)
     y, x = np.mgrid[:20, :14] / 14
     low = np.stack([x, 1 - x, y], -1)
     options = {"loss": "sunk", "network": "coarse", "device": "cpu", "iterations": 60, "patience": 20}

@@ -29,7 +29,7 @@ from esbench.events import Event, Notice
 from esbench.registry import registry
 from esbench.report import denoise_page
 from esbench.restoration.options import PATIENCE, QUALITIES, Options
-from esbench.restoration.restore import Restoration
+from esbench.restoration.whole import Restoration
 
 if TYPE_CHECKING:
     from esbench.live.restored import WatchedRestoration

@@ -13,7 +13,7 @@ from esbench.cli.progress import Listen
 from esbench.errors import DataError, UsageError
 from esbench.report import denoise_page
 from esbench.restoration.options import Options
-from esbench.restoration.restore import Restoration, Restored, most
+from esbench.restoration.whole import Restoration, Restored, most
 
 if TYPE_CHECKING:
     from esbench.report.denoise_page import Section

@@ -22,7 +22,7 @@ from esbench.cli.progress import Listen
 from esbench.errors import DataError, UsageError
 from esbench.events import Notice, ignore
 from esbench.restoration.options import NEARLY_CLEAN, Options
-from esbench.restoration.restore import Restoration
+from esbench.restoration.whole import Restoration
 
 #: Seconds between two checkpoints, and between two previews.
 KEEP_EVERY = 60.0

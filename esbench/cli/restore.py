@@ -21,7 +21,7 @@ from esbench.errors import DataError, Missing, UsageError
 from esbench.observation import Observation
 from esbench.registry import registry
 from esbench.restoration.options import Options
-from esbench.restoration.restore import Restoration, most
+from esbench.restoration.whole import Restoration, most
 
 
 @click.command("restore")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from esbench.restoration.options import Options
     from esbench.restoration.piece import Optimised
-    from esbench.restoration.restore import Restored
+    from esbench.restoration.whole import Restored
 
 #: The longest side of a picture that is shown at full size; of a larger one, a reduced copy and a part are shown.
 SIDE = 1024

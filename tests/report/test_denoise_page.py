@@ -13,7 +13,7 @@ from PIL import Image
 from esbench.report.denoise_page import HEIGHT, WIDTH, amplified, curve, page, section
 from esbench.restoration.options import Options
 from esbench.restoration.piece import Optimised
-from esbench.restoration.restore import Restored
+from esbench.restoration.whole import Restored
 
 GREY = np.zeros((4, 4, 1), np.uint8)
 

@@ -15,7 +15,7 @@ from esbench.builtin.tasks.jpeg_file import read
 from esbench.engine import build
 from esbench.errors import UsageError
 from esbench.pictures import Pictures
-from esbench.restoration import restore
+from esbench.restoration import whole
 from esbench.restoration.tiles import spans
 
 TINY = {"network": "skip[channels=4,scales=1]", "device": "cpu", "iterations": 4, "patience": 1}
@@ -157,7 +157,7 @@ def test_a_turned_photo_is_restored_as_it_is_stored_and_given_back_upright(tmp_p
 
 def test_a_large_file_is_cut_at_whole_blocks(tmp_path, monkeypatch):
     for name, value in (("WHOLE", 2000), ("SIDE", 64), ("OVERLAP", 8)):
-        monkeypatch.setattr(restore, name, value)
+        monkeypatch.setattr(whole, name, value)
     path = saved(tmp_path / "a.jpg", (100, 91, 3), quality=30)
     restored = esbench.restore(path, "jpeg", **TINY)
     assert len(restored.optimised) > 1

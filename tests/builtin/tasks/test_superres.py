@@ -15,7 +15,7 @@ from esbench.builtin.tasks.superres import Superres, bicubic, least_sigma, luma,
 from esbench.noise import estimate_sigma
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Pictures
-from esbench.restoration.restore import cut
+from esbench.restoration.whole import cut
 
 FACTORS, KERNELS = (2, 3, 4, 8), ("lanczos2", "lanczos3")
 
