@@ -18,11 +18,11 @@ of that at sigma 25. Those in results/grey are of the same pictures turned grey,
 them. `study` prints the exact effect of mu = lam / (H W) on them: the range of mu that stops each near
 its peak and the mu above which it does not stop; the mu that `esbench calibrate` would choose for each patience and
 rule, its gaps, its distance from not stopping, and what happens to a picture that was left out of the search; and what
-patience and a first admissible step do to the other criteria. It rates the powers of the noisy picture's bytes per
-pixel by which mu may fall with texture.
+patience and a first admissible step do to the other criteria. It rates the powers of the bytes per pixel of texture
+with which mu may fall.
 `fit` writes the mu of each level into the table of the package, and at the levels without a recording the paper's, in
-the proportion of the nearest one; and the bytes per pixel of the noisy pictures that it is for, the power, and the
-share of the bytes that a noisy grey picture takes, from results/grey. `grey` prints where CIFS stops on those.
+the proportion of the nearest one; and the bytes per pixel of texture that it is for, the power, and from results/grey
+what is different if a picture is grey. `grey` prints where CIFS stops on those.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import argparse
 import csv
 import gzip
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +44,8 @@ from esbench.bench.build import scene
 from esbench.bench.levels import of_kind
 from esbench.bench.results import Results
 from esbench.builtin.codecs.opencv import jpeg
-from esbench.builtin.criteria.cifs import mu
+from esbench.builtin.criteria.cifs import mu, smoothed
+from esbench.builtin.criteria.cifs import table as cifs_table
 from esbench.disk import write
 from esbench.noise import clipped_variance
 from esbench.paper import calibrate
@@ -63,10 +65,16 @@ STARTS = (0, 100, 200)
 #: Levels at which the table of the package takes the paper's figure 2 as long as too little is recorded there.
 OUTSIDE = (5.0, 10.0, 75.0)
 
-#: The power of the noisy picture's bytes per pixel with which mu falls: what `study` finds best for pictures that are
-#: left out, of POWERS.
-TEXTURE = 2
-POWERS = (0, 1, 2, 3, 4)
+#: The power of the bytes per pixel of texture with which mu falls, and those that `study` compares.
+POWER = 1.5
+POWERS = (0, 1, 1.5, 2, 3)
+
+#: Mu is known better with the texture, so the search keeps less distance from not stopping than `esbench calibrate`:
+#: the least with which every picture that was left out stopped, and the one above it.
+MARGINS = (1.1, 1.2)
+
+#: Multiples of the mu of the package, to see what an error costs.
+FACTORS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 
 #: The minimum number of pictures that decide the mu of a level.
 PICTURES = 3
@@ -103,6 +111,7 @@ def take(args: argparse.Namespace) -> None:
         spec, noisy = unit.spec(), Pictures(scene(unit.spec(), results.config.dataset).observation.y[None])[0]
         about = {
             "noisy_bytes": len(jpeg(noisy.uint8)),
+            "texture_bytes": len(jpeg(smoothed(noisy.uint8))),
             "channels": noisy.uint8.shape[-1],
             "variance": None if spec.sigma is None else clipped_variance(noisy.float, spec.sigma),
             "ms": {row["criterion"]: row["criterion_ms_per_step"] for row in rows if row["unit"] == unit.id},
@@ -125,7 +134,7 @@ class Recording:
     """A recorded unit.
 
     Attributes:
-        about: the fields of its spec, `noisy_bytes`, `variance` and `ms`; `channels` if they may be other than 3.
+        about: the fields of its spec, `noisy_bytes`, `texture_bytes`, `variance` and `ms`; `channels` if not 3.
         image: its picture.
         sigma: the noise level.
         columns: the recorded numbers.
@@ -142,14 +151,19 @@ class Recording:
 
     @property
     def noisy(self) -> float:
-        """Bytes per pixel of the noisy picture, more than of a flat one, which are known without the clean one."""
+        """Bytes per pixel of the noisy picture."""
+        return self.about["noisy_bytes"] / self.about["crop"] ** 2
+
+    @property
+    def texture(self) -> float:
+        """Bytes per pixel of texture: of the noisy picture without most of its noise, more than of a flat one."""
         side, channels = self.about["crop"], self.about.get("channels", 3)
-        return (self.about["noisy_bytes"] - len(jpeg(np.zeros((side, side, channels), np.uint8)))) / side**2
+        return (self.about["texture_bytes"] - len(jpeg(np.zeros((side, side, channels), np.uint8)))) / side**2
 
     @property
     def mu(self) -> float:
         """Mu as it is in the package."""
-        return mu("jpeg", "jpeg", self.sigma, self.noisy, grey=self.about.get("channels", 3) == 1)
+        return mu("jpeg", "jpeg", self.sigma, self.texture, grey=self.about.get("channels", 3) == 1)
 
     def curve(self, start: int = 0) -> Curve:
         """Return what a search needs, from a first admissible step.
@@ -182,22 +196,32 @@ def recordings(folder: Path) -> dict[float, list[Recording]]:
 
 
 def ordinary(found: Sequence[Recording]) -> float:
-    """Return the bytes per pixel of the noisy pictures of a level: the geometric mean."""
-    return float(np.exp(np.mean(np.log([recording.noisy for recording in found]))))
+    """Return the bytes per pixel of texture of a level: the geometric mean."""
+    return float(np.exp(np.mean(np.log([recording.texture for recording in found]))))
 
 
-def curves(found: Sequence[Recording], texture: float, start: int = 0) -> list[Curve]:
+def curves(found: Sequence[Recording], power: float, start: int = 0) -> list[Curve]:
     """Return the curves of a level for the mu of a picture with ordinary texture: their loss is that much larger."""
-    weights = [(ordinary(found) / recording.noisy) ** texture for recording in found]
+    weights = [(ordinary(found) / recording.texture) ** power for recording in found]
     made = [recording.curve(start) for recording in found]
     return [replace(curve, loss=curve.loss * w) for curve, w in zip(made, weights, strict=True)]
 
 
-def share(colour: Mapping[float, Sequence[Recording]], grey: Mapping[float, Sequence[Recording]]) -> float:
-    """Return the share of the bytes that noisy pictures take if they are grey: the mean over recordings of both."""
-    of_colour = {(r.sigma, r.image): r.noisy for level in colour.values() for r in level}
-    pairs = [(r.noisy, of_colour.get((r.sigma, r.image))) for level in grey.values() for r in level]
-    return float(np.mean([bytes_ / other for bytes_, other in pairs if other is not None]))
+def of_grey(colour: Mapping[float, Sequence[Recording]], found: Sequence[Recording], patience: int) -> dict[str, float]:
+    """Return what is different if a picture is grey: the bytes of texture and mu, as shares of those of a colour one.
+
+    Mu must be in the package already.
+    """
+    of_colour = {(r.sigma, r.image): r.texture for level in colour.values() for r in level}
+    bytes_ = float(np.mean([r.texture / of_colour[r.sigma, r.image] for r in found]))
+    psnr = []
+    for recording in found:
+        curve = recording.curve()
+        own = mu("jpeg", "jpeg", recording.sigma, recording.texture / bytes_)
+        psnr.append(calibrate.windowed(replace(curve, loss=curve.loss * own), patience).of(curve.psnr_db))
+    best = calibrate.search(psnr, MARGINS[0])
+    assert best is not None
+    return {"texture": calibrate.shown(bytes_), "mu": calibrate.shown(best.mu)}
 
 
 def pieces(stops: Pieces) -> tuple[np.ndarray, np.ndarray]:
@@ -256,19 +280,20 @@ def searched(
     patience: int,
     *,
     start: int = 0,
-    texture: float = TEXTURE,
+    power: float = POWER,
+    margin: float = MARGINS[0],
 ) -> Searched:
     """Search the mu of a level."""
-    made = curves(found, texture, start)
+    made = curves(found, power, start)
     stops = [calibrate.stops(curve, objective, patience) for curve in made]
     psnr = [s.of(c.psnr_db) for s, c in zip(stops, made, strict=True)]
     peaks = [float(recording.columns["psnr_db"].max()) for recording in found]
-    best = calibrate.search(psnr)
+    best = calibrate.search(psnr, margin)
     assert best is not None
     first = min(never(c, s) for c, s in zip(made, stops, strict=True)) if objective == "windowed" else np.inf
     left_out = []
     for i, peak in enumerate(peaks):
-        others = calibrate.search([p for j, p in enumerate(psnr) if j != i]) if len(psnr) > 1 else None
+        others = calibrate.search([p for j, p in enumerate(psnr) if j != i], margin) if len(psnr) > 1 else None
         if others is not None:
             gap, runs_on = peak - float(psnr[i](others.mu)), stops[i](others.mu) == len(made[i].loss) - 1
             left_out.append((gap, bool(runs_on)))
@@ -301,22 +326,39 @@ def study(args: argparse.Namespace) -> None:
             low, high = window(unit, args.patience)
             curve, psnr = unit.curve(), unit.columns["psnr_db"]
             first, peak = never(curve, calibrate.windowed(curve, args.patience)), int(psnr.argmax())
-            sizes = f"{unit.noisy:.3f}", f"{unit.size[peak]:.3f}"
+            sizes = f"{unit.texture:.3f}", f"{unit.size[peak]:.3f}"
             near = f"{low:.1f} to {high:.1f}"
             lines.append([unit.image, f"{sigma:g}", f"{psnr.max():.2f}", str(peak), near, f"{first:.1f}", *sizes])
     header = ["picture", "sigma", "peak", "at", f"mu within {NEAR} dB", "not stopped from mu"]
-    table([*header, "bytes per pixel: noisy", "at the peak"], lines)
+    table([*header, "bytes per pixel: texture", "at the peak"], lines)
     lines = []
     enough = [units for units in found.values() if len(units) >= PICTURES]
-    for power in POWERS:
-        levels = [searched(units, "windowed", args.patience, texture=power) for units in enough]
-        margin = min(level.margin for level in levels)
-        cells = of([gap for level in levels for gap in level.gaps]), f"{margin:.2f}"
+    for margin, power in itertools.product(MARGINS, POWERS):
+        levels = [searched(units, "windowed", args.patience, power=power, margin=margin) for units in enough]
         left_out = [pair for level in levels for pair in level.left_out]
-        runs_on = str(sum(runs_on for _, runs_on in left_out))
-        lines.append([str(power), *cells, of([gap for gap, _ in left_out]), runs_on])
+        lines.append(
+            [
+                f"{margin:g}",
+                f"{power:g}",
+                of([gap for level in levels for gap in level.gaps]),
+                f"{min(level.margin for level in levels):.2f}",
+                of([gap for gap, _ in left_out]),
+                str(sum(runs_on for _, runs_on in left_out)),
+            ]
+        )
     gap = ["gap", "not stopped from mu times", "left out: gap", "not stopped"]
-    table(["power of the bytes per pixel", *gap], lines)
+    table(["distance", "power of texture", *gap], lines)
+    lines = []
+    for factor in FACTORS:
+        cells = [f"{factor:.2f}"]
+        for units in enough:
+            made = [(unit.curve(), unit.mu * factor) for unit in units]
+            stops = [int(calibrate.windowed(curve, args.patience)(mu)) for curve, mu in made]
+            gaps = [curve.psnr_db.max() - curve.psnr_db[t] for (curve, _), t in zip(made, stops, strict=True)]
+            runs_on = sum(t == len(curve.loss) - 1 for (curve, _), t in zip(made, stops, strict=True))
+            cells.append(of(gaps) + (f", {runs_on} not stopped" if runs_on else ""))
+        lines.append(cells)
+    table(["mu of the package times", *(f"sigma {units[0].sigma:g}" for units in enough)], lines)
     header = ["sigma", "rule", "patience", "mu", *gap]
     lines = [
         [f"{sigma:g}", "first window", str(patience), *searched(units, "windowed", patience).cells]
@@ -359,8 +401,8 @@ def fit(args: argparse.Namespace) -> None:
     for sigma, units in found.items():
         if len(units) < PICTURES:
             continue
-        made = curves(units, TEXTURE)
-        row = calibrate.calibrate(made, "windowed", args.patience)
+        made = curves(units, POWER)
+        row = calibrate.calibrate(made, "windowed", args.patience, MARGINS[0])
         first = min(never(curve, calibrate.windowed(curve, args.patience)) for curve in made)
         rows[sigma] = {key: value for key, value in row.items() if key != "curve"}
         rows[sigma] |= {"never_stops_from": calibrate.shown(first), "images": [unit.image for unit in units]}
@@ -369,18 +411,21 @@ def fit(args: argparse.Namespace) -> None:
         nearest = min(rows, key=lambda level: abs(np.log(level / sigma)))
         mu.setdefault(sigma, calibrate.shown(FIG2_MU[sigma] * rows[nearest]["mu"] / FIG2_MU[nearest]))
     document["mu"]["jpeg"] = {f"{sigma:g}": mu[sigma] for sigma in sorted(mu)}
-    document["noisy"] = {"jpeg": {f"{sigma:g}": calibrate.shown(ordinary(found[sigma])) for sigma in sorted(rows)}}
-    document["texture"] = TEXTURE
-    document["grey"] = {"jpeg": calibrate.shown(share(found, recordings(args.grey)))}
+    document["texture"] = {"jpeg": {f"{sigma:g}": calibrate.shown(ordinary(found[sigma])) for sigma in sorted(rows)}}
+    document["power"] = POWER
     document["origin"]["jpeg"] = {
         "command": "python -m benchmarks.recordings fit",
         "run": "bsd400, 128 x 128, skip[channels=64], 3000 steps, on the curves in results/recordings",
         "search": f"mean PSNR at the stop of the rule, patience {args.patience}, every mu, averaged over those within "
-        f"a factor {calibrate.MARGIN}",
+        f"a factor {MARGINS[0]}",
         "found": [{"sigma": sigma} | row for sigma, row in rows.items()],
         "from the paper": "figure 2, in the proportion of the nearest level that was found: "
         + ", ".join(f"{sigma:g}" for sigma in sorted(set(mu) - set(rows))),
     }
+    write(TABLE, (json.dumps(document, indent=1) + "\n").encode())
+    cifs_table.cache_clear()
+    grey_ones = [unit for units in recordings(args.grey).values() for unit in units]
+    document["grey"] = {"jpeg": of_grey(found, grey_ones, args.patience)}
     write(TABLE, (json.dumps(document, indent=1) + "\n").encode())
 
 

@@ -221,7 +221,7 @@ def test_every_trained_model_is_named():
 def test_the_calibrated_table_is_the_one_that_is_used():
     lines = ["| codec | sigma | mu | bytes per pixel |", "|---|---|---|---|"]
     lines += [
-        f"| `{codec}` | {float(sigma):g} | {mu:g} | {table()['noisy'].get(codec, {}).get(sigma, '')} |"
+        f"| `{codec}` | {float(sigma):g} | {mu:g} | {table()['texture'].get(codec, {}).get(sigma, '')} |"
         for codec, levels in table()["mu"].items()
         for sigma, mu in sorted(levels.items(), key=lambda item: float(item[0]))
     ]

@@ -273,7 +273,7 @@ def test_a_change_of_size_is_refused_and_forgotten():
 
 def test_lam_auto_is_decided_by_the_noise_level_that_is_known_or_estimated(monkeypatch):
     rows = {"jpeg": {"10": 100.0, "25": 40.0, "50": 8.0}}
-    monkeypatch.setattr(cifs, "table", lambda: {"mu": rows, "noisy": {}, "grey": {}})
+    monkeypatch.setattr(cifs, "table", lambda: {"mu": rows, "texture": {}, "grey": {}})
 
     noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((40, 50, 3), dtype=np.float32)
 

@@ -155,7 +155,7 @@ class Optimum:
     curve: Pieces
 
 
-def search(functions: Sequence[Pieces]) -> Optimum | None:
+def search(functions: Sequence[Pieces], margin: float = MARGIN) -> Optimum | None:
     """Return the mu with the highest mean PSNR, or None if every mu gives the same.
 
     A little above the best mu the curve never rises and the rule runs to the last step. The mu will be used on other
@@ -163,11 +163,12 @@ def search(functions: Sequence[Pieces]) -> Optimum | None:
 
     Args:
         functions: the PSNR at the chosen step for every mu; one per optimisation.
+        margin: the factor within which neighbours count.
     """
     curve = mean(functions)
     if not len(curve.edges):
         return None
-    w, edges = np.log(MARGIN), np.log(curve.edges)
+    w, edges = np.log(margin), np.log(curve.edges)
     x = np.concatenate([[edges[0] - 2 * w], edges, [edges[-1] + 2 * w]])  # the ends of the pieces
     area = np.concatenate([[0], np.cumsum(curve.values * np.diff(x))])
     # the mean around a place is linear between the places at which an edge enters or leaves its neighbourhood
@@ -226,12 +227,12 @@ def measured(text: str) -> tuple[str, str]:
     return params.canonical(params.split(component.text)[0], values, known), cifs.codec_text(values)
 
 
-def calibrate(found: Sequence[Curve], objective: Objective, patience: int) -> dict[str, Any]:
+def calibrate(found: Sequence[Curve], objective: Objective, patience: int, margin: float = MARGIN) -> dict[str, Any]:
     """Return the result of a search on optimisations of one noise level, as a row for output.
 
     If every mu stops at the same step, `mu` is None.
     """
-    best = search([stops(c, objective, patience).of(c.psnr_db) for c in found])
+    best = search([stops(c, objective, patience).of(c.psnr_db) for c in found], margin)
     peak = statistics.fmean(float(c.psnr_db.max()) for c in found)
     row: dict[str, Any] = dict.fromkeys(("mu", "psnr_db", "gap_db", "best_mu", "best_psnr_db", "within_0.1_db"))
     if best is not None:

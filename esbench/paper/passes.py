@@ -41,17 +41,17 @@ from esbench.registry import made_by, registry
 Row = dict[str, Any]
 
 #: The columns of rows.csv: those of the results table about a criterion, and for CIFS lam / (H W) and the bytes per
-#: pixel of the noisy picture.
+#: pixel that texture takes.
 COLUMNS: dict[str, type] = {name: kind for name, kind in TYPES.items() if name not in ("kind", "seconds")} | {
     "mu": float,
-    "noisy": float,
+    "texture": float,
 }
 
 #: Columns that an older rows.csv may not have.
 LATER = (
     *("loss", "input", "score_db", "score_peak_db", "score_gap_db", "score_last_db", "baseline_db"),
     *("pixels", "regulariser", "learning_rate", "perturbation", "depth", "precision", "engine"),
-    *("distribution", "distribution_version", "noisy"),
+    *("distribution", "distribution_version", "texture"),
 )
 
 #: The parts of a unit's id. They are written with all digits, so that the id can be computed from them.
@@ -99,7 +99,7 @@ class Passes:
             rows = results.table(units=[unit.id], criteria=criteria, baselines=())
             for row in rows:
                 text, patience = row["criterion"], results.config.patience
-                own = {"mu": _mu(unit, result, text), "noisy": _noisy(unit, text)}
+                own = {"mu": _mu(unit, result, text), "texture": _texture(unit, text)}
                 self._rows[unit.id, text, patience] = _as_written(row | own)
                 if split(text)[0] == "cifs-jpeg":
                     stops = _stops(calibrate.curve_of(unit, text), patience)
@@ -194,7 +194,7 @@ class Passes:
         row = self._rows.get((unit, text, patience))
         if row is None or row["version"] != made_by(text)["version"]:
             return None
-        mu = _auto(text, sigma, row["noisy"])
+        mu = _auto(text, sigma, row["texture"])
         if mu is None or math.isclose(mu, row["mu"], rel_tol=1e-6):
             return row
         return self.with_mu(row, mu) if self._lam(unit, patience).exists() else None
@@ -223,20 +223,20 @@ def _ids(spec: UnitSpec) -> list[str]:
     return [unit_id(dataclasses.replace(spec, device=d)) for d in sorted(("cpu", "cuda"), key=spec.device.__ne__)]
 
 
-def _noisy(unit: Unit, text: str) -> float | None:
-    """Return the bytes per pixel of a unit's noisy picture, for CIFS with lam=auto."""
+def _texture(unit: Unit, text: str) -> float | None:
+    """Return the bytes per pixel that texture takes in a unit's picture, for CIFS with lam=auto."""
     if (found := _automatic(text)) is None or (path := unit.image("noisy")) is None:
         return None
     target, options = found
-    return target.noisy(Problem(Picture(Pictures(images.read(path)[None]))), **options)
+    return target.texture(Problem(Picture(Pictures(images.read(path)[None]))), **options)
 
 
-def _auto(text: str, sigma: float | None, noisy: float | None) -> float | None:
+def _auto(text: str, sigma: float | None, texture: float | None) -> float | None:
     """Return lam / (H W) of lam=auto, or None for a criterion without this parameter."""
     if (found := _automatic(text)) is None or sigma is None:
         return None
     target, options = found
-    return cifs.mu(target.codec.name, target.codec_text(options), sigma, noisy)
+    return cifs.mu(target.codec.name, target.codec_text(options), sigma, texture)
 
 
 def _automatic(text: str) -> tuple[cifs.Cifs, dict[str, Any]] | None:

@@ -237,7 +237,7 @@ def test_cifs_is_decided_again_where_the_calibrated_table_has_changed(run, kept,
     edges = calibrate.windowed(calibrate.curve_of(unit, "cifs-jpeg"), config.patience).edges
     seen = set()
     for mu in [edges[0] / 2, *(edges[1:] + edges[:-1]) / 2, edges[-1] * 2]:
-        monkeypatch.setattr(cifs, "table", lambda mu=mu: {"mu": {"jpeg": {"15": mu}}, "noisy": {}, "grey": {}})
+        monkeypatch.setattr(cifs, "table", lambda mu=mu: {"mu": {"jpeg": {"15": mu}}, "texture": {}, "grey": {}})
         row = kept.rows(spec, CRITERIA, config.patience)[0]
         lam = f"cifs-jpeg[lam={mu * 36 * 40}]"
         (wanted,) = [r for r in results.replay(criteria=[lam]) if r["unit"] == unit.id]
@@ -250,12 +250,13 @@ def test_cifs_is_decided_again_where_the_calibrated_table_has_changed(run, kept,
 def test_cifs_is_decided_again_with_the_texture_of_the_unit(run, kept, monkeypatch):
     config, _ = run
     spec = next(grid.units(config))
-    noisy = kept.rows(spec, CRITERIA, config.patience)[0]["noisy"]
+    texture = kept.rows(spec, CRITERIA, config.patience)[0]["texture"]
     resolved = Results(run[1]).run.unit(unit_id(spec)).result()["criteria"]["cifs-jpeg"]["resolved"]
-    assert cifs.mu("jpeg", "jpeg", 15.0, noisy) * 36 * 40 == pytest.approx(resolved["lam"], rel=1e-8)
-    table = {"mu": {"jpeg": {"15": 100.0}}, "noisy": {"jpeg": {"15": 1.1 * noisy}}, "texture": 2, "grey": {}}
+    assert cifs.mu("jpeg", "jpeg", 15.0, texture) * 36 * 40 == pytest.approx(resolved["lam"], rel=1e-8)
+    ordinary = {"jpeg": {"15": 1.21 * texture}}
+    table = {"mu": {"jpeg": {"15": 100.0}}, "texture": ordinary, "power": 1.5, "grey": {}}
     monkeypatch.setattr(cifs, "table", lambda: table)
-    assert kept.rows(spec, CRITERIA, config.patience)[0]["mu"] == pytest.approx(121.0)
+    assert kept.rows(spec, CRITERIA, config.patience)[0]["mu"] == pytest.approx(133.1)
 
 
 def test_a_kept_curve_is_short_and_has_both_ends(run, kept, monkeypatch):

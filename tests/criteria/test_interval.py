@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from esbench.bench import driver
 from esbench.bench.config import Config
 from esbench.bench.results import Results
-from esbench.builtin.criteria.interval import interval
+from esbench.builtin.criteria.interval import interval, recompute
 from esbench.engine import build
 from esbench.errors import ParamError
 from esbench.frames import Frame
@@ -55,6 +56,15 @@ def test_the_share_is_that_of_the_coefficients_counted_one_by_one():
                 found, n = found + (c < low or c > high), n + 1
     assert value(x.clip(0, 1)).parts["outside"] == pytest.approx(found / n, abs=2 / n)
     assert value(x.clip(0, 1), c=0.4).value == pytest.approx(abs(found / n - 0.4), abs=2 / n)
+
+
+def test_it_has_no_value_while_little_is_learned():
+    """The share of the first outputs may rise: the first of them is no stop."""
+    flat = value(np.full((32, 48, 3), 0.5, np.float32), c=0.25)
+    assert flat.value is None
+    assert re.fullmatch(r"\d\d% of the ranges are violated, little is learned yet", flat.reason)
+    again = recompute({"outside": np.array([flat.parts["outside"], 0.5, 0.2])}, c=0.25)
+    assert np.array_equal(again, [np.nan, 0.25, 0.25 - 0.2], equal_nan=True)
 
 
 def test_jpeg_stops_by_it_and_another_share_needs_no_new_optimisation(pictures, tmp_path):

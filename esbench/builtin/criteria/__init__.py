@@ -71,6 +71,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             target="esbench.builtin.criteria.interval:interval",
             resolve="esbench.builtin.criteria.interval:resolve",
             recompute="esbench.builtin.criteria.interval:recompute",
+            version=2,
             free=("c",),
             needs=("noisy",),
             measures="average",

@@ -25,9 +25,8 @@ from esbench.records import CodecInfo, Range
 #: The standard deviation of rounding to whole numbers.
 ROUNDING = 1 / math.sqrt(12)
 
-#: The noisy pictures of Kodak24 and CBSD68 change mu by less than this factor; more means that sigma is not that of the
-#: noise.
-FAR = 2.0
+#: Texture changes mu by no more than this factor, as on nearly all pictures of BSD400; TINY is that of a flat one.
+FAR, TINY = 2.0, 1e-9
 
 
 class Cifs:
@@ -66,19 +65,22 @@ class Cifs:
         if lam == "auto" and problem.noisy is not None:
             sigma = problem.noise_level
             assert sigma is not None
-            text, noisy = self.codec_text(options), self.noisy(problem, **options)
             image = problem.noisy.uint8
             grey = bool((image == image[..., :1]).all())
-            lam = mu(self.codec.name, text, sigma, noisy, grey=grey) * math.prod(problem.noisy.size)
+            text, texture = self.codec_text(options), self.texture(problem, **options)
+            lam = mu(self.codec.name, text, sigma, texture, grey=grey) * math.prod(problem.noisy.size)
         return {"lam": lam, **options}
 
-    def noisy(self, problem: Problem, **options: Any) -> float | None:
-        """Return the bytes per pixel of the noisy picture, more than of a flat one; None if mu does not need them."""
-        known = self.codec_text(options) in table()["noisy"]
+    def texture(self, problem: Problem, **options: Any) -> float | None:
+        """Return the bytes per pixel that texture takes; None if mu does not depend on them.
+
+        They are those of the noisy picture without most of its noise, more than of a flat picture.
+        """
+        known = self.codec_text(options) in table()["texture"]
         if not known or problem.noisy is None or problem.known is not None:  # missing pixels are no texture
             return None
         image = problem.noisy.uint8
-        size = self._size(image, **options) - self._size(0 * image, **options)
+        size = self._size(smoothed(image), **options) - self._size(0 * image, **options)
         return size / math.prod(problem.noisy.size)
 
     def recompute(self, columns: Mapping[str, Any], *, lam: float, **options: Any) -> Any:
@@ -133,34 +135,41 @@ class Cifs:
         return params.parameters(self._encode, skip=1)
 
 
-def mu(codec: str, text: str, sigma: float, noisy: float | None = None, *, grey: bool = False) -> float:
+def smoothed(image: Bytes) -> Bytes:
+    """Return an image (H, W, C) without most of its noise: the median of 5 x 5 pixels."""
+    cv2 = importlib.import_module("cv2")  # listing criteria does not import it
+    found: Bytes = cv2.medianBlur(image, 5).reshape(image.shape)
+    return found
+
+
+def mu(codec: str, text: str, sigma: float, texture: float | None = None, *, grey: bool = False) -> float:
     """Return lam / (H W) of a codec at a noise level.
 
-    A picture with much texture needs a smaller one, and its noisy version takes more bytes than is ordinary. A grey
-    picture takes a share of the bytes of a colour one, and R the square of it.
+    A picture with much texture needs a smaller one. So does a grey picture: it has fewer bytes.
 
     Args:
         codec: the name of the codec.
         text: its canonical text.
         sigma: the noise level.
-        noisy: the bytes per pixel of the noisy picture, more than of a flat one; None for the ordinary ones.
+        texture: the bytes per pixel that texture takes; None for the ordinary ones.
         grey: whether the picture is grey.
 
     Raises:
         ParamError: the codec was not calibrated with these parameters.
     """
-    rows = table()["mu"].get(text)
+    rows, ordinary = table()["mu"].get(text), table()["texture"].get(text)
     if not rows:
         raise ParamError(
             f"cifs-{codec} has no calibrated lam for {text!r}: give a number as lam=..., or find one with "
             f"'esbench calibrate -c cifs-{text}'."
         )
-    share: float = table()["grey"].get(text, 1.0) if grey else 1.0
-    found, ordinary = at(rows, sigma) * share**2, table()["noisy"].get(text)
-    if ordinary is None or noisy is None:
+    of_grey = table()["grey"].get(text) if grey else None
+    found = at(rows, sigma) * (of_grey["mu"] if of_grey else 1.0)
+    if ordinary is None or texture is None:
         return found
-    texture: float = (noisy / share / at(ordinary, sigma)) ** table()["texture"]
-    return found / min(max(texture, 1 / FAR), FAR)
+    share = of_grey["texture"] if of_grey else 1.0
+    times: float = (at(ordinary, sigma) * share / max(texture, TINY)) ** table()["power"]
+    return found * min(max(times, 1 / FAR), FAR)
 
 
 def at(rows: Mapping[str, float], sigma: float) -> float:

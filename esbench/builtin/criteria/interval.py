@@ -10,17 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
+
 from esbench.errors import ParamError
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
 from esbench.records import Range
 
+#: While more than this times c are violated, little is learned yet, and the share may rise for a while.
+EARLY = 2.0
+
 
 def interval(frame: Frame, *, c: Annotated[float, Range(0, 1)] = 0.25) -> Value:
-    """Return |s - c|, where s is the share of the ranges that the output violates, recorded as `outside`."""
+    """Return |s - c|, where s is the share of the ranges that the output violates, recorded as `outside`.
+
+    It is missing while s is more than EARLY times c.
+    """
     if frame.problem.outside is None:
         return Value(None, reason="needs a task with known ranges, such as jpeg")
     s = frame.problem.outside(frame.tensor.float().clamp(0, 1))
+    if s > EARLY * c:
+        return Value(None, {"outside": s}, f"{s:.0%} of the ranges are violated, little is learned yet")
     return Value(abs(s - c), {"outside": s})
 
 
@@ -37,4 +47,5 @@ def resolve(problem: Problem, *, c: float) -> dict[str, Any]:
 
 def recompute(columns: Mapping[str, Any], *, c: Any) -> Any:
     """Return the values from the recorded shares."""
-    return abs(columns["outside"] - c)
+    s = columns["outside"]
+    return np.where(s > EARLY * c, np.nan, abs(s - c))
