@@ -77,6 +77,12 @@ def noise_of(row: Row) -> str:
     return row["noise"] if row["sigma"] is None or row["noise"] != "gaussian" else f"{row['noise']} {row['sigma']:g}"
 
 
+def by_level(noise: str) -> tuple[str, float]:
+    """Return the place of a noise in a table: by kind, then by level."""
+    kind, _, level = noise.partition(" ")
+    return kind, float(level or 0)
+
+
 def recorded(found: Sequence[Recording], patience: int) -> list[Row]:
     """Return a row per criterion and recording."""
     rows = []
@@ -130,16 +136,21 @@ def judged(found: Sequence[Row], which: str = "average") -> list[Row]:
 
 
 def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
-    """Return the document of recommendations: for each task, with the noise level unknown and known."""
+    """Return the document of recommendations: for each task, with the noise level unknown and known.
+
+    A criterion that was not measured in all of its optimisations is not ranked: the others may be the difficult ones.
+    """
     rows = []
     for task in sorted({row["task"] for row in found}):
         mine = [row for row in found if row["task"] == task]
         if len({row["image"] for row in mine}) < PICTURES:
             continue
+        every = judged(mine)
+        everywhere = [row for row in every if row["units"] == max(each["units"] for each in every)]
         for known in (False, True):
             ranked = [
                 row
-                for row in judged(mine)
+                for row in everywhere
                 if not is_reference(row["criterion"])
                 and row["criterion"] not in (ESTIMATE_THE_LEVEL if known else NEED_THE_LEVEL)
             ]
@@ -300,7 +311,7 @@ def main() -> None:
     print(table(header, lines), end="\n\n")
     for task in dict.fromkeys(row["task"] for row in rows):
         mine = [row for row in rows if row["task"] == task]
-        noises = list(dict.fromkeys(noise for row in mine for noise in row["noises"]))
+        noises = sorted({noise for row in mine for noise in row["noises"]}, key=by_level)
         lines = [[f"`{row['criterion']}`", *(gap(row["noises"].get(noise)) for noise in noises)] for row in mine]
         print(table([task, *noises], lines), end="\n\n")
     if curves:
