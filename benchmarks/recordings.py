@@ -44,8 +44,7 @@ from esbench.bench.build import scene
 from esbench.bench.levels import of_kind
 from esbench.bench.results import Results
 from esbench.builtin.codecs.opencv import jpeg
-from esbench.builtin.criteria.cifs import mu, smoothed
-from esbench.builtin.criteria.cifs import table as cifs_table
+from esbench.builtin.criteria.cifs import at, mu, smoothed
 from esbench.disk import write
 from esbench.noise import clipped_variance
 from esbench.paper import calibrate
@@ -134,7 +133,7 @@ class Recording:
     """A recorded unit.
 
     Attributes:
-        about: the fields of its spec, `noisy_bytes`, `texture_bytes`, `variance` and `ms`; `channels` if not 3.
+        about: the fields of its spec, `noisy_bytes`, `texture_bytes`, `variance` and `ms`; `channels`, 3 if missing.
         image: its picture.
         sigma: the noise level.
         columns: the recorded numbers.
@@ -207,17 +206,27 @@ def curves(found: Sequence[Recording], power: float, start: int = 0) -> list[Cur
     return [replace(curve, loss=curve.loss * w) for curve, w in zip(made, weights, strict=True)]
 
 
-def of_grey(colour: Mapping[float, Sequence[Recording]], found: Sequence[Recording], patience: int) -> dict[str, float]:
+def of_grey(
+    document: Mapping[str, Any],
+    colour: Mapping[float, Sequence[Recording]],
+    found: Sequence[Recording],
+    patience: int,
+) -> dict[str, float]:
     """Return what is different if a picture is grey: the bytes of texture and mu, as shares of those of a colour one.
 
-    Mu must be in the package already.
+    Args:
+        document: the table with the mu of colour pictures.
+        colour: the recordings of colour pictures.
+        found: those of the same pictures turned grey.
+        patience: the patience of the rule.
     """
     of_colour = {(r.sigma, r.image): r.texture for level in colour.values() for r in level}
     bytes_ = float(np.mean([r.texture / of_colour[r.sigma, r.image] for r in found]))
     psnr = []
     for recording in found:
-        curve = recording.curve()
-        own = mu("jpeg", "jpeg", recording.sigma, recording.texture / bytes_)
+        curve, texture = recording.curve(), recording.texture / bytes_
+        mus, ordinary_ones = (at(document[name]["jpeg"], recording.sigma) for name in ("mu", "texture"))
+        own = mus * (ordinary_ones / texture) ** POWER
         psnr.append(calibrate.windowed(replace(curve, loss=curve.loss * own), patience).of(curve.psnr_db))
     best = calibrate.search(psnr, MARGINS[0])
     assert best is not None
@@ -348,14 +357,15 @@ def study(args: argparse.Namespace) -> None:
         )
     gap = ["gap", "not stopped from mu times", "left out: gap", "not stopped"]
     table(["distance", "power of texture", *gap], lines)
+    every = [[(unit.curve(), unit.mu) for unit in units] for units in enough]
+    stopping = [[calibrate.windowed(curve, args.patience) for curve, _ in level] for level in every]
     lines = []
     for factor in FACTORS:
         cells = [f"{factor:.2f}"]
-        for units in enough:
-            made = [(unit.curve(), unit.mu * factor) for unit in units]
-            stops = [int(calibrate.windowed(curve, args.patience)(mu)) for curve, mu in made]
-            gaps = [curve.psnr_db.max() - curve.psnr_db[t] for (curve, _), t in zip(made, stops, strict=True)]
-            runs_on = sum(t == len(curve.loss) - 1 for (curve, _), t in zip(made, stops, strict=True))
+        for level, stops in zip(every, stopping, strict=True):
+            steps = [int(stop(mu * factor)) for stop, (_, mu) in zip(stops, level, strict=True)]
+            gaps = [curve.psnr_db.max() - curve.psnr_db[t] for t, (curve, _) in zip(steps, level, strict=True)]
+            runs_on = sum(t == len(curve.loss) - 1 for t, (curve, _) in zip(steps, level, strict=True))
             cells.append(of(gaps) + (f", {runs_on} not stopped" if runs_on else ""))
         lines.append(cells)
     table(["mu of the package times", *(f"sigma {units[0].sigma:g}" for units in enough)], lines)
@@ -422,10 +432,8 @@ def fit(args: argparse.Namespace) -> None:
         "from the paper": "figure 2, in the proportion of the nearest level that was found: "
         + ", ".join(f"{sigma:g}" for sigma in sorted(set(mu) - set(rows))),
     }
-    write(TABLE, (json.dumps(document, indent=1) + "\n").encode())
-    cifs_table.cache_clear()
     grey_ones = [unit for units in recordings(args.grey).values() for unit in units]
-    document["grey"] = {"jpeg": of_grey(found, grey_ones, args.patience)}
+    document["grey"] = {"jpeg": of_grey(document, found, grey_ones, args.patience)}
     write(TABLE, (json.dumps(document, indent=1) + "\n").encode())
 
 

@@ -6,11 +6,15 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import subprocess
+
+#: Seconds that a process may take to exit after it has closed its end of the pipe, and between two looks at it.
+GOING, LOOK_EVERY = 10.0, 0.01
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -33,13 +37,26 @@ def environ() -> dict[str, str]:
 def end(process: subprocess.Popen[Any]) -> int:
     """Kill a process that leads a session, with all processes of the session, and return its exit code.
 
-    The exit code of a process that has ended is kept. Processes that started a new session are not found.
+    The exit code of a process that has ended is kept. Processes that started a new session are not found. What it was
+    sent to is closed.
     """
     if process.returncode is None:
         # kill the group before waiting for its leader: afterwards its id, which is also the group's, could be reused
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-    return process.wait()
+    code = process.wait()
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):  # it did not read all of it
+            process.stdin.close()
+    return code
+
+
+def ended(process: subprocess.Popen[Any]) -> int:
+    """Return the exit code of a process that has closed its pipe, and kill the processes it left behind."""
+    deadline = time.monotonic() + GOING
+    while not has_ended(process) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY)
+    return end(process)
 
 
 def has_ended(process: subprocess.Popen[Any]) -> bool:

@@ -35,16 +35,13 @@ from esbench.bench.unit import failed, never, run_unit
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
 from esbench.errors import UnitError
 from esbench.events import Event, Notice
-from esbench.process import end, environ, has_ended, python, told
+from esbench.process import end, ended, environ, has_ended, python, told
 from esbench.registry import registry
 from esbench.stopping.column import is_third_party
 from esbench.untouched import MODULES, Untouched
 
 #: Seconds between two checks of a process.
 LOOK_EVERY = 0.1
-
-#: Seconds that a process may take to exit after it has closed its end of the pipe.
-GOING = 10.0
 
 
 class Note:
@@ -179,30 +176,20 @@ class _Child:
                     continue
                 line = None
             if line is None:
-                ended = told(self.code())
+                how = told(ended(self.process))
                 who, step, _ = self.note.read()
                 if who < 0:
-                    return None, None, f"{ended}, outside of plugin calls" if self.third_party else ended
-                return None, self.third_party[who], f"{ended.replace('ended', 'ended its process')} at step {step}"
+                    return None, None, f"{how}, outside of plugin calls" if self.third_party else how
+                return None, self.third_party[who], f"{how.replace('ended', 'ended its process')} at step {step}"
             with contextlib.suppress(ValueError):  # a plugin wrote into the pipe
                 message = json.loads(line)
                 if "outcome" in message:
                     return outcome_from_json(message["outcome"]), None, ""
                 emit(event_from_json(message))
 
-    def code(self) -> int:
-        """Return the exit code of a process that has closed its pipe, and kill the processes it left behind."""
-        deadline = time.monotonic() + GOING
-        while not has_ended(self.process) and time.monotonic() < deadline:
-            time.sleep(LOOK_EVERY / 10)
-        return end(self.process)
-
     def end(self) -> None:
         """Kill the process, and those that plugins started in it."""
         end(self.process)
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
 
     def _read(self) -> None:
         assert self.process.stdout is not None

@@ -24,7 +24,7 @@ from esbench.engine import build
 from esbench.errors import EsbenchError, Unavailable
 from esbench.events import Event, Notice
 from esbench.observation import Observation
-from esbench.process import end, environ, has_ended, python, told
+from esbench.process import end, ended, environ, has_ended, python, told
 from esbench.restoration.options import Options
 from esbench.restoration.piece import Piece, Product
 
@@ -192,14 +192,11 @@ class _Process:
 
     def code(self) -> str:
         """Return how the process ended."""
-        return told(end(self._process))
+        return told(ended(self._process))
 
     def end(self) -> None:
         """Kill the process."""
         end(self._process)
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
