@@ -33,6 +33,7 @@ import cv2
 import numpy as np
 import torch
 
+from esbench import torch_state
 from esbench.builtin.datasets.samples import Samples
 from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
@@ -154,12 +155,13 @@ class Convolutions:
         self.flop = 2 * with_gradient
 
     def __call__(self) -> int:
-        for x, weight, bias, g, stride, first in self.calls:
-            torch.nn.functional.conv2d(x, weight, bias, stride)
-            mask = [not first, True, True]
-            torch.ops.aten.convolution_backward(
-                g, x, weight, [len(bias)], stride, [0, 0], [1, 1], False, [0, 0], 1, mask
-            )
+        with torch_state.exact():  # as the loop
+            for x, weight, bias, g, stride, first in self.calls:
+                torch.nn.functional.conv2d(x, weight, bias, stride)
+                mask = [not first, True, True]
+                torch.ops.aten.convolution_backward(
+                    g, x, weight, [len(bias)], stride, [0, 0], [1, 1], False, [0, 0], 1, mask
+                )
         return 1
 
 
@@ -176,6 +178,7 @@ class Turns:
         for name in names:
             self.ends[name], end = context.Pipe()
             context.Process(target=serve, args=(name, h, w, args, end), daemon=True).start()
+            end.close()  # so that `recv` ends if the process does
             self.notes[name] = self.ends[name].recv()
         for turn in range(args.warm + args.turns):
             for name, end in self.ends.items():

@@ -54,6 +54,7 @@ def together(n: int, size: int, args: argparse.Namespace) -> dict[str, Any]:
         mine, theirs = context.Pipe()
         call = (size, args.seconds, args.device, args.precision, threads, theirs)
         context.Process(target=unit, args=call, daemon=True).start()
+        theirs.close()  # so that `recv` ends if the process does
         ends.append(mine)
     for what in ("ready", "go"):
         for end in ends:
@@ -80,6 +81,7 @@ def memory_of_steps(args: argparse.Namespace) -> list[tuple[int, float]]:
     mine, theirs = context.Pipe()
     call = (args.steps_size, args.steps, theirs, args.device, args.precision, args.threads)
     context.Process(target=over_steps, args=call, daemon=True).start()
+    theirs.close()
     found: list[tuple[int, float]] = mine.recv()
     return found
 

@@ -6,7 +6,7 @@ The bytes are
     MAGIC | length of the head | head: JSON, one entry per buffer and the tree | buffers | CRC-32 of all before
 
 where the tree refers to the buffers by number. Everything is restored to the bit: NaN, the sign of a zero, the type of
-each number, the memory order of each tensor. Tensors are restored on the CPU.
+each number, the memory order of each tensor. Tensors of a GPU come back to the device that the reader names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,13 @@ KINDS = "biufcSU"
 
 #: A buffer of a tree: a list of floats, bytes, an array or a tensor, as bytes-like objects.
 Buffer: TypeAlias = bytes | memoryview
+
+
+class Content(NamedTuple):
+    """What a tree that is read refers to: the buffers, and the device of the tensors that were on a GPU."""
+
+    buffers: list[memoryview]
+    device: Any
 
 
 class NotPlain(TypeError):
@@ -89,8 +96,12 @@ def dumps(value: Any) -> Iterator[Buffer]:
     yield struct.pack("<L", crc)
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes, device: Any = "cpu") -> Any:
     """Return the value from the bytes of `dumps`.
+
+    Args:
+        data: the bytes.
+        device: the device of the tensors that were not in main memory.
 
     Raises:
         ValueError: these are not such bytes, or they are incomplete.
@@ -109,7 +120,7 @@ def loads(data: bytes) -> Any:
                 raise ValueError("a buffer is missing")
             buffers.append(view[at : at + length])
             at += length
-        return _unfolded(head["tree"], buffers)
+        return _unfolded(head["tree"], Content(buffers, device))
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError) as error:
         raise ValueError(f"it is not a state: {type(error).__name__}: {error}") from error
 
@@ -138,40 +149,41 @@ def _folded(value: Any, buffers: list[Buffer]) -> Any:
     if isinstance(value, dict):
         return ["dict", [[_folded(key, buffers), _folded(item, buffers)] for key, item in value.items()]]
     order = sorted(range(value.dim()), key=value.stride, reverse=True)  # the order in memory
-    flat = value.permute(order).contiguous().reshape(-1)
+    flat = value.cpu().permute(order).contiguous().reshape(-1)
     content = memoryview(flat.view(_torch().uint8).numpy()) if flat.numel() else b""
-    return ["tensor", str(value.dtype).removeprefix("torch."), list(value.shape), order, buffer(content)]
+    dtype = str(value.dtype).removeprefix("torch.")
+    return ["tensor", dtype, list(value.shape), order, buffer(content), value.device.type]
 
 
-def _unfolded(tree: Any, buffers: list[memoryview]) -> Any:
+def _unfolded(tree: Any, content: Content) -> Any:
     if not isinstance(tree, list):
         return tree
-    return _READ[tree[0]](buffers, *tree[1:])
+    return _READ[tree[0]](content, *tree[1:])
 
 
-def _read_dict(buffers: list[memoryview], items: Any) -> dict[Any, Any]:
-    return {_unfolded(key, buffers): _unfolded(item, buffers) for key, item in items}
+def _read_dict(content: Content, items: Any) -> dict[Any, Any]:
+    return {_unfolded(key, content): _unfolded(item, content) for key, item in items}
 
 
-def _read_floats(buffers: list[memoryview], kind: str, number: int) -> Any:
+def _read_floats(content: Content, kind: str, number: int) -> Any:
     floats = array.array("d")
-    floats.frombytes(buffers[number])
+    floats.frombytes(content.buffers[number])
     return tuple(floats) if kind == "tuple" else floats.tolist()
 
 
-def _read_array(buffers: list[memoryview], dtype: str, shape: list[int], number: int) -> Any:
+def _read_array(content: Content, dtype: str, shape: list[int], number: int) -> Any:
     import numpy as np
 
     kind = np.dtype(dtype)
     if kind.kind not in KINDS:
         raise ValueError(f"there is no array of {dtype}")
-    if not buffers[number]:
+    if not content.buffers[number]:
         return np.empty(0, kind).reshape(shape)
-    return np.frombuffer(buffers[number], np.uint8).copy().view(kind).reshape(shape)
+    return np.frombuffer(content.buffers[number], np.uint8).copy().view(kind).reshape(shape)
 
 
 def _read_tensor(
-    buffers: list[memoryview], dtype: str, shape: list[int], order: list[int], number: int
+    content: Content, dtype: str, shape: list[int], order: list[int], number: int, place: str = "cpu"
 ) -> torch.Tensor:
     import torch
 
@@ -179,23 +191,24 @@ def _read_tensor(
     if not isinstance(kind, torch.dtype):
         raise ValueError(f"there is no tensor of {dtype}")
     within = [shape[i] for i in order]
-    if buffers[number]:
-        flat = torch.frombuffer(bytearray(buffers[number]), dtype=torch.uint8).view(kind)
+    if content.buffers[number]:
+        flat = torch.frombuffer(bytearray(content.buffers[number]), dtype=torch.uint8).view(kind)
     else:
         flat = torch.empty(0, dtype=kind)
     back = sorted(range(len(order)), key=order.__getitem__)
-    return flat.reshape(within).permute(back)
+    tensor = flat.reshape(within).permute(back)
+    return tensor if place == "cpu" else tensor.to(content.device)
 
 
 _READ: dict[str, Callable[..., Any]] = {
-    "float": lambda buffers, text: float(text),
-    "bytes": lambda buffers, number: bytes(buffers[number]),
-    "list": lambda buffers, items: [_unfolded(item, buffers) for item in items],
-    "tuple": lambda buffers, items: tuple(_unfolded(item, buffers) for item in items),
+    "float": lambda content, text: float(text),
+    "bytes": lambda content, number: bytes(content.buffers[number]),
+    "list": lambda content, items: [_unfolded(item, content) for item in items],
+    "tuple": lambda content, items: tuple(_unfolded(item, content) for item in items),
     "floats": _read_floats,
     "dict": _read_dict,
     "array": _read_array,
-    "number": lambda buffers, *what: _read_array(buffers, *what)[()],
+    "number": lambda content, *what: _read_array(content, *what)[()],
     "tensor": _read_tensor,
 }
 
@@ -219,7 +232,7 @@ def _own(value: Any, place: str) -> Any:
         torch = _torch()
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise NotPlain(f"a tensor that is sparse, quantised or empty of data{_at(place)}")
-        return value.detach().as_subclass(torch.Tensor).cpu().resolve_conj().resolve_neg()
+        return value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
     if value.dtype.kind not in KINDS:
         raise NotPlain(f"an array of {value.dtype}{_at(place)}")
     return value if _is_number(value) else sys.modules["numpy"].asarray(value)

@@ -18,40 +18,42 @@ def same() -> Iterator[None]:
     if torch is None:
         yield
         return
-    before, threads, entered = _state(torch), torch.get_num_threads(), _Entered(torch)
+    before, arithmetic, threads, entered = _state(torch), _arithmetic(torch), torch.get_num_threads(), _Entered(torch)
     try:
         yield
     finally:
         entered.leave()  # first: a mode may change what the rest returns
         _set(torch, before)
+        _set_arithmetic(torch, arithmetic)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager
 def plain() -> Iterator[None]:
-    """Compute with PyTorch's defaults, whatever the user or a plugin has set since the import."""
+    """Compute with PyTorch's defaults, and `exact`, whatever the user or a plugin has set since the import."""
     import torch
 
     before = _state(torch)
     _set(torch, PLAIN)
     try:
-        yield
+        with exact():
+            yield
     finally:
         _set(torch, before)
 
 
-def moved(tree: Any, device: Any) -> Any:
-    """Return a state with its tensors on a device: a checkpoint is read into main memory."""
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """Compute float32 as float32, also on a GPU, and with the same algorithms each time: in all threads."""
     import torch
 
-    if isinstance(tree, torch.Tensor):
-        return tree.to(device)
-    if isinstance(tree, dict):
-        return {key: moved(item, device) for key, item in tree.items()}
-    if isinstance(tree, list | tuple):
-        return type(tree)(moved(item, device) for item in tree)
-    return tree
+    before = _arithmetic(torch)
+    _set_arithmetic(torch, EXACT)
+    try:
+        yield
+    finally:
+        _set_arithmetic(torch, before)
 
 
 class _Entered:
@@ -81,9 +83,16 @@ class _Entered:
 #: How the hooks of all modules, and of all optimisers, are called in PyTorch.
 HOOKS = "_global_"
 
-#: Inference mode, gradients, default type and device, deterministic algorithms, precision of products, autocast on a
-#: CPU and on a GPU, detection of anomalies, oneDNN.
-PLAIN = (False, True, "float32", "cpu", False, False, "highest", False, False, False, True)
+#: Inference mode, gradients, default type and device, deterministic algorithms, autocast on a CPU and on a GPU,
+#: detection of anomalies, oneDNN.
+PLAIN = (False, True, "float32", "cpu", False, False, False, False, False, True)
+
+#: The products whose precision PyTorch has: by library and operation.
+PRODUCTS = tuple((library, product) for library in ("cuda", "mkldnn") for product in ("matmul", "conv", "rnn"))
+
+#: cuDNN: whether it is used, times its algorithms, takes those that give the same each time, and rounds to TF32; the
+#: precision of products, for all and for each.
+EXACT = (True, False, True, False, "highest", *("ieee" for _ in PRODUCTS))
 
 
 def _state(torch: Any) -> tuple[Any, ...]:
@@ -94,7 +103,6 @@ def _state(torch: Any) -> tuple[Any, ...]:
         str(torch.get_default_device()),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.get_float32_matmul_precision(),
         torch.is_autocast_enabled("cpu"),
         torch.is_autocast_enabled("cuda"),
         torch.is_anomaly_enabled(),
@@ -106,7 +114,7 @@ def _set(torch: Any, wanted: tuple[Any, ...]) -> None:
     now = _state(torch)
     if now == wanted:
         return
-    inference, grad, dtype, device, deterministic, warn_only, precision, *autocast, anomaly, onednn = wanted
+    inference, grad, dtype, device, deterministic, warn_only, *autocast, anomaly, onednn = wanted
     if now[0] != inference:
         guard = torch.inference_mode(inference)
         guard.__enter__()
@@ -116,8 +124,35 @@ def _set(torch: Any, wanted: tuple[Any, ...]) -> None:
     if now[3] != device:
         torch.set_default_device(None if device == "cpu" else device)  # that of a fresh process is no mode
     torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-    torch.set_float32_matmul_precision(precision)
     for kind, enabled in zip(("cpu", "cuda"), autocast, strict=True):
         torch.set_autocast_enabled(kind, enabled)
     torch.autograd.set_detect_anomaly(anomaly)
     torch._C._set_mkldnn_enabled(onednn)
+
+
+def _arithmetic(torch: Any) -> tuple[Any, ...]:
+    """Return the settings of `EXACT` as they are; None for an older one that the newer ones have replaced."""
+    c = torch._C
+    older: list[Any] = []
+    for get in (c._get_cudnn_allow_tf32, c._get_float32_matmul_precision):
+        try:
+            older.append(get())
+        except RuntimeError:  # of PyTorch: a mix of both
+            older.append(None)
+    cudnn = c._get_cudnn_enabled(), c._get_cudnn_benchmark(), c._get_cudnn_deterministic()
+    return (*cudnn, *older, *(c._get_fp32_precision_getter(*product) for product in PRODUCTS))
+
+
+def _set_arithmetic(torch: Any, wanted: tuple[Any, ...]) -> None:
+    if _arithmetic(torch) == wanted:
+        return
+    c, (enabled, benchmark, deterministic, tf32, precision, *products) = torch._C, wanted
+    c._set_cudnn_enabled(enabled)
+    c._set_cudnn_benchmark(benchmark)
+    c._set_cudnn_deterministic(deterministic)
+    if tf32 is not None:
+        c._set_cudnn_allow_tf32(tf32)
+    if precision is not None:
+        c._set_float32_matmul_precision(precision)
+    for product, own in zip(PRODUCTS, products, strict=True):  # last, because an older one sets some of these too
+        c._set_fp32_precision_setter(*product, own)

@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -176,3 +177,12 @@ def test_a_pickle_is_refused_and_not_run(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="it is not a state of this version of esbench"):
             loads(data)
     assert not (tmp_path / "pwned").exists()
+
+
+def test_a_tensor_of_a_gpu_comes_to_the_device_that_is_named_and_one_of_main_memory_stays():
+    head, buffers = b"".join(dumps([torch.ones(2), torch.ones(3)])).split(b"]]]}", 1)
+    head = head.replace(b'"cpu"', b'"cuda"', 1) + b"]]]}"
+    length = len(head) - len(MAGIC) - 8
+    data = MAGIC + struct.pack("<Q", length) + head[len(MAGIC) + 8 :] + buffers[:-4]
+    of_gpu, other = loads(data + struct.pack("<L", zlib.crc32(data)), "meta")
+    assert (of_gpu.device.type, other.device.type) == ("meta", "cpu")

@@ -38,7 +38,7 @@ def load(unit: Unit, session: Session) -> Any:
         DataError: the checkpoint cannot be used.
         UnitError: the checkpoint does not fit, although it is of the same unit and the same versions.
     """
-    state = unit.checkpoint()
+    state = unit.checkpoint(session.trajectory.z.device)
     if state is None:
         return None
     was, now = state.get("of"), _of(session.columns)

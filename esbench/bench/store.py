@@ -545,8 +545,11 @@ class Unit:
             file.writelines(plain.dumps({"unit": self.id, "state": state}))
         (self.path / "error.txt").unlink(missing_ok=True)  # it is past the step at which it failed
 
-    def checkpoint(self) -> dict[str, Any] | None:
+    def checkpoint(self, device: Any = "cpu") -> dict[str, Any] | None:
         """Return the state to resume from, or None if there is none.
+
+        Args:
+            device: the device of the tensors that were on a GPU.
 
         Raises:
             DataError: it cannot be read, or is that of another unit.
@@ -556,7 +559,7 @@ class Unit:
             return None
         disk.regular(path)
         try:
-            found = plain.loads(path.read_bytes())
+            found = plain.loads(path.read_bytes(), device)
             id, state = found["unit"], found["state"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{str(path)!r} cannot be read: {error}.") from error

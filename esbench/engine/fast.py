@@ -21,8 +21,9 @@ from esbench.engine.loop import Fit, Made, Trajectory
 from esbench.engine.settings import Settings
 from esbench.frames import Block
 
-#: Steps times pixels above which compiling the network for a GPU, about a minute, saves more time than it takes.
-COMPILE_FROM = 1e8
+#: Steps times pixels from which on the network is compiled for a GPU, which takes about a minute: as those of a unit of
+#: table 1, some two minutes of an H200 in float32 by the count of its operations, of which there are many in a run.
+COMPILE_FROM = 3e9
 
 #: Steps before a graph is captured: by then the libraries are initialised and the optimiser has its moments.
 WARM = 3
@@ -55,6 +56,7 @@ class Fast(Trajectory):
         super().__init__(fit, network, z, generator, settings, average)
         cuda = self.z.is_cuda
         self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate, fused=True, capturable=cuda)
+        self.optimiser._warned_capturable_if_run_uncaptured = True  # the first steps are not captured, on purpose
         self.notes: list[str] = []
         if cuda and settings.precision == "bfloat16":
             align(self.f)
@@ -103,6 +105,7 @@ class Fast(Trajectory):
         """Compile the network, with a trial that is undone; if that fails, it is not changed."""
         # each size of picture is compiled once per process; by default PyTorch limits the number of sizes
         torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        torch._inductor.config.deterministic = True  # kernels chosen by their speed would change the bits
         state = self.state_dict()
         try:
             self.f.compile(dynamic=False)

@@ -90,9 +90,7 @@ class Trajectory:
 
     def __iter__(self) -> Iterator[Block]:
         while self.t < self.settings.iterations:
-            # on a GPU: the same algorithms each time, and float32 means float32
-            exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-            with exact, torch_state.plain():
+            with torch_state.plain():
                 block = self._steps(min(self.block, self.settings.iterations - self.t))
             yield block
 
@@ -113,8 +111,8 @@ class Trajectory:
         self.f.load_state_dict(state["f"])
         self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self.generator.set_state(state["generator"])
-        self.average.load_state_dict(torch_state.moved(state["average"], self.z.device))
-        self.memory = torch_state.moved(state["memory"], self.z.device)
+        self.average.load_state_dict(state["average"])
+        self.memory = dict(state["memory"])
         self.t, self.restored = state["t"], list(state["restored"])
         self._level, self._good = state["level"], state["good"]
 

@@ -44,14 +44,19 @@ def probed(probe: Probe, f: torch.nn.Module, step: Step, seed: int, third_party:
 
 @contextlib.contextmanager
 def undisturbed(f: torch.nn.Module) -> Iterator[None]:
-    """Restore what calls of a network change: its buffers, mode and gradients, and its parameters."""
-    training = f.training
+    """Restore what calls of a network change: its buffers, mode and gradients, and its parameters.
+
+    It is called as it is: compiled, each new use of its gradients would take a compilation, and some are not possible.
+    """
+    training, compiled = f.training, f._compiled_call_impl
+    f._compiled_call_impl = None
     before = {name: value.detach().clone() for name, value in f.state_dict().items()}
     gradients = [(p, p.grad) for p in f.parameters()]
     try:
         yield
     finally:
         f.train(training)
+        f._compiled_call_impl = compiled
         with torch.no_grad():
             for name, value in f.state_dict().items():
                 value.copy_(before[name])

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from esbench import torch_state
 from esbench.engine.fast import Fast
 from esbench.engine.probe import probed
 from esbench.engine.trace import Trace
@@ -90,21 +91,24 @@ class Session:
         self._tell_resolved()
         blocks, told = iter(self.trajectory), -math.inf
         try:
-            while not (ended := self.ended):
-                started = time.perf_counter()
-                block = next(blocks)
-                self.trace.take(block, time.perf_counter() - started)
-                self._lanes.take(block)
-                self._tell(block)
-                if time.monotonic() - told >= PROGRESS_EVERY:
-                    told = time.monotonic()
-                    self._emit(self.progress())
-                yield block
-            self.drain()
+            # also between the blocks: criteria are measured in threads of their own
+            with torch_state.exact():
+                while not (ended := self.ended):
+                    started = time.perf_counter()
+                    block = next(blocks)
+                    self.trace.take(block, time.perf_counter() - started)
+                    self._lanes.take(block)
+                    self._tell(block)
+                    if time.monotonic() - told >= PROGRESS_EVERY:
+                        told = time.monotonic()
+                        self._emit(self.progress())
+                    yield block
+                self.drain()
             if ended and self.trace.loss:
                 self._emit(self.progress())
         finally:
             self._lanes.close()
+            self.trajectory.look = None  # a cycle of references would keep the memory of a GPU
 
     def drain(self) -> None:
         """Wait until all steps so far are measured."""

@@ -17,9 +17,12 @@ from esbench.builtin.tasks.denoise import Denoise
 from esbench.engine import build, fast, loop
 from esbench.engine.fast import Fast, align, kept_memory
 from esbench.engine.loop import Fit, Trajectory
+from esbench.engine.session import Session
 from esbench.engine.settings import Settings
-from esbench.observation import Observation
+from esbench.observation import Observation, Problem
 from esbench.plain import dumps, loads
+from esbench.stopping.column import Column
+from esbench.stopping.rule import Running
 
 SMALL = Settings(iterations=50, depth=4)
 
@@ -212,11 +215,29 @@ def test_on_cuda_a_seed_gives_the_same_numbers_and_so_does_a_resume(precision):
     for block in first:
         seen += block.losses
         if first.t == 20:
-            state = loads(b"".join(dumps(first.state_dict())))  # as a checkpoint, in main memory
+            state = loads(b"".join(dumps(first.state_dict())), "cuda")  # as a checkpoint
     assert losses(made(Fast, settings, device="cuda")) == seen
     again = made(Fast, settings, device="cuda")
     again.load_state_dict(state)
     assert losses(again) == seen[20:]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])])
+def test_criteria_resume_on_the_device(device):
+    def session() -> Session:
+        columns = [Column(text, Problem(), Running(100)) for text in ("wmv[window=4]", "emv[burn_in=3]")]
+        return Session("a unit", made(Fast, device=device), columns, lambda event: None)
+
+    first = session()
+    for _ in first:
+        if first.step == 20:
+            state = loads(b"".join(dumps(first.state_dict())), device)
+    again = session()
+    again.load_state_dict(state)
+    for _ in again:
+        pass
+    assert [c.values[20:] for c in again.columns] == [c.values[20:] for c in first.columns]
+    assert again.columns[0].best.device.type == device
 
 
 @pytest.mark.gpu

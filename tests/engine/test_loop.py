@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from esbench import plain
+from esbench import torch_state
 from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
@@ -306,18 +306,6 @@ def test_it_resumes_from_a_saved_state_to_the_bit(at, tmp_path):
     assert torch.equal(torch.cat([b.averages.tensor for b in rest]), whole[2][at:])
 
 
-def test_the_average_and_the_memory_of_a_checkpoint_come_to_the_device_of_the_optimisation():
-    first = trajectory()
-    next(iter(first))
-    first.memory["xi"] = [torch.ones(2)]
-    state = plain.loads(b"".join(plain.dumps(first.state_dict())))  # which is in main memory
-
-    again = trajectory()
-    again.z = again.z.to("meta")
-    again.load_state_dict(state)
-    assert again.average.value.device.type == again.memory["xi"][0].device.type == "meta"
-
-
 def test_it_gives_up_after_ten_returns():
     class Hopeless(Denoise):
         def distance(self, x: torch.Tensor, observation: Observation) -> torch.Tensor:
@@ -330,6 +318,32 @@ def test_it_gives_up_after_ten_returns():
     with pytest.raises(UnitError, match=r"diverged 11 times, last at step 10 \(loss nan\); if they can be chosen"):
         next(blocks)
     assert RESTORES == 10
+
+
+@pytest.mark.parametrize("how", ["older", "matmul", "cudnn", "all"])
+def test_float32_is_float32_whichever_way_the_user_chose_less(how):
+    def precision(*product: str) -> str:
+        return torch._C._get_fp32_precision_getter(*product)
+
+    products = ("cuda", "matmul"), ("cuda", "conv")
+    with torch_state.same():  # the test leaves nothing behind
+        if how == "older":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        elif how == "matmul":
+            torch.backends.cuda.matmul.fp32_precision = "tf32"
+        elif how == "cudnn":
+            torch.backends.cudnn.fp32_precision = "tf32"
+        else:
+            torch.backends.fp32_precision = "tf32"
+        before = [precision(*product) for product in products]
+        with torch_state.plain():
+            assert [precision(*product) for product in products] == ["ieee", "ieee"]
+            assert torch.backends.cudnn.deterministic
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert [precision(*product) for product in products] == before
+        assert not torch.backends.cudnn.deterministic
+        torch._C._set_fp32_precision_setter("generic", "all", "none")
+        torch._C._set_fp32_precision_setter("cuda", "all", "none")
 
 
 # -- on a GPU

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from esbench import torch_state
 from esbench.builtin import networks
 from esbench.records import NetworkInfo
 from esbench.registry import registry
@@ -133,8 +134,8 @@ def test_the_layout_in_memory_does_not_matter(text):
 @pytest.mark.parametrize("text", SMALL)
 def test_on_cuda_the_gradient_is_the_same_each_time(text):
     torch.manual_seed(0)
-    f = made(text).cuda()
+    f = made(text).cuda().to(memory_format=torch.channels_last)  # as `Fast`
     z = torch.rand(1, 2, *f.input_size(65, 70), device="cuda")
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    with torch_state.exact():
         first, second = (torch.autograd.grad(f(z).square().sum(), list(f.parameters())) for _ in range(2))
     assert all(map(torch.equal, first, second))
