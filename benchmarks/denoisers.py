@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import itertools
 import math
 import statistics
 import time
@@ -49,10 +50,11 @@ OTHERS = ("nlm", "tv", "wavelet", "zs-n2n", "bm3d")
 
 #: Where the name of a method is beside its mark, in points; above it by default.
 BESIDE = {
-    "draft": (8, -10, "left"),
-    "bm3d": (-6, 4, "right"),
+    "draft": (8, -12, "left"),
+    "bm3d": (-7, -3, "right"),
     "tv": (7, -4, "left"),
-    "wavelet": (0, -14, "center"),
+    "wavelet": (-7, -4, "right"),
+    "best": (0, 8, "center"),
     "zs-n2n": (0, -14, "center"),
 }
 
@@ -190,19 +192,24 @@ def frontier(args: argparse.Namespace) -> None:
     """Draw the mean PSNR over the seconds of each method, an axis for each noise, as docs/images/denoisers.svg."""
     found = averages(args.out)
     noises = [noise for noise in args.noise if (noise, "best") in found]
-    made, axes = figure(2.6 * len(noises), 3.2, len(noises))
-    for axis, noise in zip(np.atleast_1d(axes), noises, strict=True):
+    made, axes = figure(7.8, 5.6, columns=3, rows=math.ceil(len(noises) / 3))
+    for axis, noise in itertools.zip_longest(axes.flat, noises):
+        if noise is None:
+            axis.remove()
+            continue
         for method in args.method:
             if (cell := found.get((noise, method))) is None:
                 continue
             ours, at = method in OURS, (cell["seconds"], cell["psnr_db"])
             axis.plot(*at, "o" if ours else "s", color=COLOURS[0] if ours else "0.5", ms=6 if ours else 5)
             *offset, side = BESIDE.get(method, (0, 8, "center"))
-            axis.annotate(method, at, offset, textcoords="offset points", ha=side, fontsize=8)
+            axis.annotate(method, at, offset, textcoords="offset points", ha=side, fontsize=9)
         kind, level = noise.split()
-        axis.set(xscale="log", xlabel="seconds", title=f"sigma {level}" if kind == "gaussian" else f"rate {level}")
-        axis.margins(0.3, 0.12)
-    np.atleast_1d(axes)[0].set_ylabel("PSNR, dB")
+        title = f"sigma {level}" if kind == "gaussian" else f"photons, rate {level}"
+        axis.set(xscale="log", xlabel="seconds", title=title)
+        axis.margins(0.4, 0.12)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("PSNR, dB")
     label = "Mean PSNR of denoisers over their time: " + ", ".join(args.method)
     (ROOT / "docs/images/denoisers.svg").write_text(drawn(made, "denoisers", label), "utf-8")
 

@@ -97,11 +97,11 @@ def sheet(rows: Sequence[Sequence[tuple[str, str, Bytes]]], label: str) -> str:
     return file("".join([*parts, "</svg>"]), width, height)
 
 
-def figure(width: float = 6.6, height: float = 3.0, columns: int = 1) -> tuple[Figure, Any]:
+def figure(width: float = 6.6, height: float = 3.0, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
     """Return a figure and its axes, without the lines at the top and right."""
     made = Figure(figsize=(width, height), layout="constrained")
-    axes = made.subplots(1, columns, sharey=True)
-    for each in np.atleast_1d(axes):
+    axes = made.subplots(rows, columns, sharey=True)
+    for each in np.atleast_1d(axes).flat:
         each.spines[["top", "right"]].set_visible(False)
         each.grid(color="0.5", alpha=0.25, lw=0.6, axis="y")
     return made, axes

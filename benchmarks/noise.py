@@ -8,6 +8,10 @@ known sigma, which `discrepancy[variance=sigma]` uses.
 With `--processed` the noisy picture is processed as in cameras and afterwards. The truth is then the difference to the
 clean picture after the same processing; ours is compared with the eigenvalues alone. Without noise, the columns show
 the variance that is mistaken for it.
+
+With `--reduced` it is the noise of a picture to enlarge: each is reduced by Pillow's Lanczos filter, gets noise, and is
+cropped, with `--crop` of the reduced one. The columns are the level that `superres` estimates, and how often it takes
+the picture for noisy.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from PIL import Image
 
 from esbench import images, noise
 from esbench.builtin.datasets import named
+from esbench.builtin.degradations.additive import gaussian
+from esbench.builtin.tasks.superres import NOISY, Superres, least_sigma
 from esbench.registry import registry
 
 GAUSSIAN = [f"gaussian[sigma={s}]" for s in (5, 10, 15, 25, 35, 50, 75)]
@@ -162,6 +168,27 @@ def processed(datasets: list[str], limit: int | None, crops: list[int | None], s
                 yield f"| {crop or 'whole'} | {sigma:g} | {name} | {' | '.join(cells)} | {told / len(ours):.0%} |"
 
 
+def reduced(datasets: list[str], limit: int | None, crops: list[int | None], sigmas: list[float]) -> Iterator[str]:
+    """Yield the lines of a table."""
+    yield "| size | reduced | sigma | estimate | highest | taken for noisy |"
+    yield "|---|---|---|---|---|---|"
+    for crop in crops:
+        for factor in (2, 4):
+            task = Superres(factor=factor)
+            for sigma in sigmas:
+                found = []
+                for index, clean in enumerate(pictures(datasets, limit, None, False)):
+                    rng = np.random.default_rng([index, crop or 0, factor])
+                    y = task.degrade(
+                        clean, rng, lambda small, rng=rng, sigma=sigma: gaussian(small, rng, sigma=sigma), {}
+                    ).y
+                    if crop is None or min(y.shape[:2]) >= crop:
+                        found.append(least_sigma(y if crop is None else images.centre_crop(y, crop)))
+                cells = "{1:.2f} ({0:.2f}-{2:.2f}) | {3:.2f}".format(*np.percentile(found, [5, 50, 95, 100]))
+                share = np.mean([level > NOISY for level in found])
+                yield f"| {crop or 'whole'} | {factor} | {sigma:g} | {cells} | {share:.1%} of {len(found)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", action="append", help="[kodak24 and cbsd68]")
@@ -170,12 +197,13 @@ def main() -> None:
     parser.add_argument("--grey", action="store_true", help="the mean of the channels")
     parser.add_argument("--noise", action="append", help="a degradation [Gaussian of seven levels, and the others]")
     parser.add_argument("--processed", action="store_true", help="noise that was blurred, demosaiced, compressed")
-    parser.add_argument("--sigma", type=float, nargs="+", default=[15, 25, 0], help="with --processed")
+    parser.add_argument("--sigma", type=float, nargs="+", default=[15, 25, 0], help="with --processed, --reduced")
+    parser.add_argument("--reduced", action="store_true", help="noise of reduced pictures")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     where = args.dataset or ["kodak24", "cbsd68"], args.images, [crop or None for crop in args.crop]
-    if args.processed:
-        for line in processed(*where, args.sigma):
+    if args.processed or args.reduced:
+        for line in (processed if args.processed else reduced)(*where, args.sigma):
             print(line, flush=True)
         return
     found = rows(*where, args.grey, args.noise or [*GAUSSIAN, *OTHERS])

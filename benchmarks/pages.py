@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ ROWS = ("results/rows.csv", "results/bsd400.csv")
 
 def on_files(files: Files, config: Any) -> Files:
     with tempfile.TemporaryDirectory() as folder:
-        cli.main(["leaderboard", *ROWS, "--out", folder, "--json"], standalone_mode=False)
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli.main(["leaderboard", *ROWS, "--out", folder, "--json"], standalone_mode=False)
         for path in Path(folder).iterdir():
             files.append(File.generated(config, f"leaderboard/{path.name}", content=path.read_bytes()))
     return files

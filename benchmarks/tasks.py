@@ -6,7 +6,8 @@ The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by
   of Cb and Cr, and SSIM, of the file and of the result;
 * flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; `restore --task flash` is
   compared with `denoise` of the same picture;
-* fill: each is observed as `--task` has it, and restored: PSNR without restoration, and of the result;
+* fill: each is observed as `--task` has it, with noise of `--sigma` or none, and restored without knowing that:
+  PSNR without restoration, and of the result;
 * stops: the gap of each `--criterion` to the peak of the averaged output of `restore --task`, with its settings, its
   average and its patience, with noise of `--sigma` or none;
 * step: the time of a step of each task, over that of a step of `denoise` with the same network and the same size of
@@ -36,8 +37,9 @@ from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.tasks.flash import relit
 from esbench.device import named
 from esbench.engine import build
+from esbench.kinds import Task
 from esbench.metrics import psnr, ssim
-from esbench.observation import NoiseModel
+from esbench.observation import NoiseModel, Observation
 from esbench.restoration.options import Options
 from esbench.stopping.column import Column
 from esbench.stopping.rule import Running, first_stop
@@ -101,10 +103,20 @@ def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"image": name, **gain, "seconds": round(time.perf_counter() - started, 1)}
 
 
+def observed(task: Task, truth: np.ndarray, args: argparse.Namespace) -> Observation:
+    """Return the observation of a picture, with noise if there is a level."""
+    rng = np.random.default_rng(0)
+
+    def noise(picture: np.ndarray) -> np.ndarray:
+        return gaussian(picture, rng, sigma=args.sigma) if args.sigma else picture
+
+    return task.degrade(truth, rng, noise, {})
+
+
 def fill(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
     """Return the PSNR of a restored picture, and without restoration."""
     truth, task = images.unit(clean), build.task(args.task)
-    observation = task.degrade(truth, np.random.default_rng(0), lambda picture: picture, {})
+    observation = observed(task, truth, args)
     mask = {} if observation.known is None else {"mask": ~observation.known}
     found = esbench.restore(observation.y, args.task, **mask, **given(args))
     before = psnr(task.baseline(observation), truth)
@@ -114,12 +126,8 @@ def fill(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, An
 def stops(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
     """Return the gap of each criterion to the peak of the average, and that of the last step."""
     truth, options = images.unit(clean), Options(task=args.task, network=args.network)
-    task, rng = build.task(args.task), np.random.default_rng(0)
-
-    def noise(picture: np.ndarray) -> np.ndarray:
-        return gaussian(picture, rng, sigma=args.sigma) if args.sigma else picture
-
-    observation = task.degrade(truth, rng, noise, {})
+    task = build.task(args.task)
+    observation = observed(task, truth, args)
     held = observation.holding_out(task.holdout)
     if args.sigma:
         held = dataclasses.replace(held, noise=NoiseModel("gaussian", args.sigma))

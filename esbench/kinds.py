@@ -75,6 +75,10 @@ class Task:
         self.takes_no(mask=mask, guide=guide)
         return Observation(y)
 
+    def level(self, observation: Observation) -> float | None:
+        """Return the noise level of a user's observation on the 0-255 scale, if a task without noise finds some."""
+        return None
+
     def takes_no(self, **given: Any) -> None:
         """Refuse arguments that the task does not take.
 

@@ -124,6 +124,15 @@ def convert(text: str, param: Param, where: str) -> Any:
     raise ParamError(f"{param.name} must be {describe(param.annotation)}, got {text} (in {where!r}).")
 
 
+def is_writable(default: Any) -> bool:
+    """Whether a default can be written as text and as JSON; REQUIRED is none."""
+    if isinstance(default, tuple):
+        return all(map(is_writable, default))
+    if isinstance(default, float):
+        return math.isfinite(default)
+    return default is REQUIRED or default is None or type(default) in (bool, int, str)
+
+
 def schema(known: Mapping[str, Param]) -> dict[str, Any]:
     """Return the JSON schema of a component's parameters."""
     properties: dict[str, Any] = {}

@@ -31,12 +31,13 @@ class Recommendation:
     measured: dict[str, Any] | None = None
 
 
-def recommended(task: str, *, level_known: bool, network: str | None = None) -> Recommendation:
+def recommended(task: str, *, level_known: bool, noise: bool = False, network: str | None = None) -> Recommendation:
     """Return what to stop a task by.
 
     Args:
         task: as text.
         level_known: whether criteria get the level of the noise.
+        noise: whether there is noise of a known level, also if the task has none.
         network: as text; None if any.
 
     Raises:
@@ -53,8 +54,10 @@ def recommended(task: str, *, level_known: bool, network: str | None = None) -> 
         None,
     )
     if row is None:
-        why = f"{component.info.name} is not in the table of measurements; this is its default"
-        return Recommendation(component.info.criterion, f"{why}.")
+        why, criterion = f"{component.info.name} is not in the table of measurements; this is its default", None
+        if noise and (criterion := component.info.with_noise):
+            why += " if the noise level is known"
+        return Recommendation(criterion or component.info.criterion, f"{why}.")
     return Recommendation(row["criterion"], _why(row, network), row)
 
 

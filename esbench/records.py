@@ -51,6 +51,8 @@ class Info:
             raise ValueError(
                 f"the target of {self.name!r} must be 'package.module:thing' or a callable, got {self.target!r}"
             )
+        if type(self.version) is not int or self.version < 0:
+            raise ValueError(f"the version of {self.name!r} must be a whole number from 0, got {self.version!r}")
         if isinstance(self.requires, str):
             raise ValueError(f"requires of {self.name!r} must be a tuple of names, got the text {self.requires!r}")
 
@@ -177,6 +179,8 @@ class TaskInfo(Info):
         noise: the degradation that the benchmark adds by default.
         noisy: whether the observation of a user has noise, so that its level is estimated.
         criterion: the criterion of a restoration until one is measured for the task.
+        with_noise: the same if the observation has noise of a known level although the task has none; None for
+            `criterion`.
         network: the default network; None for that of the command.
         loss: the default loss.
         input: the default input; None for the network's.
@@ -187,6 +191,7 @@ class TaskInfo(Info):
     noise: str = "none"
     noisy: bool = False
     criterion: str = "wmv"
+    with_noise: str | None = None
     network: str | None = None
     loss: str = "mse"
     input: str | None = None

@@ -254,6 +254,13 @@ def parameters(record: Record) -> dict[str, Param]:
         known = params.parameters(target, leading)
     except (TypeError, ValueError) as error:
         raise LoadError(f"{_full_name(record)} has no readable signature: {error}") from error
+    for param in known.values():
+        if not params.is_writable(param.default):  # it is recorded with every value
+            wanted = "a finite number, true or false, text, none, or a tuple of them"
+            raise LoadError(f"{_full_name(record)} must have {wanted} as the default of {param.name!r}")
+    swept = getattr(record.info, "parameter", "")
+    if swept and swept not in known:
+        raise LoadError(f"{_full_name(record)} must have the parameter {swept!r}, which its record names")
     if isinstance(record.info, CriterionInfo):
         from typing import Annotated
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esbench import images, notebook
+from esbench import images, notebook, seeds
 from esbench.average import Average
 from esbench.engine import build
 from esbench.errors import UsageError
@@ -177,7 +178,8 @@ class Stopper:
             return True
         number = None if loss is None else _number(loss, "loss")
         frame = self._frame(self._seen(output), self._rule.step + 1, number)
-        value = self.criterion.update(frame)
+        with seeds.kept() if self._third_party else contextlib.nullcontext():
+            value = self.criterion.update(frame)
         self._check_needs(frame, value)
         self.values.append(math.nan if value is None or value.value is None else value.value)
         if self._rule.update(None if value is None else value.value):

@@ -40,6 +40,14 @@ def test_restore_takes_what_is_recommended(task):
         assert found.why == f"{task.info.name} is not in the table of measurements; this is its default."
 
 
+@pytest.mark.parametrize("task", ["superres[factor=2]", "inpaint"])
+def test_with_noise_a_task_without_it_is_stopped_by_the_level(task):
+    found = recommended(task, level_known=True, noise=True)
+    assert Options(task=task, sigma=10).stops_by == found.criterion == "discrepancy[variance=sigma]"
+    assert "if the noise level is known" in found.why
+    assert Options(task=task, sigma=0).stops_by == recommended(task, level_known=True).criterion == "wmv"
+
+
 def test_parameters_of_a_task_do_not_change_the_recommendation():
     assert recommended("denoise[holdout=0.1]", level_known=False) == recommended("denoise", level_known=False)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import enum
 import sys
 from typing import get_args
 
@@ -10,7 +11,7 @@ from esbench.errors import Conflict, LoadError, NameUnknown, ParamError, Unavail
 from esbench.frames import Frame
 from esbench.pictures import Pictures
 from esbench.plugins import Plugin, PluginHost
-from esbench.records import CriterionInfo
+from esbench.records import CriterionInfo, DegradationInfo
 from esbench.registry import LEADING, PLURAL, Record, Registry, load, parameters, registry
 
 
@@ -353,3 +354,34 @@ def test_the_criterion_of_a_codec_that_cannot_be_imported_is_a_load_error(make, 
 
 def test_the_registry_of_the_process_is_made_once():
     assert registry() is registry()
+
+
+class Mode(enum.Enum):
+    A = "a"
+
+
+@pytest.mark.parametrize(
+    "default",
+    [Mode.A, object(), float("nan"), (1, float("inf")), [1]],
+    ids=["enum", "object", "nan", "infinite", "list"],
+)
+def test_a_default_that_cannot_be_recorded_is_refused_when_the_target_is_read(default):
+    def foo(frame, *, a=default):
+        return 1.0
+
+    info = CriterionInfo(name="foo", summary="x", target=foo)
+    wanted = r"^Criterion 'foo' of esbench-foo 1.0 must have a finite number, .* as the default of 'a'$"
+    with pytest.raises(LoadError, match=wanted):
+        parameters(Record("criterion", info, "esbench-foo", "1.0"))
+
+
+def test_the_parameter_that_a_degradation_sweeps_must_be_one_of_its_own():
+    info = DegradationInfo(name="foo", summary="x", target=lambda clean, rng, *, sigma=1.0: clean, parameter="sgima")
+    with pytest.raises(LoadError, match="must have the parameter 'sgima', which its record names"):
+        parameters(Record("degradation", info, "esbench-foo", "1.0"))
+
+
+@pytest.mark.parametrize("version", ["1.2", 1.0, True, -1])
+def test_a_version_that_is_no_whole_number_is_refused(version):
+    with pytest.raises(ValueError, match="the version of 'foo' must be a whole number from 0, got "):
+        CriterionInfo(name="foo", summary="x", target=len, version=version)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import random
 import weakref
 
 import numpy as np
@@ -392,6 +393,32 @@ def test_a_third_party_criterion_never_gets_the_users_own_memory(plugin, criteri
     assert bool((stopper.best.output == before).all())
     assert stopper.best.step == 3
     assert float(stopper.problem.noisy.float.min()) > 0
+
+
+def test_a_criterion_that_seeds_the_global_generators_leaves_them_to_the_users_loop(plugin):
+    plugin("""
+import random, numpy, torch
+from esbench import CriterionInfo, hookimpl
+
+
+def seeds(frame):
+    random.seed(0), numpy.random.seed(0), torch.manual_seed(0)
+    return 1.0
+
+
+@hookimpl
+def esbench_criteria():
+    return [CriterionInfo(name="seeds", summary="x", target=seeds)]
+""")
+
+    def drawn() -> tuple[float, float, float]:
+        return random.random(), np.random.random(), float(torch.rand(1))
+
+    stopper, states = Stopper("seeds"), (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    wanted = drawn()
+    random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])
+    stopper.update(np.zeros((4, 4)))
+    assert drawn() == wanted
 
 
 @pytest.mark.parametrize(

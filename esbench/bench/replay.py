@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from esbench.bench.store import Unit
 from esbench.metrics import finite
 from esbench.params import split
 from esbench.stopping.rule import Stop
+
+if TYPE_CHECKING:
+    from esbench.registry import Record
 
 Values = npt.NDArray[np.floating[Any]]
 
@@ -64,9 +67,7 @@ class Wanted:
         else:
             assert self.recompute is not None
             columns = unit.criterion(source)[0] | {"loss": trace(self.loss)[self.loss], "pixels": _pixels(unit)}
-            with np.errstate(over="ignore", invalid="ignore"):
-                values = self.recompute(columns)
-            values = np.where(np.isfinite(values), values, np.nan)
+            values = self.recompute(columns)
         if source == self.text or self.every == self._every(source):
             return values
         return np.where(np.arange(len(values)) % self.every == 0, values, np.nan)
@@ -108,7 +109,7 @@ def wanted(text: str) -> Wanted:
     # a parameter that is resolved by the problem cannot be read from the columns
     if info.recompute is not None and not any(values[name] == "auto" for name in info.free):
         free |= set(info.free)
-        recompute = functools.partial(load(component.record, info.recompute), **values)
+        recompute = functools.partial(recomputed, component.record, load(component.record, info.recompute), values)
     return Wanted(
         component.text,
         frozenset(free),
@@ -117,6 +118,24 @@ def wanted(text: str) -> Wanted:
         recompute=recompute,
         loss="average_loss" if on == "average" else "loss",
     )
+
+
+def recomputed(
+    record: Record, recompute: Callable[..., Any], values: Mapping[str, Any], columns: Mapping[str, Any]
+) -> Values:
+    """Return the values of a criterion from recorded columns; missing values are NaN.
+
+    Raises:
+        LoadError: its function raised, or did not return a number for each step.
+    """
+    from esbench.registry import calling, wrong
+
+    with calling(record), np.errstate(over="ignore", invalid="ignore"):
+        numbers = np.asarray(recompute(columns, **values), np.float64)
+    if numbers.shape != columns["loss"].shape:
+        got = f"{numbers.size} of the shape {numbers.shape}"
+        raise wrong(record, f"{len(columns['loss'])} values from recompute, got {got}")
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def found(stop: Stop, psnr_db: Any, average_psnr_db: Any, ms: Any, score_db: Any = ()) -> dict[str, Any]:

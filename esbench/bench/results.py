@@ -268,8 +268,8 @@ class Results:
             if measured and criterion.source(measured) is None:
                 raise UsageError(
                     f"{criterion.text!r} was not measured in {str(self.run.path)!r} and cannot be computed: "
-                    "without another optimisation, only the lam of CIFS (to a number) and every (to a multiple) can "
-                    f"change. Measured: {', '.join(measured)}."
+                    "without another optimisation, only parameters that a criterion lists as free, such as the lam of "
+                    f"CIFS (to a number), and every (to a multiple) can change. Measured: {', '.join(measured)}."
                 )
         return asked
 

@@ -24,7 +24,7 @@ from esbench.cli.order import Order
 from esbench.cli.output import json_option, print_json, say
 from esbench.cli.progress import Listen, display
 from esbench.cli.watch import port_option, watch_option, watched
-from esbench.errors import Unavailable, UnitError, UsageError
+from esbench.errors import PluginError, Unavailable, UnitError, UsageError
 from esbench.events import Event, Notice
 from esbench.registry import registry
 from esbench.report import denoise_page
@@ -60,7 +60,7 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--patience",
             type=int,
             metavar="S",
-            help=f"Steps without a lower value before it stops. [{PATIENCE}, or the task's]",
+            help=f"Steps without a lower value before it stops. [{PATIENCE}; less for a draft; or the task's]",
         ),
         click.option("--seed", type=int, help="Seed of the network's weights and input. [0]"),
         click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]"),
@@ -90,7 +90,7 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("denoise")
 @click.argument("pictures", nargs=-1, required=True, metavar="IN...")
 @output_option
-@click.option("-c", "--criterion", help="The criterion to stop by. [discrepancy, with the estimated noise level]")
+@click.option("-c", "--criterion", help="The criterion to stop by. [by the noise: none, or discrepancy]")
 @click.option("--sigma", type=float, help="The noise level on the 0-255 scale. [estimated]")
 @quality_option
 @part_options
@@ -310,7 +310,7 @@ def _work(
                         break
         except KeyboardInterrupt:
             interrupted = True
-        except UnitError as error:
+        except (UnitError, PluginError) as error:
             job.fail(f"{job.name}: {error}")
             kept.remove()
         if not job.reason:
@@ -335,10 +335,10 @@ def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Li
         listen(Notice(text=text))
 
     h, w = photo.pixels.shape[:2]
-    noise = at_work.noise
+    noise, sigma = at_work.noise, at_work.sigma_estimate
     if photo.pixels.dtype == np.uint16 and images.FORMATS[job.file.suffix.lower()] not in ("PNG", "TIFF"):
         tell(f"{job.file}: rounded to 8 bits, the most that this format holds")
-    tell(f"{job.name}: {w} x {h}" + ("" if noise is None else f", {promise.noise_of(noise.sigma, at_work.options)}"))
+    tell(f"{job.name}: {w} x {h}" + ("" if sigma is None else f", {promise.noise_of(sigma, at_work.options)}"))
     if noise is not None and at_work.options.sigma is None and not noise.white:
         tell(
             f"{job.name}: the noise is not white, as is usual after JPEG, demosaicing or scaling, so the estimated "

@@ -24,12 +24,12 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     own = "the loss's, task's or network's default"
     options = (
         click.option(
-            "--network", help=f"The network that parametrises the picture. [the loss's or task's default, or {NETWORK}]"
+            "--network", help=f"The network that parametrises the picture. [by the loss or the task, or {NETWORK}]"
         ),
-        click.option("--loss", help="The loss to minimise. [the task's default: mse]"),
+        click.option("--loss", help="The loss to minimise. [by the noise, or the task's default]"),
         click.option("--regulariser", help="A term added to the loss. [none]"),
         click.option("--input", help=f"The input of the network. [{own}]"),
-        click.option("--input-scale", type=float, help="The upper bound of the uniform noise input. [0.1]"),
+        click.option("--input-scale", type=float, help="The upper bound of the uniform noise input. [0.1; draft: 1]"),
         click.option("--learning-rate", type=float, help=f"The learning rate of Adam. [{own}]"),
         click.option("--depth", type=int, help="Channels of the input. [the network's default]"),
         click.option("--perturbation", type=float, help=f"Noise added to the input at each step. [{own}]"),

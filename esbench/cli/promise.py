@@ -61,7 +61,7 @@ def _plan(job: Order, options: Options) -> dict[str, Any] | None:
         "output": str(job.file),
         "width": width,
         "height": height,
-        "sigma_estimate": None if at_work.noise is None else round(at_work.noise.sigma, 3),
+        "sigma_estimate": at_work.sigma_estimate and round(at_work.sigma_estimate, 3),
         "optimisations": at_work.pieces,
         "tile": [tile_width, tile_height],
         "steps": steps if options.minutes is None else None,
@@ -145,7 +145,8 @@ class Kept:
             return
         try:
             disk.regular(self.path)
-            self.at_work.load_state_dict(plain.loads(self.path.read_bytes()))
+            state = plain.loads(self.path.read_bytes(), devices.named(self.at_work.options.device))
+            self.at_work.load_state_dict(state)
         except (DataError, OSError, LookupError, TypeError, ValueError) as error:
             if not force:
                 why = str(error).rstrip(".") if isinstance(error, DataError) else "it is damaged"

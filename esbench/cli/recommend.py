@@ -23,7 +23,7 @@ def recommend_command(task: str, network: str | None, sigma: float | None, blind
 
     if blind and sigma is not None:
         raise UsageError("--blind means that the noise level is not known, but --sigma gives it: choose one.")
-    found = recommended(task, level_known=sigma is not None, network=network)
+    found = recommended(task, level_known=sigma is not None, noise=bool(sigma), network=network)
     if as_json:
         print_json({"task": task, "criterion": found.criterion, "why": found.why, "measured": found.measured})
         return

@@ -166,7 +166,8 @@ class Options:
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for the quality's, and more for a large picture.
         patience: S, the number of steps without a lower value after which to stop; None for the quality's.
-        level: the noise level of the picture, which decides T of a loss that knows the noise; None if not known yet.
+        level: the noise level of the observation, which decides T of a loss that knows the noise, and what a task
+            without noise stops by; None if not known yet.
 
     Raises:
         UsageError: a name or a number is invalid.
@@ -237,10 +238,8 @@ class Options:
         """The criterion as text."""
         if (chosen := self.criterion or self.own.criterion) is not None:
             return chosen
-        if self.sigma and params.split(self.task)[0] in FILLING:  # there is noise after all
-            return "discrepancy[variance=sigma]"
         # the noise level is estimated once, from the whole picture, and is known to every tile
-        return recommended(self.task, level_known=True).criterion
+        return recommended(self.task, level_known=True, noise=bool(self.sigma or self.level)).criterion
 
     @property
     def made_by(self) -> str:
@@ -316,19 +315,18 @@ DECIDES = (
 )
 
 
-def knowing(options: Options, noise: Noise | None, gain: Callable[[], float]) -> Options:
+def knowing(options: Options, level: float | None, noise: Noise | None, gain: Callable[[], float]) -> Options:
     """Return the options with the noise level, and the loss that knows the noise if it is white and nothing decides it.
 
     Args:
         options: the requested options.
-        noise: the noise of the picture, if known.
+        level: the estimated noise level, if there is noise.
+        noise: the noise of the picture, for a task with noise.
         gain: estimates the gain of shot noise, from the whole picture.
     """
-    if noise is None:
-        return options
-    options = replace(options, level=noise.sigma if options.sigma is None else options.sigma)
+    options = replace(options, level=level if options.sigma is None else options.sigma)
     chosen = any(getattr(options, name) is not None for name in DECIDES)
-    if options.task != "denoise" or chosen or not noise.white:
+    if noise is None or options.task != "denoise" or chosen or not noise.white:
         return options
     if noise.kind == "gaussian":
         return replace(options, loss="r2r")

@@ -109,7 +109,7 @@ class Piece:
         fast = replace(options, quality="fast", minutes=None).plan(h * w)
         self._enough = SHORT * min(filter(None, (self._plan, fast)), default=0)
         self.cut_off = False  # set by the caller that ends it early because its time is up
-        self._diverged = ""
+        self._given_up = ""
 
     def __iter__(self) -> Iterator[None]:
         import torch
@@ -119,10 +119,10 @@ class Piece:
                 self._check()
                 yield
             self._check()
-        except UnitError as error:  # it diverged repeatedly: the best output so far is still good
+        except (UnitError, PluginError) as error:  # it diverged repeatedly, or the criterion failed
             if self.column.best is None:
                 raise
-            self._diverged = str(error)
+            self._given_up = str(error)
         except torch.OutOfMemoryError:
             h, w, _ = self._shape
             raise UnitError(
@@ -205,8 +205,8 @@ class Piece:
             text += ": the last average was taken"
         if (share := self._put_back(self._averaged_output())) >= 0.005:
             text += f", and {share:.0%} of the residual, more than noise explains, was added back"
-        if self._diverged:
-            return f"given up: {self._diverged.rstrip('.')}; {text}"
+        if self._given_up:
+            return f"given up: {self._given_up.rstrip('.')}; {text}"
         if not self.session.complete and not self._planned:
             return f"{'time is up' if self.cut_off else 'interrupted'}: {text}"
         return text if rule.best_step is None else f"{text}; more iterations may do better"

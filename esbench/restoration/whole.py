@@ -76,8 +76,8 @@ class Restored:
         steps_run: the number of steps of all optimisations.
         reason: why it stopped, in a sentence.
         seconds: how long it took.
-        sigma_estimate: the estimated noise level of the picture on the 0-255 scale; None for a task whose observation
-            has no noise.
+        sigma_estimate: the estimated noise level of the observation on the 0-255 scale; None for a task without noise,
+            unless it found some.
         values: the criterion at each step of the first optimisation; NaN where it has no value.
         disagreement: the difference of tiles where they overlap, as a standard deviation on the 0-255 scale; None if
             there is one tile, or one is not finished.
@@ -135,6 +135,7 @@ class Restoration:
     Attributes:
         observation: the observation, with the noise level that the optimisations are given.
         noise: the noise estimated from the observation; None for a task without noise.
+        sigma_estimate: its level; None without noise.
         piece: the optimisation that runs in this process, or None.
         number: the number of optimisations done.
         pieces: the number of optimisations.
@@ -162,8 +163,10 @@ class Restoration:
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
+        found = None if self.noise or self._small else self.task.level(observed)
+        self.sigma_estimate = found if self.noise is None else self.noise.sigma
         if not self._small:
-            self.options = knowing(options, self.noise, lambda: estimate_gain(y))
+            self.options = knowing(options, self.sigma_estimate, self.noise, lambda: estimate_gain(y))
         self.observation = dataclasses.replace(observed, noise=self._model(y))
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
@@ -369,7 +372,7 @@ class Restoration:
             steps_run=sum(each.steps_run for each in optimised),
             reason=self._reason(optimised, interrupted),
             seconds=self._seconds,
-            sigma_estimate=None if self.noise is None else self.noise.sigma,
+            sigma_estimate=self.sigma_estimate,
             values=optimised[0].values if optimised else [],
             optimised=tuple(optimised),
             disagreement=disagreement,
@@ -430,7 +433,7 @@ class Restoration:
             DataError: it is of another picture, or of other options.
         """
         if state["of"] != self._identity():
-            raise DataError("it is of another picture, of other options or of another version")
+            raise DataError("it is of another picture, other options, another kind of device or another version")
         self.options = dataclasses.replace(self.options, minutes=None, **state["chosen"])
         self._sums, self._counts = list(state["sums"]), list(state["counts"])
         done = state["optimised"].items()
@@ -440,11 +443,11 @@ class Restoration:
         self._resumed = dict(state["running"])
 
     def _identity(self) -> str:
-        """Return a hash of everything that the result depends on, except the machine."""
+        """Return a hash of everything that the result depends on: of the machine, the kind of device."""
         import torch
 
-        asked = dataclasses.replace(self._asked, threads=None)
-        hashed = hashlib.sha256(repr((asked, __version__, torch.__version__)).encode())
+        asked, device = dataclasses.replace(self._asked, threads=None), torch.device(devices.named(self._asked.device))
+        hashed = hashlib.sha256(repr((asked, device.type, __version__, torch.__version__)).encode())
         for array in (self.observation.y, self.observation.known, *self.observation.extra.values()):
             hashed.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
         return hashed.hexdigest()
@@ -456,11 +459,11 @@ class Restoration:
         """Return the noise that the optimisations are given: its level is estimated once, from the whole picture."""
         if self.options.sigma is not None:
             return NoiseModel("gaussian", self.options.sigma)
-        if self.noise is None:
+        if self.sigma_estimate is None:
             return NoiseModel("none")
         # without a level, a loss that needs one refuses the picture as too small to estimate it
         unknown = self._small and "sigma" in self.options.loss_needs
-        return NoiseModel("gaussian", None if unknown else self.noise.sigma)
+        return NoiseModel("gaussian", None if unknown else self.sigma_estimate)
 
     def _running(self) -> dict[int, Product]:
         """Return what the running optimisations have made so far."""

@@ -23,6 +23,12 @@ NOT_FINITE = "it gave"
 #: Columns of the table of a criterion, which no part of a value may replace.
 TAKEN = ("step", "value", "ms")
 
+#: What a function may raise because something that it needs is missing; anything else is an error of its own.
+LACKING = (TypeError, AttributeError, ValueError, LookupError, AssertionError)
+
+#: Needs in words.
+NEEDS = {"noisy": "noisy picture", "sigma": "noise level", "holdout": "held-out pixels"}
+
 #: The most parts that the values of a criterion may have, and the length of their names: each is a column.
 PARTS, LENGTH = 100, 100
 
@@ -48,13 +54,17 @@ class Criterion:
         self.every: int = values.pop("every")
         self.on: str = values.pop("on")
         if self.info.resolve is not None:
-            values = self.ask(self._resolve, load(component.record, self.info.resolve), problem, values)
+            resolve = load(component.record, self.info.resolve)
+            values = self._asked(" in resolve", self._resolve, resolve, problem, values)
         self.resolved: dict[str, Any] = values
         self.parts: set[str] = set()
         self._object: Any = None
         self._batch: Callable[..., Any] | None = None
         if isinstance(component.target, type):
-            self._object = self.ask(component.target, **values)
+            for method in ("update", "state_dict", "load_state_dict"):
+                if not hasattr(component.target, method):
+                    raise PluginError(f"{self._name()} must have the method {method}, because it is a class.")
+            self._object = self._asked(" in __init__", component.target, **values)
         elif self.info.batch is not None:
             self._batch = load(component.record, self.info.batch)
 
@@ -64,10 +74,13 @@ class Criterion:
             raise PluginError(
                 f"{self._name()} must return its parameters as a dict from resolve, got a {type(found).__name__}."
             )
+        found = {key: _number(value) for key, value in found.items()}
+        if unknown := found.keys() - values.keys():
+            raise PluginError(f"{self._name()} must return only its parameters from resolve, got {unknown.pop()!r}.")
         if not _is_json(found):  # they are written into the result
             wanted = "must return finite numbers and text as its parameters from resolve"
             raise PluginError(f"{self._name()} {wanted}, got {shown(_text(found))}.")
-        return dict(found)
+        return found
 
     @property
     def has_memory(self) -> bool:
@@ -88,7 +101,7 @@ class Criterion:
         due = []
         for i, frame in enumerate(frames):
             if frame.step % self.every == 0:
-                seen = self._seen(frame)
+                seen = self.seen(frame)
                 if not seen.finite:
                     values[i] = Value(None, reason="the output has NaN or infinite pixels")
                 else:
@@ -141,15 +154,20 @@ class Criterion:
         Raises:
             PluginError: it raised; the message names its distribution.
         """
+        return self._asked("", function, *args, **kwargs)
+
+    def _asked(self, where: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function of the criterion; the message of an error says where it was."""
         try:
             with self._isolated():
                 return function(*args, **kwargs)
         except KeyboardInterrupt:  # assume that the user pressed Ctrl-C
             raise
         except BaseException as error:  # a criterion that calls sys.exit ends its own column, not the run
-            raise self._attributed(error) from error
+            raise self._attributed(error, where) from error
 
-    def _seen(self, frame: Frame) -> Frame:
+    def seen(self, frame: Frame) -> Frame:
+        """Return the frame that is measured: the output or its average."""
         return frame.average if self.on == "average" and frame.average is not None else frame
 
     def _all(self, batch: Callable[..., Any], frames: list[Frame]) -> list[Any]:
@@ -173,8 +191,8 @@ class Criterion:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if missing and not _is_ours(error):
-                return Value(None, reason=f"needs the {missing}")
+            if missing and isinstance(error, LACKING):
+                return Value(None, reason=f"needs the {NEEDS.get(missing, missing)}")
             raise self._attributed(error, f" at step {step}") from error
         return self._checked(result, step)
 
@@ -199,6 +217,8 @@ class Criterion:
             raise self._wrong(f"parts as numbers by name, got a {type(value.parts).__name__}", step)
         parts = {}
         for name, part in value.parts.items():
+            if name in TAKEN:
+                raise self._wrong(f"parts under other names than {', '.join(TAKEN)}, got {name!r}", step)
             if not is_part(name) or not _is_number(part):
                 raise self._wrong(f"parts as numbers by name, got a {type(part).__name__} as {name!a:.80}", step)
             parts[str.__str__(name)] = self._float(part, step)  # a subclass has methods of its own
@@ -266,6 +286,11 @@ def _is_json(value: Any) -> bool:
     except (TypeError, ValueError, RecursionError):
         return False
     return True
+
+
+def _number(value: Any) -> Any:
+    """Return a number of NumPy or PyTorch as a plain one; anything else unchanged."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def _text(values: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import itertools
@@ -17,13 +18,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+import numpy as np
+
 from esbench import plain
-from esbench.errors import EsbenchError
+from esbench.errors import EsbenchError, PluginError
 from esbench.frames import Block, Frame, Value
 from esbench.observation import Problem
 from esbench.pictures import Floats
 from esbench.records import CriterionInfo
-from esbench.registry import Component, registry
+from esbench.registry import Component, load, registry
 from esbench.stopping.criterion import NOT_FINITE, Criterion
 from esbench.testing import scenes
 
@@ -95,7 +98,8 @@ def check_criterion(criterion: str | Component) -> list[Finding]:
         True
     """
     component = registry().get("criterion", criterion) if isinstance(criterion, str) else criterion
-    Criterion(component, scenes.problem())  # invalid parameters are an error of the caller, not a finding
+    with contextlib.suppress(PluginError):  # a finding; invalid parameters are an error of the caller
+        Criterion(component, scenes.problem())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return list(_findings(component))
@@ -112,6 +116,7 @@ def _findings(component: Component) -> Iterator[Finding]:
         yield _clean(component, first)
         yield _blocks(component, first)
         yield _state(component, first)
+        yield _recomputed(component, first)
     yield from _awkward(component, first)
     yield _alone(component)
     if isinstance(first, Showing):
@@ -124,10 +129,11 @@ def _findings(component: Component) -> Iterator[Finding]:
 
 @dataclass
 class Showing:
-    """A criterion's values on the optimisation, one per step, the seconds of each, and the views it wrote to."""
+    """A criterion's values on the optimisation, the seconds and the loss of each step, and the views it wrote to."""
 
     values: list[Value | None]
     seconds: list[float]
+    losses: list[float | None]
     written: str = ""
 
     @property
@@ -147,13 +153,14 @@ def _run(
     """Measure the optimisation with a new object of the criterion; `clean` is in memory, but must not be used."""
     size = size or _size(component)
     criterion = Criterion(component, problem := scenes.problem(size))
-    run = Showing([], [])
+    run = Showing([], [], [])
     for block in scenes.optimisation(steps or _steps(component), length, size):
         frames = list(block.frames(problem))
         before = _copies(block, problem)
         started = time.perf_counter()
         run.values += criterion.update_block(frames)
         run.seconds += [(time.perf_counter() - started) / len(frames)] * len(frames)
+        run.losses += [frame.loss for frame in (criterion.seen(frame) for frame in frames)]
         changed = [name for name, copy in _copies(block, problem).items() if not _same(copy, before[name])]
         run.written = run.written or ", ".join(changed)
         if steps is None and sum(number is not None for number in run.numbers) >= VALUES:
@@ -406,6 +413,28 @@ def _from_state(component: Component, state: dict[str, Any], split: int, steps: 
     return [None if value is None else value.value for value in values]
 
 
+def _recomputed(component: Component, first: Showing) -> Finding:
+    tried = "recomputed the values from the recorded columns"
+    info = component.info
+    assert isinstance(info, CriterionInfo)
+    if info.recompute is None:
+        return Finding("recompute", "skipped", "looked for recompute", "it has none")
+    h, w = _size(component)
+    names = sorted({name for value in first.values if value is not None for name in value.parts})
+    parts = [{} if value is None else value.parts for value in first.values]
+    columns: dict[str, Any] = {name: np.array([part.get(name, math.nan) for part in parts]) for name in names}
+    columns |= {"loss": np.array(first.losses), "pixels": h * w}
+    given, recompute = Criterion(component, scenes.problem((h, w))).resolved, load(component.record, info.recompute)
+    values = _attempt(lambda: list(map(float, recompute(columns, **given))))
+    advice = "recompute must return the values of all steps from their parts, the loss and pixels."
+    if isinstance(values, str):
+        return Finding("recompute", "failed", tried, values, advice)
+    if len(values) != len(parts):
+        return Finding("recompute", "failed", tried, f"{len(values)} values for {len(parts)} steps", advice)
+    again = [None if number is None else values[step] for step, number in enumerate(first.numbers)]
+    return _compare("recompute", tried, first.numbers, again, advice)
+
+
 def _awkward(component: Component, first: Showing | str) -> Iterator[Finding]:
     memory = isinstance(component.target, type)
     h, w = LARGEST
@@ -473,9 +502,10 @@ def _direction(component: Component, run: Showing) -> Finding:
     if all(a < b for a, b in pairs):
         return Finding("direction", "ok", tried, f"it rises with the noise ({came})")
     if all(a > b for a, b in pairs) and not memory:
-        return Finding(
-            "direction", "failed", tried, f"it falls with the noise ({came})", "Lower is better: change its sign."
-        )
+        advice = "Lower is better: change its sign."
+        if component.info.codec:
+            advice = "The files of this codec become smaller with noise: it does not suit CIFS."
+        return Finding("direction", "failed", tried, f"it falls with the noise ({came})", advice)
     advice = "Lower is better: check whether this is intended."
     return Finding("direction", "warning", tried, f"not in the order of the noise ({came})", advice)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from esbench.builtin.datasets.samples import Samples
 from esbench.frames import Block, Frame
 from esbench.observation import Problem
 from esbench.pictures import Floats, Pictures
+
+if TYPE_CHECKING:
+    import torch
 
 Size: TypeAlias = tuple[int, int]
 
@@ -116,8 +119,16 @@ def awkward(size: Size, largest: Size) -> Iterator[tuple[str, Floats]]:
 
 def _known(noisy: Floats) -> Problem:
     """Return a problem with all that a criterion may need."""
-    holdout = np.random.default_rng(3).random(noisy.shape[:2]) < 0.1
-    return Problem(noisy=Pictures(noisy[None])[0], sigma=SIGMA, holdout=holdout)
+    h, w, _ = noisy.shape
+    holdout = np.random.default_rng(3).random((h, w)) < 0.1
+    return Problem(noisy=Pictures(noisy[None])[0], sigma=SIGMA, holdout=holdout, observed=observed, size=(h, w))
+
+
+def observed(x: torch.Tensor) -> torch.Tensor:
+    """Return an output unchanged, as denoising does; like every task it takes tensors alone."""
+    if not hasattr(x, "detach"):
+        raise TypeError(f"problem.observed(x) takes a tensor, such as frame.tensor, got a {type(x).__name__}")
+    return x
 
 
 @functools.cache

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from esbench.bench import driver
 from esbench.bench.config import Config
-from esbench.bench.replay import found, stop_of, wanted
+from esbench.bench.replay import found, recomputed, stop_of, wanted
 from esbench.bench.results import Results
 from esbench.bench.rows import COLUMNS, TYPES
 from esbench.cli import cli
-from esbench.errors import DataError, NameUnknown, UsageError
+from esbench.errors import DataError, LoadError, NameUnknown, UsageError
+from esbench.records import CriterionInfo
+from esbench.registry import Record
 from esbench.stopping.rule import Stop, first_stop
 
 # -- the rule
@@ -315,3 +317,17 @@ def test_a_run_of_which_nothing_is_done_has_no_rows(write_run, capsys):
     printed = capsys.readouterr()
     assert json.loads(printed.out) == []
     assert printed.err == f"No unit of {str(results.run.path)!r} is done yet.\n"
+
+
+@pytest.mark.parametrize(
+    ("recompute", "said"),
+    [
+        (lambda columns: columns["nope"], "raised KeyError: 'nope'"),
+        (lambda columns: columns["loss"][1:], r"must return 4 values from recompute, got 3 of the shape \(3,\)\."),
+        (lambda columns: "low", "raised ValueError: could not convert string to float"),
+    ],
+)
+def test_a_plugin_that_recomputes_wrongly_is_named(recompute, said):
+    record = Record("criterion", CriterionInfo(name="foo", summary="x", target=len), "esbench-foo", "1.0")
+    with pytest.raises(LoadError, match=f"^Criterion 'foo' of esbench-foo 1.0 {said}"):
+        recomputed(record, recompute, {}, {"loss": np.zeros(4)})

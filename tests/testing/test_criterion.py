@@ -103,6 +103,11 @@ FAULTS = {
         "values",
         "too late at step 5",
     ),
+    "takes a frame for a tensor": (
+        "def mine(frame):\n    return float(frame.problem.observed(frame).float.mean())",
+        "values",
+        "problem.observed(x) takes a tensor, such as frame.tensor, got a Frame",
+    ),
     "draws": ("def mine(frame):\n    return float(np.random.random())", "deterministic", "step 0 has"),
     "writes to the tensor": (
         "def mine(frame):\n    frame.tensor.mul_(0.5)\n    return 1.0",
@@ -300,3 +305,42 @@ def test_a_criterion_that_ignores_its_picture_is_warned_of(findings):
 )
 def test_a_fault_has_the_remedy_that_belongs_to_it(findings, code, remedy):
     assert findings(f"def mine(frame):\n    {code}")["values"].advice.startswith(remedy)
+
+
+RECOMPUTES = """
+import numpy as np
+from esbench import CriterionInfo, Value, hookimpl
+
+
+def mine(frame, *, at=0.5):
+    mean = float(frame.float.mean())
+    return Value(abs(mean - at), parts={"mean": mean})
+
+
+def resolve(problem, *, at):
+    return {"at": at / problem.size[0]}
+
+
+@hookimpl
+def esbench_criteria():
+    return [CriterionInfo(name="mine", summary="mine", target=mine, recompute=again, free=("at",), RESOLVE)]
+
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("again", "status"),
+    [("abs(columns['mean'] - at)", "ok"), ("columns['loss']", "failed"), ("columns['mean'][1:]", "failed")],
+)
+def test_what_a_criterion_recomputes_must_be_its_values(plugin, again, status):
+    code = RECOMPUTES.replace("RESOLVE", "resolve=resolve")
+    plugin(code + f"def again(columns, *, at):\n    return {again}")
+    assert {f.check: f.status for f in check_criterion("mine")}["recompute"] == status
+
+
+def test_an_error_in_resolve_is_a_finding(plugin):
+    code = RECOMPUTES.replace("RESOLVE", "resolve=lambda problem, at: 1 / 0")
+    plugin(code + "def again(columns, *, at):\n    return 1")
+    found = {finding.check: finding for finding in check_criterion("mine")}
+    assert "raised ZeroDivisionError: division by zero in resolve" in found["values"].came

@@ -93,7 +93,10 @@ class Cifs:
         encoded = self._encode(image, **options)
         if not isinstance(encoded, bytes | bytearray | memoryview | SupportsIndex):
             raise TypeError(f"the codec must return bytes or their number, got a {type(encoded).__name__}")
-        return int(encoded) if isinstance(encoded, SupportsIndex) else memoryview(encoded).nbytes
+        size = int(encoded) if isinstance(encoded, SupportsIndex) else memoryview(encoded).nbytes
+        if size < 0:
+            raise ValueError(f"the codec must return bytes or their number, got {size}")
+        return size
 
     def codec_text(self, values: Mapping[str, Any]) -> str:
         """Return the canonical text of the codec with its share of the parameters: the key of the calibrated table."""

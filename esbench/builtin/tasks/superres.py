@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 #: The number of pixels at each edge that the score ignores, because methods extend the picture differently.
 CUT = 4
 
+#: An observation has noise if the estimate of its level is above this. On BSD400, reduced twice and four times, that of
+#: clean ones of at least 48 x 48 pixels was at most 5.7, and of one in 25 of 24 x 24 above it.
+NOISY = 6.0
+
 
 class Superres(Task):
     """min over theta of the mean of (A x A' - y)^2, where A reduces one axis by a Lanczos filter.
@@ -53,6 +57,11 @@ class Superres(Task):
         reduced = Image.fromarray(eight).resize(small[::-1], Image.Resampling.LANCZOS)
         y = np.asarray(reduced, np.float32).reshape(*small, -1) / np.float32(255)
         return Observation(noise(y), extra={"size": (h, w)})
+
+    def level(self, observation: Observation) -> float | None:
+        """Return the noise level of a user's observation, if it is more than detail may be taken for."""
+        sigma = least_sigma(observation.y)
+        return sigma if sigma > NOISY and observation.y.shape[2] > 1 else None
 
     def shape(self, observation: Observation) -> tuple[int, int, int]:
         """Return the size of the clean picture, or the size of the enlarged observation."""

@@ -182,3 +182,19 @@ def test_the_noise_of_a_reduced_picture_is_told_from_its_detail_by_its_colours()
     noisy = np.clip(seen + 10 / 255 * np.random.default_rng(0).standard_normal(seen.shape), 0, 1).astype(np.float32)
     assert least_sigma(noisy) == pytest.approx(10, abs=0.5)
     assert least_sigma(seen[..., :1]) == estimate_sigma(seen[..., :1])
+
+
+def test_noise_that_a_reduced_picture_has_after_all_stops_it():
+    photograph = open_dataset("samples")[1].load("hopper").astype(np.float32) / 255
+    seen = observed(Superres(factor=2), photograph).y
+    noisy = np.clip(seen + 15 / 255 * np.random.default_rng(0).standard_normal(seen.shape), 0, 1).astype(np.float32)
+    little = {"network": "skip[channels=4,scales=1]", "iterations": 3, "patience": 1}
+    for y, options, sigma, criterion in (
+        (seen, {}, None, "wmv"),
+        (noisy, {}, pytest.approx(15, abs=1), "discrepancy[variance=sigma]"),
+        (noisy, {"criterion": "emv"}, pytest.approx(15, abs=1), "emv"),
+        (noisy, {"sigma": 0}, pytest.approx(15, abs=1), "wmv"),
+        (noisy[..., :1], {}, None, "wmv"),  # detail of a grey one looks like noise
+    ):
+        restored = esbench.restore(y, "superres[factor=2]", **options, **little)
+        assert (restored.sigma_estimate, restored.criterion) == (sigma, criterion)
