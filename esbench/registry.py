@@ -181,6 +181,8 @@ class Registry:
             hint += f" Plugin {broken[0].name!r} of {broken[0].owner} is broken: {broken[0].reason.rstrip('.')}."
         elif broken and kind in HOOKS:
             hint += f" {len(broken)} plugins are broken: 'esbench plugins' says why."
+        if blocked := [repr(p.name) for p in self.host.plugins if p.status == "blocked" and kind in HOOKS]:
+            hint += f" ESBENCH_PLUGINS excludes {', '.join(blocked)}."
         return NameUnknown(kind, name, names, hint)
 
     def _codec_owners(self) -> None:

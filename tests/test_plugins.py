@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from esbench import loading
-from esbench.errors import LoadError
+from esbench.errors import LoadError, NameUnknown
 from esbench.events import RunFinished
 from esbench.plugins import BUILT_IN, Plugin, PluginHost
+from esbench.registry import Registry
 
 EVERYTHING_ELSE = ("good_criterion", "good_codec", "good_stateful")
 
@@ -211,6 +212,8 @@ def test_esbench_plugins_none_leaves_every_plugin_out_and_imports_none(install):
     assert row(host, "esbench-good").version == "1.2.0"
     assert "esbench_good" not in sys.modules
     assert provided(host)["criterion"].isdisjoint({"roughness", "drift", "cifs-deflate"})
+    with pytest.raises(NameUnknown, match=r"ESBENCH_PLUGINS excludes .*'good'"):
+        Registry(host).get("criterion", "roughness")
 
 
 @pytest.mark.parametrize("value", ["good,esbench-drift", " good , esbench-drift ", "esbench-good,drift,none"])

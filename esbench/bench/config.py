@@ -208,11 +208,10 @@ def resolve(flags: Mapping[str, Any], preset: str | None = None, file: Path | No
     if preset is not None:
         text = resources.files("esbench.bench").joinpath(f"presets/{preset}.toml").read_text(encoding="utf-8")
         values |= {key: value for key, value in tomllib.loads(text).items() if key != "summary"}
-    if file is not None:
-        values |= _parsed(file)
-    values |= flags
+    given = {} if file is None else _parsed(file)
+    values |= {**given, **flags}
     values = {key: _cast(key, value) for key, value in values.items()}
-    config = Config(**_meant_for(values) | values)
+    config = Config(**_meant_for(values, levels="sigma" in flags or "sigma" in given) | values)
     if "sigma" in flags and not _has_level(config.noise):
         raise ConfigError(
             f"sigma is the level of the noise, and {config.noise!r} has none: leave it out, or choose a noise with a "
@@ -227,12 +226,17 @@ def _has_level(noise: str) -> bool:
     return bool(info.parameter)
 
 
-def _meant_for(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the default noise and network of the task and the loss, if they have any."""
+def _meant_for(values: Mapping[str, Any], levels: bool) -> dict[str, str]:
+    """Return the default noise and network of the task and the loss, if they have any.
+
+    Args:
+        values: the configuration so far.
+        levels: whether noise levels were given, so that a task without noise gets some.
+    """
     task = values.get("task", Config.task)
     info = registry().get("task", task).info
     assert isinstance(info, TaskInfo)
-    own = {"noise": info.noise} if "task" in values else {}
+    own = {"noise": info.noise} if "task" in values and (_has_level(info.noise) or not levels) else {}
     network = own_network(task, values.get("loss"))
     return own | ({"network": network} if network else {})
 
@@ -262,7 +266,8 @@ def preset_summary(preset: str) -> str:
 def _parsed(file: Path) -> dict[str, Any]:
     try:
         disk.regular(file)  # a FIFO or a device may have no end
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        return {key.replace("-", "_"): value for key, value in found.items()}  # as the flags are written, too
     except Missing:
         raise ConfigError(f"There is no configuration {str(file)!r}.") from None
     except DataError as error:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from esbench.live.restored import WatchedRestoration
     from esbench.report.denoise_page import Section
 
+#: A mask that marks a larger share as missing may be meant the other way round, as in other programs.
+MOST = 0.75
+
 output_option = click.option(
     "-o", "--output", required=True, metavar="OUT", help="The file to write, or a folder for several pictures."
 )
@@ -335,10 +338,12 @@ def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Li
         listen(Notice(text=text))
 
     h, w = photo.pixels.shape[:2]
-    noise, sigma = at_work.noise, at_work.sigma_estimate
+    noise, sigma, known = at_work.noise, at_work.sigma_estimate, at_work.observation.known
     if photo.pixels.dtype == np.uint16 and images.FORMATS[job.file.suffix.lower()] not in ("PNG", "TIFF"):
         tell(f"{job.file}: rounded to 8 bits, the most that this format holds")
     tell(f"{job.name}: {w} x {h}" + ("" if sigma is None else f", {promise.noise_of(sigma, at_work.options)}"))
+    if known is not None and (missing := 1 - known.mean()) > MOST:
+        tell(f"{job.name}: {missing:.0%} is missing; if the mask is white where it is known, use --mask-marks known")
     if noise is not None and at_work.options.sigma is None and not noise.white:
         tell(
             f"{job.name}: the noise is not white, as is usual after JPEG, demosaicing or scaling, so the estimated "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from esbench.cli.output import json_option, print_json, say
+from esbench.errors import described
 
 
 @click.command("env")
@@ -14,7 +15,11 @@ def env_command(as_json: bool) -> None:
     from esbench.bench.grid import device_kind
     from esbench.bench.stamp import machine, stamp
 
-    facts = stamp() | {"machine": machine(device_kind("auto"))}
+    try:
+        here = machine(device_kind("auto"))
+    except Exception as error:  # PyTorch cannot be imported, which this report is about
+        here = {"torch": f"cannot be used: {described(error)}"}
+    facts = stamp() | {"machine": here}
     if as_json:
         print_json(facts)
         return

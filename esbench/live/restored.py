@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from esbench.engine import live
 from esbench.events import Event, Progress
 
 
@@ -70,7 +73,7 @@ class WatchedRestoration:
             "kind": "restoration",
             "name": at["picture"] if len(self._units) == 1 else f"{len(self._units)} pictures",
             "status": "running" if self._page is None else "done",
-            "units": [dict(unit) for unit in self._units],
+            "units": [unit | {"rules": self._rules(unit["unit"])} for unit in self._units],
             **counts,
             "paused": 0,
             "left": len(self._units) - counts["done"] - counts["failed"],
@@ -82,6 +85,12 @@ class WatchedRestoration:
             "seconds_left": steps / speed if speed else None,
             "stoppable": True,
         }
+
+    def _rules(self, unit: str) -> Any:
+        """Return where the rule is, as last written; empty before that."""
+        with contextlib.suppress(OSError, ValueError, LookupError):  # none yet, or about to be replaced
+            return json.loads((self._folder / unit / live.STATE).read_text(encoding="utf-8"))["rules"]
+        return {}
 
     def folder(self, unit: str) -> Path | None:
         """Return the folder of a picture."""
@@ -112,6 +121,7 @@ def _unit(i: int, name: str) -> dict[str, Any]:
         "step": 0,
         "iterations": 0,
         "steps_per_second": None,
+        "psnr_db": None,
         "gaps": {},
         "criteria": [],
         "failures": {},

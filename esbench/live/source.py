@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -141,6 +142,8 @@ class WatchedRun:
             "step": 0,
             "iterations": self._results.config.iterations,
             "steps_per_second": None,
+            "psnr_db": None,
+            "rules": {},
             "gaps": {},
             "criteria": [],
             "failures": {},
@@ -157,11 +160,22 @@ class WatchedRun:
         if found["status"] == "done":
             rows = self._results.table(units=[unit.id])
             record |= {"gaps": {row["criterion"]: row["gap_db"] for row in rows}}
-            record |= {"step": self._results.config.iterations}
+            record |= {"step": self._results.config.iterations, "criteria": [*record["gaps"]]}
+            record |= {
+                "psnr_db": rows[0]["last_db"] if rows else None,
+                "rules": {r["criterion"]: _rule(r) for r in rows},
+            }
         elif state := unit.state():
             record |= {"step": state["step"], "iterations": state["iterations"]}
             record |= {"steps_per_second": state.get("steps_per_second"), "criteria": [*state.get("rules", {})]}
+            record |= {"psnr_db": state.get("psnr_db"), "rules": state.get("rules", {})}
         return record
+
+
+def _rule(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the rule was of a criterion when its unit ended, with the keys of `live.json`."""
+    stop = None if row["fallback"] else row["stop_step"]
+    return {"best_step": stop, "best_value": None, "step": row["steps_run"] - 1, "stop_step": stop, "failed": ""}
 
 
 def _changed(folder: Path) -> dict[str, int]:

@@ -225,8 +225,17 @@ def test_growing_keeps_all_of_both(a, b):
     assert tomllib.loads(grown.to_toml())["dataset"] == a.dataset
 
 
-@pytest.mark.parametrize("options", [{"noise": "poisson[rate=5]"}, {"task": "superres[factor=2]"}])
+@pytest.mark.parametrize("options", [{"noise": "poisson[rate=5]"}, {"task": "superres[factor=2]", "noise": "none"}])
 def test_a_level_of_a_noise_without_one_is_refused(options):
     with pytest.raises(ConfigError, match=r"sigma is the level of the noise, and '\S+' has none: leave it out"):
         resolve(options | {"sigma": (50.0,)})
     assert resolve(options).noise in ("poisson[rate=5]", "none")
+
+
+def test_a_level_adds_noise_to_a_task_without(tmp_path):
+    (file := tmp_path / "run.toml").write_text("task = 'superres[factor=2]'\ninput-scale = 0.5\nsigma = [10]\n")
+    assert resolve({"task": "inpaint"}).noise == "none"
+    assert resolve({"task": "inpaint", "sigma": (10.0,)}).noise == "gaussian"
+    assert resolve({}, file=file).noise == "gaussian"
+    assert resolve({}, file=file).input_scale == 0.5  # as the flag is written
+    assert resolve({"task": "inpaint"}, preset="quick").noise == "none"

@@ -63,13 +63,14 @@ def test_the_values_of_a_stop_are_pythons_own():
         ("cifs-jpeg[every=2]", ["cifs-jpeg[lam=5]", "cifs-jpeg"], "cifs-jpeg"),
         ("loss[every=2]", ["loss"], "loss"),
         ("fixed[every=2,step=4]", ["fixed[step=4]"], "fixed[step=4]"),
+        ("fixed[every=2,step=5]", ["fixed[step=4]"], "fixed[step=4]"),
         ("cifs-jpeg", ["cifs-jpeg[lam=5]"], None),
         ("cifs-jpeg[lam=7,quality=90]", ["cifs-jpeg"], None),
         ("cifs-jpeg[lam=7,on=average]", ["cifs-jpeg"], None),
         ("cifs-webp[lam=7]", ["cifs-jpeg"], None),
         ("cifs-jpeg[lam=7]", ["cifs-jpeg[every=2]"], None),
         ("wmv[every=2]", ["wmv"], None),
-        ("fixed[step=5]", ["fixed[step=4]"], None),
+        ("wmv[window=5]", ["wmv"], None),
     ],
 )
 def test_what_can_change_is_lam_to_a_number_and_every_without_memory(asked, measured, source):

@@ -334,6 +334,15 @@ def test_env_is_what_an_issue_report_needs(esbench):
     assert f"esbench: {package.__version__}" in answer.out
 
 
+def test_env_reports_a_pytorch_that_cannot_be_used(esbench, monkeypatch):
+    def broken(device):
+        raise OSError("libcudart.so.13: cannot open shared object file")
+
+    monkeypatch.setattr("esbench.bench.grid.device_kind", broken)
+    facts = json.loads(esbench("env", "--json").out)
+    assert facts["machine"] == {"torch": "cannot be used: OSError: libcudart.so.13: cannot open shared object file"}
+
+
 def test_version_and_help_are_there_for_every_command(esbench):
     assert esbench("--version").out == f"esbench, version {package.__version__}\n"
     listed = esbench("--help").out

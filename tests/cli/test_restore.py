@@ -48,15 +48,19 @@ def test_a_picture_is_enlarged_and_its_transparency_with_it(esbench, place):
 
 
 @pytest.mark.parametrize("marks", ["missing", "known"])
-def test_known_pixels_come_out_as_they_went_in(esbench, place, marks):
+def test_known_pixels_come_out_as_they_went_in(esbench, place, marks, monkeypatch):
+    monkeypatch.setattr("esbench.cli.denoise.MOST", 0.5)
     mask = images.read("mask.png")[..., 0] > 127
     Image.fromarray(images.read("mask.png")[..., 0] if marks == "missing" else 255 * (~mask).astype(np.uint8)).save(
         "m.png"
     )
     command = ("restore", "--task", "inpaint", "--mask", "m.png", "--mask-marks", marks, "a.png", *TINY)
-    assert esbench(*command, "-o", "out.png").code == 0
+    assert "use --mask-marks known" not in esbench(*command, "-o", "out.png").err
     assert np.array_equal(pixels_of("out.png")[~mask], pixels_of("a.png")[~mask])
     assert not np.array_equal(pixels_of("out.png")[mask], pixels_of("a.png")[mask])
+    other = (*command[:5], "--mask-marks", "known" if marks == "missing" else "missing", "a.png", *TINY)
+    said = esbench(*other, "-o", "other.png").err
+    assert "% is missing; if the mask is white where it is known, use --mask-marks known" in said
     assert esbench(*command, "--denoise-known", "-o", "all.png").code == 0
     assert not np.array_equal(pixels_of("all.png")[~mask], pixels_of("a.png")[~mask])
 

@@ -140,6 +140,9 @@ def test_the_state_is_that_of_the_run(ask):
     assert (done["picture"], done["noise"], done["status"], done["step"]) == ("hopper", "gaussian 25", "done", 8)
     assert set(done["gaps"]) == {"loss", "wmv[window=3]"}
     assert all(gap >= 0 for gap in done["gaps"].values())
+    assert {text: rule["step"] for text, rule in done["rules"].items()} == {"loss": 7, "wmv[window=3]": 7}
+    assert done["psnr_db"] > 0
+    assert (missing["rules"], missing["psnr_db"]) == ({}, None)
     assert (missing["picture"], missing["noise"], missing["status"]) == ("hopper", "gaussian 50", "missing")
     assert state["seconds_left"] is None
 

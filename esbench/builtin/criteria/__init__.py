@@ -159,6 +159,8 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
             name="fixed",
             summary="reference: stops at a given step",
             target="esbench.builtin.criteria.references:fixed",
+            recompute="esbench.builtin.criteria.references:recompute_fixed",
+            free=("step",),
             reference=prior,
         ),
         CriterionInfo(
