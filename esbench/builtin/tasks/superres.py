@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: The number of pixels at each edge that the score ignores, because methods extend the picture differently.
 CUT = 4
 
-#: An observation has noise if the estimate of its level is above this. On BSD400, reduced twice and four times, that of
-#: clean ones of at least 48 x 48 pixels was at most 5.7, and of one in 25 of 24 x 24 above it.
+#: An observation has noise if the estimate of its level is above this: that of clean pictures of BSD400, reduced twice
+#: and four times, seldom is (docs/restore.md).
 NOISY = 6.0
 
 
