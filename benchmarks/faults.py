@@ -154,7 +154,7 @@ FAULTS = {
     ),
     "taken": (
         "return esbench.Value(1.0, parts={'value': 1.0})",
-        "must return parts as numbers by name, got a float as",
+        "must return parts under other names than step, value, ms, got 'value' at step STEP.",
     ),
     "why": ("return esbench.Value(None, reason=object())", "must return text as reason, got a object at step STEP."),
     "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt: at step STEP."),
@@ -349,7 +349,7 @@ def circular():
 OTHERS = {
     "init": ("class does_init:\n    def __init__(self): sys.exit('no')", "raised SystemExit: no"),
     "dies": ("class does_dies:\n    def __init__(self): os._exit(5)", "ended its process with exit code 5 at step 0."),
-    "bare": ("class does_bare: pass", "raised AttributeError: 'does_bare' object has no attribute 'update'"),
+    "bare": ("class does_bare: pass", "must have the method update, because it is a class."),
     "endless": (
         "def does_endless(frame): pass\ndoes_endless.batch = lambda frames: iter(float, 1)",
         "must return 1 results for 1 frames, got more from its batch function.",

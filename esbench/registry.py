@@ -257,7 +257,7 @@ def parameters(record: Record) -> dict[str, Param]:
     except (TypeError, ValueError) as error:
         raise LoadError(f"{_full_name(record)} has no readable signature: {error}") from error
     for param in known.values():
-        if not params.is_writable(param.default):  # it is recorded with every value
+        if record.kind in ("criterion", "codec") and not params.is_writable(param.default):  # recorded with each value
             wanted = "a finite number, true or false, text, none, or a tuple of them"
             raise LoadError(f"{_full_name(record)} must have {wanted} as the default of {param.name!r}")
     swept = getattr(record.info, "parameter", "")

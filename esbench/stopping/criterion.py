@@ -61,10 +61,10 @@ class Criterion:
         self._object: Any = None
         self._batch: Callable[..., Any] | None = None
         if isinstance(component.target, type):
-            for method in ("update", "state_dict", "load_state_dict"):
-                if not hasattr(component.target, method):
-                    raise PluginError(f"{self._name()} must have the method {method}, because it is a class.")
             self._object = self._asked(" in __init__", component.target, **values)
+            for method in ("update", "state_dict", "load_state_dict"):
+                if not self._asked("", hasattr, self._object, method):
+                    raise PluginError(f"{self._name()} must have the method {method}, because it is a class.")
         elif self.info.batch is not None:
             self._batch = load(component.record, self.info.batch)
 
