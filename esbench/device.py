@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 from esbench.errors import Unavailable, UsageError
 
+#: The most threads that an optimisation may be given, far more than help; many thousands end the process.
+THREADS = max(256, os.cpu_count() or 1)
+
 
 def named(device: str) -> str:
     """Return the device with a name: cpu, cuda or cuda:N; for auto, a GPU if there is one.

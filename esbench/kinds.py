@@ -38,9 +38,11 @@ class Task:
 
     Attributes:
         grid: tiles of an observation start at multiples of this many pixels.
+        takes_grey: whether a picture whose channels are equal may be restored as one channel.
     """
 
     grid = 1
+    takes_grey = True
 
     def __init__(self, *, holdout: Annotated[float, Range(0, 0.5)] = 0.0) -> None:
         self.holdout = holdout
@@ -128,6 +130,10 @@ class Task:
     def baseline(self, observation: Observation) -> Floats:
         """Return a restoration without optimisation, which a good one has to surpass."""
         return observation.y
+
+    def lacking(self, x: Floats, observation: Observation) -> float:
+        """Return the share of `y - x` to add to an output that was not stopped, before `finish`."""
+        return 0.0
 
     def finish(self, x: Floats, observation: Observation) -> Floats:
         """Return the final picture for an output, for example with the known pixels put back."""

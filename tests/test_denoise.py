@@ -531,7 +531,9 @@ def test_a_gpu_that_is_too_small_is_reported_with_what_helps(monkeypatch):
         ({"quality": "best", "minutes": 5}, "Give either quality or minutes, not both: the time decides the quality."),
         ({"minutes": 0}, "minutes must be more than 0, got 0."),
         ({"threads": 0}, "threads must be at least 1, got 0."),
+        ({"threads": 10**5}, "threads must be at most "),
         ({"sigma": -1}, "sigma must be at least 0, got -1."),
+        ({"sigma": "25"}, "sigma must be at least 0, got '25'."),
         ({"sigma": float("nan")}, "sigma must be at least 0, got nan."),
         ({"iterations": 0}, "iterations must be at least 1, got 0."),
         ({"patience": -1}, "patience must be at least 0, got -1."),
@@ -571,3 +573,29 @@ def test_a_file_that_is_not_there_is_reported():
 def test_large_pictures_may_take_more_steps():
     assert [Options().steps(side**2) for side in (33, 128, 256, 512)] == [1800, 1800, 3600, 7200]
     assert Options(iterations=50).steps(512**2) == 50
+
+
+# -- pictures that need little
+
+
+@pytest.mark.parametrize("level", [0, 7, 255])
+@pytest.mark.parametrize("shape", [(40, 48), (40, 48, 3)])
+def test_a_picture_without_noise_is_returned_unchanged_at_once(level, shape):
+    blank = np.full(shape, level, np.uint8)
+    denoised = esbench.denoise(blank)
+    assert np.array_equal(denoised.image, blank)
+    assert (denoised.steps_run, denoised.stop_step) == (0, None)
+    assert denoised.reason == "no noise was found: the picture is unchanged"
+    noisy = scene(40, 48)[1].astype(np.float32)
+    assert np.array_equal(esbench.denoise(noisy, sigma=0).image, noisy)
+
+
+def test_what_was_chosen_is_done_without_noise_too():
+    assert esbench.denoise(np.full((8, 9), 7, np.uint8), "fixed[step=2]", **TINY).steps_run > 0
+
+
+def test_a_grey_picture_stored_in_colour_is_restored_as_grey():
+    noisy = np.rint(255 * scene(40, 48)[1][..., :1]).clip(0, 255).astype(np.uint8)
+    few = {"iterations": 4, "network": "skip[channels=4,scales=1]", "criterion": "last"}
+    grey, colour = esbench.denoise(noisy, **few), esbench.denoise(noisy.repeat(3, 2), **few)
+    assert np.array_equal(colour.image, grey.image.repeat(3, 2))

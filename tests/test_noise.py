@@ -262,3 +262,42 @@ def test_the_level_of_a_small_picture_is_not_far_off():
     clean = photograph(32)
     levels = [estimate_sigma(noisy(25, clean, seed)) for seed in range(5)]
     assert np.mean(levels) == pytest.approx(25, rel=0.05)
+
+
+# -- noise that is hard to see
+
+
+@pytest.mark.parametrize(("share", "sigma"), [(0.5, 10), (0.5, 25), (1.0, 10), (1.0, 25)])
+def test_noise_that_channels_share_is_found_and_said_not_to_be_white(share, sigma):
+    rng, clean = np.random.default_rng(0), photograph()
+    own, common = rng.standard_normal(clean.shape), rng.standard_normal((*clean.shape[:2], 1))
+    image = (clean + sigma / 255 * (np.sqrt(1 - share) * own + np.sqrt(share) * common)).clip(0, 1)
+    found = estimate(image.astype(np.float32))
+    assert not found.white
+    assert found.sigma == pytest.approx(sigma, rel=0.15)
+
+
+@pytest.mark.parametrize("sigma", [5, 10, 25])
+def test_noise_independent_between_channels_is_white_in_a_photograph(sigma):
+    assert estimate(noisy(sigma, photograph())).white
+
+
+def test_text_on_a_white_page_is_no_noise():
+    page = np.ones((96, 128, 3), np.float32)
+    for row in range(8, 90, 12):  # letters: bars of several greys
+        for column in range(6, 120, 7):
+            page[row : row + 7, column : column + 3] = 0.1 + 0.1 * ((row * column) % 5)
+            page[row + 3, column : column + 5] = 0.6
+    assert estimate(page).sigma == 0
+    assert estimate(noisy(10, page)).sigma == pytest.approx(10, abs=4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_impulses_that_hit_whole_pixels_are_counted(channels, share):
+    rng, clean = np.random.default_rng(0), photograph()[..., :channels] * 0.8 + 0.1
+    hit, white = rng.random(clean.shape[:2]) < share, rng.random(clean.shape[:2]) < 0.5
+    image = np.where(hit[..., None], np.float32(1) * white[..., None], clean).astype(np.float32)
+    found = estimate(image)
+    assert found.kind == "impulse"
+    assert found.variance == pytest.approx(np.mean((image - clean) ** 2), rel=0.25)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from esbench import disk
+from esbench.device import THREADS
 from esbench.engine.settings import LOWEST, Settings
 from esbench.errors import ConfigError, DataError, Missing, did_you_mean
 from esbench.images import MAX_PIXELS
@@ -128,6 +129,8 @@ class Config:
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 raise ConfigError(f"{name.replace('_', '-')} must be at least {low}, got {value}.")
+        if self.threads is not None and self.threads > THREADS:
+            raise ConfigError(f"threads must be at most {THREADS}, got {self.threads}.")
         for level in self.sigma:
             if not math.isfinite(level):
                 raise ConfigError(f"sigma must be a number, got {level}.")

@@ -30,6 +30,7 @@ class Order:
         pixel_steps: upper bound of the work, in pixels times steps; 0 if the picture cannot be read.
         reason: why it stopped or failed; empty before it starts.
         restored: the result without the image.
+        sigma: the noise level that was given.
         section: its part of the report.
     """
 
@@ -39,6 +40,7 @@ class Order:
     pixel_steps: int = 0
     reason: str = ""
     restored: Restored | None = None
+    sigma: float | None = None
     section: Section | None = None
 
     def look(self, options: Options) -> None:
@@ -99,13 +101,15 @@ class Order:
             return
         if report:
             self.section = denoise_page.section(self.name, self.before(photo, at_work), done, at_work.options)
-        self.reason, self.restored = done.reason, replace(done, image=None)
+        self.reason, self.restored, self.sigma = done.reason, replace(done, image=None), at_work.options.sigma
 
     def summary(self) -> str:
         """Return the result in one line."""
         assert self.restored is not None
         done = self.restored
         noise = "" if done.sigma_estimate is None else f"noise of sigma {done.sigma_estimate:.1f}, "
+        if self.sigma is not None:
+            noise = f"noise of sigma {self.sigma:g}, as given, "
         tiles = (
             "" if done.disagreement is None else f"tiles differ by {done.disagreement:.1f} of 255 where they overlap, "
         )

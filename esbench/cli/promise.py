@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import signal
 import sys
 import time
@@ -53,7 +54,7 @@ def _plan(job: Order, options: Options) -> dict[str, Any] | None:
     at_work = job.begin(photo, options, ignore)
     options = at_work.options  # with what suits the noise
     height, width, _ = at_work.task.shape(at_work.observation)
-    tile_height, tile_width = max(at_work.sizes, key=lambda size: size[0] * size[1])
+    tile_height, tile_width = max(at_work.sizes, key=math.prod, default=(0, 0))
     seconds = at_work.speed() * at_work.work if options.minutes is None else 60 * options.minutes
     steps = sum(options.steps(h * w) for h, w in at_work.sizes) * at_work.restarts
     return {
@@ -177,13 +178,16 @@ class Kept:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does."""
+    """Let SIGTERM, and SIGHUP of a closed terminal, end the work as Ctrl-C does."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # with nohup a closed terminal is ignored, and stays so
+    ending = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, interrupt) for each in ending}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -178,7 +178,8 @@ class PictureOrder(Order):
         if (h, w) == at_work.observation.y.shape[:2]:
             return photo.pixels
         top = np.iinfo(photo.pixels.dtype).max
-        return np.rint(at_work.task.baseline(at_work.observation) * top).astype(photo.pixels.dtype)
+        picture = np.rint(at_work.task.baseline(at_work.observation) * top).astype(photo.pixels.dtype)
+        return np.broadcast_to(picture, (*picture.shape[:2], photo.pixels.shape[2]))  # equal channels are one
 
     def row(self, options: Options) -> dict[str, Any]:
         """Return the row for --json."""

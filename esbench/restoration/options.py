@@ -27,6 +27,9 @@ NETWORK = "skip[channels=64]"
 #: A quarter of the channels: half the time again.
 LIGHT = "skip[channels=32]"
 
+#: With noise of a lower level there is nothing to gain: rounding to 8 bits has 0.29.
+CLEAN = 0.5
+
 #: With noise of a lower level there is little to gain: the noisy picture already has 42 dB.
 NEARLY_CLEAN = 2.0
 
@@ -214,8 +217,14 @@ class Options:
             raise UsageError(f"minutes must be more than 0, got {self.minutes}.")
         for name, low in ({"sigma": 0, "patience": 0, "threads": 1} | LOWEST).items():
             value = getattr(self, name)
-            if value is not None and not low <= value < math.inf:
-                raise UsageError(f"{name} must be at least {low}, got {value}.")
+            try:
+                valid = value is None or low <= value < math.inf
+            except TypeError:  # no number
+                valid = False
+            if not valid:
+                raise UsageError(f"{name} must be at least {low}, got {value!r}.")
+        if self.threads is not None and self.threads > devices.THREADS:
+            raise UsageError(f"threads must be at most {devices.THREADS}, got {self.threads}.")
 
     @property
     def own(self) -> Quality:
@@ -315,6 +324,16 @@ DECIDES = (
 )
 
 
+def chosen(options: Options) -> bool:
+    """Whether an option was given that decides the loss too."""
+    return any(getattr(options, name) is not None for name in DECIDES)
+
+
+def clean(options: Options) -> bool:
+    """Whether there is nothing to do: the noise level is that of a clean picture, and nothing else was asked for."""
+    return options.task == "denoise" and options.level is not None and options.level < CLEAN and not chosen(options)
+
+
 def knowing(options: Options, level: float | None, noise: Noise | None, gain: Callable[[], float]) -> Options:
     """Return the options with the noise level, and the loss that knows the noise if it is white and nothing decides it.
 
@@ -325,8 +344,7 @@ def knowing(options: Options, level: float | None, noise: Noise | None, gain: Ca
         gain: estimates the gain of shot noise, from the whole picture.
     """
     options = replace(options, level=level if options.sigma is None else options.sigma)
-    chosen = any(getattr(options, name) is not None for name in DECIDES)
-    if noise is None or options.task != "denoise" or chosen or not noise.white:
+    if noise is None or options.task != "denoise" or chosen(options) or clean(options) or not noise.white:
         return options
     if noise.kind == "gaussian":
         return replace(options, loss="r2r")

@@ -148,7 +148,8 @@ class Piece:
         if noise and missing detail are uncorrelated: the result is never worse than the noisy picture.
         """
         x = self._averaged_output()
-        x = x + np.float32(self._put_back(x)) * (self._whole.y - x) if self._sees_itself else x
+        if share := self._put_back(x):
+            x = x + np.float32(share) * (self._whole.y - x)
         return self._task.finish(x, self._whole)
 
     def product(self, top: int, left: int) -> Product | None:
@@ -188,8 +189,10 @@ class Piece:
     def _put_back(self, x: Floats) -> float:
         """Return the share of y - x to add back: what noise does not explain."""
         sigma = self._whole.noise.sigma
-        if self.column.rule.stop is not None or sigma is None or not self._sees_itself:
+        if self.column.rule.stop is not None:
             return 0.0
+        if sigma is None or not self._sees_itself:
+            return self._task.lacking(x, self._whole)
         return unexplained(x - self._whole.y, clipped_variance(self._whole.y, sigma))
 
     def _reason(self) -> str:

@@ -33,7 +33,7 @@ from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Bytes, Floats, Pictures
 from esbench.registry import registry
 from esbench.restoration.aside import Aside, Assignment
-from esbench.restoration.options import Options, in_time, knowing
+from esbench.restoration.options import Options, clean, in_time, knowing
 from esbench.restoration.piece import Optimised, Piece, Product
 from esbench.restoration.tiles import Tile, tiles
 
@@ -160,6 +160,9 @@ class Restoration:
         self.count_from(time.monotonic())
         y, self._back = images.unpacked(observation, name)
         self.task = build.task(options.task)
+        if self.task.takes_grey and y.shape[2] > 1 and (y == y[..., :1]).all():
+            own, channels = self._back, y.shape[2]
+            y, self._back = y[..., :1].copy(), lambda picture: own(picture.repeat(channels, 2))
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
@@ -171,7 +174,7 @@ class Restoration:
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
         )
-        self._tiles = [tile for tile in self._tiles if not self.task.idle(self._part(tile))]
+        self._tiles = [tile for tile in self._tiles if not (clean(self.options) or self.task.idle(self._part(tile)))]
         self.pieces = len(self._tiles) * self.restarts
         self.piece: Piece | None = None
         self._baseline = self.task.baseline(self.observation)
@@ -346,6 +349,8 @@ class Restoration:
         Args:
             options: other options than its own.
         """
+        if not self._tiles:
+            return 0.0
         options = dataclasses.replace(options or self.options, iterations=TRIAL)
         piece = Piece(self.name, self.task, self._part(self._tiles[0]), options, 0, ignore)
         blocks = iter(piece.session.trajectory)
@@ -538,6 +543,8 @@ class Restoration:
 
     def _reason(self, optimised: list[Optimised], interrupted: bool) -> str:
         n = self.pieces
+        if not n:
+            return "no noise was found: the picture is unchanged"
         if not optimised:
             return "interrupted before the first step: the picture is unchanged"
         if n == 1:

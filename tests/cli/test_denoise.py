@@ -492,7 +492,8 @@ def test_a_damaged_checkpoint_is_one_sentence_and_can_be_left_behind(esbench, pl
     assert not kept.path.exists()
 
 
-def test_sigterm_delivers_what_there_is(esbench, place, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_delivers_what_there_is(esbench, place, monkeypatch, number):
     module = sys.modules["esbench.cli.order"]
 
     class Ended(module.Restoration):
@@ -500,14 +501,14 @@ def test_sigterm_delivers_what_there_is(esbench, place, monkeypatch):
             for i, block in enumerate(super().__iter__()):
                 yield block
                 if i == 2:
-                    os.kill(os.getpid(), signal.SIGTERM)
+                    os.kill(os.getpid(), number)
 
     monkeypatch.setattr(module, "Restoration", Ended)
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     answer = esbench("denoise", "a.png", "-o", "out.png", *TINY[:2], "--device", "cpu")
     assert answer.code == 130
     assert images.read_photo("out.png").pixels.shape == (20, 24, 3)
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
 
 
 def test_the_output_is_there_before_the_end_if_asked_for(esbench, place, interrupt, monkeypatch):

@@ -15,6 +15,7 @@ from esbench.builtin.tasks.jpeg_file import Coefficients, Plane, read
 from esbench.errors import UsageError
 from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
+from esbench.noise import unexplained
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
 from esbench.records import Range
@@ -56,6 +57,7 @@ class Jpeg(Task):
     """
 
     grid = 32  # whole blocks of colour components that are subsampled by up to four
+    takes_grey = False  # its coefficients have channels
 
     def __init__(
         self,
@@ -151,6 +153,20 @@ class Jpeg(Task):
             return psnr(x, clean)
         planes = zip((x.clip(0, 1) @ YCC[1:].T).T, (clean @ YCC[1:].T).T, strict=True)
         return float(np.mean([psnr(a + 0.5, b + 0.5) for a, b in planes]))
+
+    def lacking(self, x: Floats, observation: Observation) -> float:
+        """Return the share of the distance to the middles of the intervals without 0 that rounding does not explain.
+
+        In steps of the quantisation, rounding has the variance 1/12. The file itself is at the middles.
+        """
+        held, away = coefficients(observation), []
+        planes = np.tensordot(_matrix(x.shape[2]), 255 * x.astype(np.float64).clip(0, 1), (1, 2))
+        for own, plane in zip(planes, held.planes, strict=True):
+            (n, m), (v, h) = plane.levels.shape, plane.reduced
+            found = analysis(n, held.height, x.shape[0], v) @ own @ analysis(m, held.width, x.shape[1], h).T
+            middle = sum(bounds(plane, luma=plane is held.planes[0])) / 2
+            away.append(((found - middle) / plane.steps)[plane.levels != 0])
+        return unexplained(np.concatenate(away), 1 / 12) if sum(map(len, away)) else 0.0
 
     def finish(self, x: Floats, observation: Observation) -> Floats:
         """Return the output projected into the intervals: compressing it again gives the file, except for rounding."""

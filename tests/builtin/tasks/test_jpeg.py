@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 
 import esbench
+from esbench import images
 from esbench.builtin.tasks.jpeg import ROUNDING, Jpeg
 from esbench.builtin.tasks.jpeg_file import read
 from esbench.engine import build
 from esbench.errors import UsageError
+from esbench.metrics import psnr
 from esbench.pictures import Pictures
 from esbench.restoration import whole
 from esbench.restoration.tiles import spans
@@ -144,6 +146,15 @@ def test_a_file_is_restored_with_its_own_quantisation(tmp_path, channels, progre
     Image.fromarray(restored.image.squeeze()).save(again, "JPEG", quality=23)
     both = zip(read(path.read_bytes()).planes, read(again.getvalue()).planes, strict=True)
     assert all((a.levels == b.levels).mean() > 0.95 for a, b in both)
+
+
+@pytest.mark.parametrize("quality", [5, 30, 90])
+def test_a_restoration_that_ends_early_is_not_worse_than_the_file(tmp_path, quality):
+    clean = picture(45, 61, 3)
+    path = saved(tmp_path / "a.jpg", quality=quality)
+    restored = esbench.restore(path, "jpeg", **TINY | {"iterations": 1})
+    file = images.unit(images.read(path))
+    assert psnr(images.unit(restored.image), clean) > psnr(file, clean) - 0.1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
