@@ -599,3 +599,10 @@ def test_a_grey_picture_stored_in_colour_is_restored_as_grey():
     few = {"iterations": 4, "network": "skip[channels=4,scales=1]", "criterion": "last"}
     grey, colour = esbench.denoise(noisy, **few), esbench.denoise(noisy.repeat(3, 2), **few)
     assert np.array_equal(colour.image, grey.image.repeat(3, 2))
+
+
+def test_noise_in_one_channel_is_left_to_discrepancy():
+    clean, noisy = scene(64, 64, sigma=30)
+    one = np.concatenate([clean[..., :2], noisy[..., 2:]], -1)
+    assert esbench.denoise(one, iterations=2, device="cpu").criterion.startswith("discrepancy")
+    assert esbench.denoise(noisy, iterations=2, device="cpu").criterion == "last"

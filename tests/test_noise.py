@@ -277,6 +277,15 @@ def test_noise_that_channels_share_is_found_and_said_not_to_be_white(share, sigm
     assert found.sigma == pytest.approx(sigma, rel=0.15)
 
 
+def test_noise_in_one_channel_is_not_even():
+    clean = photograph()
+    image = clean.copy()
+    image[..., 2:] = noisy(20, clean[..., 2:])
+    assert not estimate(image).even
+    assert estimate(noisy(20, clean)).even
+    assert estimate(noisy(20, clean * [0, 1, 1])).even  # one is clipped
+
+
 @pytest.mark.parametrize("sigma", [5, 10, 25])
 def test_noise_independent_between_channels_is_white_in_a_photograph(sigma):
     assert estimate(noisy(sigma, photograph())).white

@@ -344,7 +344,9 @@ def knowing(options: Options, level: float | None, noise: Noise | None, gain: Ca
         gain: estimates the gain of shot noise, from the whole picture.
     """
     options = replace(options, level=level if options.sigma is None else options.sigma)
-    if noise is None or options.task != "denoise" or chosen(options) or clean(options) or not noise.white:
+    if noise is None or options.task != "denoise" or chosen(options) or clean(options):
+        return options
+    if not noise.white or not noise.even:  # they split the noise of all channels alike
         return options
     if noise.kind == "gaussian":
         return replace(options, loss="r2r")
