@@ -48,6 +48,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
         ),
         CriterionInfo(
             name="discrepancy",
+            version=2,  # the noise level is estimated in another way
             summary="how far the residual is from the noise in the noisy picture",
             target="esbench.builtin.criteria.discrepancy:Discrepancy",
             resolve="esbench.builtin.criteria.discrepancy:resolve",
