@@ -24,7 +24,7 @@ from esbench.events import Event, Notice, Progress, UnitPaused, UnitStarted
 TIMES = ("ms_per_step", "criterion_ms_per_step", "seconds")
 
 #: Faults that end the process, for these tests: each costs the start of another.
-ENDS = ("close", "hang", "crash", "open")
+ENDS = ("close", "hang", "crash")
 
 
 MEMORY = """
