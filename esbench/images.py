@@ -31,6 +31,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", "
 #: many are rare and seldom tested.
 READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
 
+#: How a TIFF begins: little or big endian, with addresses of 32 or 64 bits.
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
 #: The default limit of pixels per picture: above that of cameras with 108 megapixels. A file of a kilobyte can claim
 #: any size, and each pixel takes up to 20 bytes of memory.
 MAX_PIXELS = 128_000_000
@@ -124,6 +127,10 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[ImageFile
     except EsbenchError:
         raise
     except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            if file.read(4) in TIFF:
+                kind = "is a TIFF of a kind that cannot be read, such as one of floating-point colours"
+                raise DataError(f"{name} {kind}: save it with 8 or 16 bits.") from None
         raise DataError(f"{name} is not a picture that can be read (by its content, not its name).") from None
     except MemoryError as error:
         raise DataError(f"{name} cannot be read as a picture: there is not enough memory.") from error
@@ -253,7 +260,10 @@ def _unfit(image: ImageFile) -> str:
     if pages > 1 and image.format != "MPO":  # the other pictures of a JPEG are previews of the first
         return f"has {pages} pages: save one of them as a separate file"
     if image.mode == "F" or (image.mode == "I" and not _deep(image)):
-        return f"has {'floating-point' if image.mode == 'F' else '32-bit'} pixels: save it with 8 or 16 bits"
+        return f"has {'floating-point' if image.mode == 'F' else 'signed or 32-bit'} pixels: save it with 8 or 16 bits"
+    channels = image.tag_v2.get(277, 1) if image.format == "TIFF" else 1  # type: ignore[attr-defined]
+    if channels > 4:
+        return f"has {channels} channels: save it as RGB"
     if image.mode in ("CMYK", "LAB", "HSV"):
         return f"has {image.mode} colours: save it as RGB"
     return ""

@@ -560,7 +560,12 @@ def bomb() -> bytes:
         ("p.jpg", lambda path: Image.new("CMYK", (16, 16)).save(path), "has CMYK colours: save it as RGB"),
         ("p.tif", lambda path: Image.new("LAB", (8, 8)).save(path), "has LAB colours: save it as RGB"),
         ("p.tif", lambda path: Image.new("F", (8, 8)).save(path), "has floating-point pixels: save it with 8 or 16"),
-        ("p.tif", lambda path: Image.new("I", (8, 8)).save(path), "has 32-bit pixels: save it with 8 or 16 bits"),
+        ("p.tif", lambda path: path.write_bytes(b"II*\0" + bytes(60)), "is a TIFF of a kind that cannot be read, such"),
+        (
+            "p.tif",
+            lambda path: Image.new("I", (8, 8)).save(path),
+            "has signed or 32-bit pixels: save it with 8",
+        ),
         (
             "p.bmp",
             lambda path: Image.new("RGB", (8, 8)).save(path),
