@@ -42,6 +42,9 @@ def show_plan(jobs: Sequence[Order], options: Options, as_json: bool) -> None:
         noise = "" if row["sigma_estimate"] is None else f", {noise_of(row['sigma_estimate'], options)}"
         w, h = row["tile"]
         n = row["optimisations"]
+        if not n:
+            say(f"{row['input']}: {row['width']} x {row['height']}{noise}; nothing to do")
+            continue
         work = f"{n} optimisation{'s' if n > 1 else ''} of at most {w} x {h}"
         work += f" and {row['steps']} steps in all: up to about" if options.minutes is None else " or more:"
         say(f"{row['input']}: {row['width']} x {row['height']}{noise}; {work} {duration(row['seconds'])}")

@@ -86,6 +86,8 @@ def section(name: str, noisy: Any, denoised: Restored, options: Options) -> Sect
     planned = bool(denoised.optimised) and all(each.planned for each in denoised.optimised)
     stopped = planned or all(each.stopped for each in denoised.optimised)
     ended = f"stopped by itself at step {denoised.stop_step}" if stopped else "did not stop by itself"
+    if not denoised.optimised:  # without noise, or interrupted before the first step
+        stopped, ended = not denoised.reason.startswith("interrupted"), "unchanged"
     title = f"{name}: {'all steps done, as planned' if planned else ended}"
     html = render(
         "denoise_section.html",
@@ -177,6 +179,8 @@ def _decades(low: float, high: float) -> list[float]:
 
 def _summary(denoised: Restored, options: Options, stopped: bool, planned: bool) -> str:
     """Return the result in a few sentences, for users who do not read curves."""
+    if not denoised.optimised:
+        return f"{denoised.reason[0].upper()}{denoised.reason[1:]}."
     if denoised.sigma_estimate is None:
         if stopped:
             return "The picture is restored. It stopped by itself when more steps would have made it worse."

@@ -504,7 +504,7 @@ class Restoration:
             tile.of(squares)[...] += tile.window * mean**2
             tile.of(alone)[...] += tile.window == 1
         shared = alone[..., 0] == 0
-        if 0 in counts or len(counts) == 1 or not shared.any():
+        if 0 in counts or len(counts) <= 1 or not shared.any():
             return picture, None
         variance = (squares - picture**2)[shared].clip(0)
         return picture, 255 * float(np.sqrt(variance.mean()))

@@ -587,3 +587,15 @@ def test_a_report_that_cannot_be_written_costs_neither_the_picture_nor_its_row(e
 def test_there_is_no_report_of_nothing(esbench, place):
     assert esbench("denoise", "empty.png", "-o", "c.png", *TINY, "--report", "why.html").code == 1
     assert files(place) == {"a.png", "b.jpg", "empty.png"}
+
+
+def test_a_picture_without_noise_is_written_as_it_is_and_its_page_says_so(esbench, place):
+    Image.fromarray(np.full((20, 24), 255, np.uint8)).save("blank.png")
+    assert esbench("denoise", "blank.png", "-o", "out.png", "--sigma", "0", "--dry-run").out.endswith("nothing to do\n")
+    answer = esbench("denoise", "blank.png", "-o", "out.png", "--sigma", "0", "--report", "why.html")
+    assert "no noise was found: the picture is unchanged; noise of sigma 0, as given, " in answer.out
+    assert "tiles" not in answer.out
+    assert np.array_equal(images.read("out.png"), images.read("blank.png"))
+    page = (place / "why.html").read_text(encoding="utf-8")
+    assert "blank.png: unchanged" in page
+    assert "No noise was found: the picture is unchanged." in page
