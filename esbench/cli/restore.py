@@ -102,7 +102,8 @@ class Beside:
     def mask_of(self, name: str, photo: images.Photo) -> Any:
         """Return the mask of a picture, above half where pixels are missing; without a file, its transparent pixels."""
         if self.mask is None:
-            return None if photo.alpha is None else photo.alpha[..., 0] < np.iinfo(photo.alpha.dtype).max / 2
+            missing = None if photo.alpha is None else photo.alpha[..., 0] < np.iinfo(photo.alpha.dtype).max / 2
+            return None if missing is None or not missing.any() else missing
         mask = images.read(_named(self.mask, name, "mask"), self.max_pixels)
         return 255 - mask if self.marks_known else mask
 

@@ -64,7 +64,10 @@ class Inpaint(Task):
             raise UsageError(f"The mask must have the size of the picture, {w} x {h}, got {width} x {height}.")
         if missing.all() or not missing.any():
             what = "every pixel" if missing.all() else "no pixel"
-            raise UsageError(f"The mask must mark some pixels as missing, by values above half, and it marks {what}.")
+            raise UsageError(
+                "The mask must mark some pixels as missing, by values above half (its transparency does not count), "
+                f"and it marks {what}."
+            )
         return without(y, missing)
 
     def score(self, x: Floats, clean: Floats, observation: Observation) -> float:
