@@ -54,7 +54,6 @@ BESIDE = {
     "bm3d": (-7, -3, "right"),
     "tv": (7, -4, "left"),
     "wavelet": (-7, -4, "right"),
-    "best": (0, 8, "center"),
     "zs-n2n": (0, -14, "center"),
 }
 
@@ -206,8 +205,8 @@ def frontier(args: argparse.Namespace) -> None:
             axis.annotate(method, at, offset, textcoords="offset points", ha=side, fontsize=9)
         kind, level = noise.split()
         title = f"sigma {level}" if kind == "gaussian" else f"photons, rate {level}"
-        axis.set(xscale="log", xlabel="seconds", title=title)
-        axis.margins(0.4, 0.12)
+        axis.set(xscale="log", xlabel="seconds", title=title, xlim=(0.004, 500))
+        axis.margins(y=0.12)
     for axis in axes[:, 0]:
         axis.set_ylabel("PSNR, dB")
     label = "Mean PSNR of denoisers over their time: " + ", ".join(args.method)

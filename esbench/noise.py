@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from esbench.pictures import is_grey
+
 Array: TypeAlias = npt.NDArray[np.float64]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Kind: TypeAlias = Literal["gaussian", "poisson", "speckle", "impulse"]
@@ -164,7 +166,7 @@ def _gain(image: Floats) -> float:
 def _variances(image: Floats, kind: Kind) -> tuple[Array, bool]:
     """Return the variance of each channel, and whether the noise is white."""
     c = image.shape[2]
-    if c > 1 and (image == image[..., :1]).all():  # a grey picture stored in colour: all channels have the same noise
+    if c > 1 and is_grey(image):  # a grey picture stored in colour: all channels have the same noise
         return np.repeat(single_variance(image[..., :1], kind), c), True
     noisy = image.var((0, 1)) > 0
     levels = np.zeros(c)

@@ -22,6 +22,11 @@ else:
     Bytes = Floats = Bools = Any  # so that they can be named without importing numpy
 
 
+def is_grey(picture: npt.NDArray[Any]) -> bool:
+    """Whether all channels of a picture (H, W, C) are equal."""
+    return bool((picture == picture[..., :1]).all())
+
+
 class Pictures:
     """Pictures of one size in three views, each made once, on first use.
 

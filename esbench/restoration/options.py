@@ -245,8 +245,8 @@ class Options:
     @property
     def stops_by(self) -> str:
         """The criterion as text."""
-        if (chosen := self.criterion or self.own.criterion) is not None:
-            return chosen
+        if (named := self.criterion or self.own.criterion) is not None:
+            return named
         # the noise level is estimated once, from the whole picture, and is known to every tile
         return recommended(self.task, level_known=True, noise=bool(self.sigma or self.level)).criterion
 

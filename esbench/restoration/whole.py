@@ -30,7 +30,7 @@ from esbench.errors import DataError
 from esbench.events import Event, Notice, Progress, UnitFinished, ignore
 from esbench.noise import Noise, estimate, estimate_gain
 from esbench.observation import NoiseModel, Observation
-from esbench.pictures import Bytes, Floats, Pictures
+from esbench.pictures import Bytes, Floats, Pictures, is_grey
 from esbench.registry import registry
 from esbench.restoration.aside import Aside, Assignment
 from esbench.restoration.options import Options, clean, in_time, knowing
@@ -160,7 +160,7 @@ class Restoration:
         self.count_from(time.monotonic())
         y, self._back = images.unpacked(observation, name)
         self.task = build.task(options.task)
-        if self.task.takes_grey and y.shape[2] > 1 and (y == y[..., :1]).all():
+        if self.task.takes_grey and y.shape[2] > 1 and is_grey(y):
             own, channels = self._back, y.shape[2]
             y, self._back = y[..., :1].copy(), lambda picture: own(picture.repeat(channels, 2))
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)

@@ -19,7 +19,7 @@ from esbench import params
 from esbench.errors import LoadError, ParamError
 from esbench.frames import Frame, Value
 from esbench.observation import Problem
-from esbench.pictures import Bytes
+from esbench.pictures import Bytes, is_grey
 from esbench.records import CodecInfo, Range
 
 #: The standard deviation of rounding to whole numbers.
@@ -65,8 +65,7 @@ class Cifs:
         if lam == "auto" and problem.noisy is not None:
             sigma = problem.noise_level
             assert sigma is not None
-            image = problem.noisy.uint8
-            grey = bool((image == image[..., :1]).all())
+            grey = is_grey(problem.noisy.uint8)
             text, texture = self.codec_text(options), self.texture(problem, **options)
             lam = mu(self.codec.name, text, sigma, texture, grey=grey) * math.prod(problem.noisy.size)
         return {"lam": lam, **options}
