@@ -9,9 +9,9 @@ Loops take turns of a few steps, each in its own process, on the same picture:
   recomputed each time, BRISQUE from OpenCV and NIQE from pyiqa, if available.
 
 With `--criteria` ours is timed again with all criteria measured on each step. The floor is the time of the
-network's convolutions alone, forward and backward, each with separate tensors, channels last. A ratio is a loop's
-time over that of plain in the same turn; medians and quartiles are printed. On a CPU, the processor time is
-printed beside the wall-clock time, for machines that are shared.
+network's convolutions alone, forward and backward, each with separate tensors, as the engine has them on this device.
+A ratio is a loop's time over that of plain in the same turn; medians and quartiles are printed. On a CPU, the
+processor time is printed beside the wall-clock time, for machines that are shared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
-from esbench.engine import build
+from esbench.engine import build, convolution
 from esbench.engine.fast import Fast
 from esbench.engine.loop import Fit, Trajectory
 from esbench.engine.settings import Settings
@@ -141,27 +141,27 @@ class Convolutions:
         self.multiply_adds = 0
         with_gradient = 0
         like = {"device": device, "dtype": dtype}
-        for conv, (_, c, *size) in seen:
+        for layer, (_, c, *size) in seen:
             first = c == Settings().depth  # the gradient of z is not needed
-            d, _, k, _ = conv.weight.shape
             filled = -(-c // multiple) * multiple
+            conv = torch.nn.Conv2d(filled, layer.out_channels, layer.kernel_size, layer.stride, **like)
+            conv.to(memory_format=torch.channels_last)
+            if dtype == torch.float32:
+                convolution.suit(conv, torch.device(device), "float32")
             x = torch.rand(1, filled, *size, **like).to(memory_format=torch.channels_last)
-            weight = torch.rand(d, filled, k, k, **like).to(memory_format=torch.channels_last)
-            bias = torch.rand(d, **like)
-            y = torch.nn.functional.conv2d(x, weight, bias, conv.stride)
-            self.calls.append((x, weight, bias, torch.rand_like(y), list(conv.stride), first))
-            self.multiply_adds += y.numel() * c * k * k
-            with_gradient += y.numel() * c * k * k * (2 if first else 3)
+            with torch.no_grad():
+                y = conv(x)
+            inputs = [*([] if first else [x.requires_grad_()]), *conv.parameters()]
+            self.calls.append((conv, x, inputs, torch.rand_like(y)))
+            products = y.numel() * c * layer.weight[0, 0].numel()
+            self.multiply_adds += products
+            with_gradient += products * (2 if first else 3)
         self.flop = 2 * with_gradient
 
     def __call__(self) -> int:
         with torch_state.exact():  # as the loop
-            for x, weight, bias, g, stride, first in self.calls:
-                torch.nn.functional.conv2d(x, weight, bias, stride)
-                mask = [not first, True, True]
-                torch.ops.aten.convolution_backward(
-                    g, x, weight, [len(bias)], stride, [0, 0], [1, 1], False, [0, 0], 1, mask
-                )
+            for conv, x, inputs, g in self.calls:
+                torch.autograd.grad(conv(x), inputs, g)
         return 1
 
 

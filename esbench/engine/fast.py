@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from esbench.average import Average
+from esbench.engine import convolution
 from esbench.engine.loop import Fit, Made, Trajectory
 from esbench.engine.settings import Settings
 from esbench.frames import Block
@@ -28,16 +29,14 @@ COMPILE_FROM = 3e9
 #: Steps before a graph is captured: by then the libraries are initialised and the optimiser has its moments.
 WARM = 3
 
-#: Tensor cores process channels of bfloat16 in vectors of this many.
-VECTOR = 8
-
 
 class Fast(Trajectory):
     """A trajectory that is optimised for its device.
 
     Everywhere: channels last, which the fastest convolutions need, and a fused optimiser. On a CPU: the memory of one
-    step is kept for the next. On a GPU: the network is compiled if that pays off, a step is captured as a graph and
-    replayed, so that nothing waits for Python, and in bfloat16 channels are padded to whole vectors.
+    step is kept for the next, and without AVX-512 the gradient of the weights is computed as products of matrices. On a
+    GPU: the network is compiled if that pays off, a step is captured as a graph and replayed, so that nothing waits for
+    Python, and in bfloat16 channels are padded to whole vectors.
 
     Attributes:
         notes: which features are not available and why, a sentence each.
@@ -58,8 +57,7 @@ class Fast(Trajectory):
         self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate, fused=True, capturable=cuda)
         self.optimiser._warned_capturable_if_run_uncaptured = True  # the first steps are not captured, on purpose
         self.notes: list[str] = []
-        if cuda and settings.precision == "bfloat16":
-            align(self.f)
+        convolution.suit(self.f, self.z.device, settings.precision)
         self._compiles = cuda and settings.iterations * self.z[0, 0].numel() >= COMPILE_FROM
         self._captures = cuda and fit.captured
         if cuda:
@@ -167,23 +165,6 @@ def cloned(made: Made) -> Made:
     """Return copies of the result of an update, which the next one does not overwrite."""
     x, data, parts = made
     return x.clone(), data.clone(), {name: part.clone() for name, part in parts.items()}
-
-
-class Aligned(nn.Conv2d):
-    """A convolution whose input channels are padded with zeros to whole vectors; the sums stay the same."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the convolution of x."""
-        lack = (0, 0, 0, 0, 0, -self.in_channels % VECTOR)
-        weight = nn.functional.pad(self.weight, lack)
-        return nn.functional.conv2d(nn.functional.pad(x, lack), weight, self.bias, self.stride, self.padding)
-
-
-def align(f: nn.Module) -> None:
-    """Make the convolutions of a network `Aligned` whose channels are not whole vectors; its state stays the same."""
-    for module in f.modules():
-        if type(module) is nn.Conv2d and module.in_channels % VECTOR:
-            module.__class__ = Aligned
 
 
 @contextlib.contextmanager

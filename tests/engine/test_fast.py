@@ -14,8 +14,8 @@ from esbench.builtin.inputs.noise import UniformNoise
 from esbench.builtin.losses.mse import mse
 from esbench.builtin.networks.skip import skip
 from esbench.builtin.tasks.denoise import Denoise
-from esbench.engine import build, fast, loop
-from esbench.engine.fast import Fast, align, kept_memory
+from esbench.engine import build, convolution, fast, loop
+from esbench.engine.fast import Fast, kept_memory
 from esbench.engine.loop import Fit, Trajectory
 from esbench.engine.session import Session
 from esbench.engine.settings import Settings
@@ -51,6 +51,17 @@ def losses(trajectory: Trajectory) -> list[float]:
 def test_it_follows_the_plain_loop_where_rounding_does_not_part_them():
     # in float32 the plain loop itself goes elsewhere when the last bit of a weight is changed
     assert losses(made(Fast, double=True)) == pytest.approx(losses(made(Trajectory, double=True)), rel=1e-7)
+
+
+@pytest.mark.parametrize(("capability", "multiplied"), [("AVX2", 6), ("AVX512", 0), ("DEFAULT", 0)])
+def test_it_follows_it_on_any_processor(capability, multiplied, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(convolution, "WIDE", 1)
+    monkeypatch.setattr(convolution, "MANY", 0)
+    ours = made(Fast, double=True)
+    assert sum(isinstance(m, convolution.Multiplied) for m in ours.f.modules()) == multiplied
+    assert losses(ours) == pytest.approx(losses(made(Trajectory, double=True)), rel=1e-7)
+    assert losses(made(Fast)) == losses(made(Fast))
 
 
 def test_in_float32_each_step_is_that_of_the_plain_loop_from_the_same_state():
@@ -162,20 +173,6 @@ def test_a_compiled_network_gives_the_same_losses_and_its_trial_leaves_no_trace(
 
 
 # -- its parts
-
-
-def test_aligned_convolutions_give_the_same_and_keep_the_state():
-    f = skip(4, 3, channels=8, skips=3, scales=2).double()
-    aligned = copy.deepcopy(f)
-    align(aligned)
-    assert sum(isinstance(m, fast.Aligned) for m in aligned.modules()) == 4  # 4 and 8 + 3 channels, in two scales each
-    x = torch.rand(1, 4, 12, 14, dtype=torch.float64)
-    y, z = f(x), aligned(x)
-    torch.testing.assert_close(z, y, rtol=1e-12, atol=1e-12)
-    y.square().sum().backward(), z.square().sum().backward()
-    for p, q in zip(f.parameters(), aligned.parameters(), strict=True):
-        torch.testing.assert_close(q.grad, p.grad, rtol=1e-9, atol=1e-12)
-    assert aligned.state_dict().keys() == f.state_dict().keys()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the C library of Linux")

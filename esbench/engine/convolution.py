@@ -1,0 +1,128 @@
+"""Convolutions that compute the same sums in an order that suits the device; the state of a network stays the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+#: Tensor cores process channels of bfloat16 in vectors of this many.
+VECTOR = 8
+
+#: Channels, and products of numbers for each element of a kernel, from which on products of matrices are faster: with
+#: 64 channels, at 64 x 64 pixels by a tenth, at 256 x 256 by half.
+WIDE = 32
+MANY = 2**23
+
+
+def suit(f: nn.Module, device: torch.device, precision: str) -> None:
+    """Let a network have the convolutions that are fastest on a device, with pixels channels last."""
+    if device.type == "cuda" and precision == "bfloat16":
+        align(f)
+    elif device.type == "cpu" and precision == "float32" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        multiply(f)
+
+
+class Aligned(nn.Conv2d):
+    """A convolution whose input channels are padded with zeros to whole vectors; the sums stay the same."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the convolution of x."""
+        lack = (0, 0, 0, 0, 0, -self.in_channels % VECTOR)
+        weight = nn.functional.pad(self.weight, lack)
+        return nn.functional.conv2d(nn.functional.pad(x, lack), weight, self.bias, self.stride, self.padding)
+
+
+def align(f: nn.Module) -> None:
+    """Make the convolutions of a network `Aligned` whose channels are not whole vectors; its state stays the same."""
+    for module in f.modules():
+        if type(module) is nn.Conv2d and module.in_channels % VECTOR:
+            module.__class__ = Aligned
+
+
+class Multiplied(nn.Conv2d):
+    """A convolution, channels last, that makes the gradient of its weights as products of matrices if it has many."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the convolution of x."""
+        stride = self.stride[0]
+        if x.numel() * self.out_channels < MANY * stride**2:
+            return super().forward(x)
+        return _Multiplied.apply(x, self.weight, self.bias, stride)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def multiply(f: nn.Module) -> None:
+    """Make the wide convolutions of a network `Multiplied`; its state stays the same.
+
+    Without AVX-512, PyTorch has no fast kernel for the gradient of the weights channels last: it takes up to five times
+    as long as the products, while the convolution and the gradient of its input are faster channels last.
+    """
+    for module in f.modules():
+        if type(module) is nn.Conv2d and _multiplies(module):
+            module.__class__ = Multiplied
+
+
+def _multiplies(conv: nn.Conv2d) -> bool:
+    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding in (0, (0, 0))
+    square = len({*conv.kernel_size}) == len({*conv.stride}) == 1
+    return plain and square and conv.kernel_size[0] > 1 and min(conv.in_channels, conv.out_channels) >= WIDE
+
+
+class _Multiplied(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return nn.functional.conv2d(x, weight, bias, stride)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        to_x = to_weight = None
+        if needs:
+            stride = [ctx.stride, ctx.stride]
+            mask = [True, False, False]
+            to_x = torch.ops.aten.convolution_backward(
+                g, x, weight, None, stride, [0, 0], [1, 1], False, [0, 0], 1, mask
+            )[0]
+        if needs_weight:
+            to_weight = weight_gradient(g, x, weight.shape[-1], ctx.stride)
+        return to_x, to_weight, g.sum((0, 2, 3)) if needs_bias else None, None
+
+
+def weight_gradient(g: torch.Tensor, x: torch.Tensor, k: int, s: int) -> torch.Tensor:
+    """Return the gradient of the weights of y[d, u, v] = sum w[d, c, i, j] x[c, s u + i, s v + j].
+
+    It is the sum over u and v of g[d, u, v] x[c, s u + i, s v + j]: for each i and j a product of matrices that have a
+    row for each pixel. Pixel (u, v) of g meets pixel (u + i // s, v + j // s) of every s-th pixel of x from
+    (i % s, j % s) on. If g is filled with zeros to the size of these parts of x, the two are a fixed number of rows
+    apart, and nothing is copied for i and j.
+
+    Args:
+        g: gradient of y, (N, D, U, V).
+        x: (N, C, H, W).
+        k: size of the kernel.
+        s: stride.
+    """
+    n, c, h, w = x.shape
+    h, w = -(-h // s), -(-w // s)
+    parts = _filled(x, s * h, s * w).reshape(n, h, s, w, s, c).permute(2, 4, 0, 1, 3, 5).reshape(s, s, -1, c)
+    rows = _filled(g, h, w).reshape(-1, g.shape[1])
+    products = []
+    for i in range(k):
+        for j in range(k):
+            apart = i // s * w + j // s
+            products.append(rows[: len(rows) - apart].T @ parts[i % s, j % s, apart:])
+    by_pixel = torch.stack(products).view(k, k, -1, c)
+    return by_pixel.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def _filled(x: torch.Tensor, h: int, w: int) -> torch.Tensor:
+    """Return x with its channels last, and zeros below and to the right of it."""
+    if x.shape[2:] != (h, w):
+        x = nn.functional.pad(x, (0, w - x.shape[3], 0, h - x.shape[2]))
+    return x.permute(0, 2, 3, 1)

@@ -1,0 +1,92 @@
+"""Convolutions with another order of sums give the same as PyTorch's, and their networks keep their state."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from esbench.builtin.networks.skip import skip
+from esbench.engine import convolution
+from esbench.engine.convolution import Aligned, Multiplied, align, multiply, weight_gradient
+
+
+@pytest.fixture
+def all_multiplied(monkeypatch):
+    """Also convolutions of few channels and small pictures."""
+    monkeypatch.setattr(convolution, "WIDE", 1)
+    monkeypatch.setattr(convolution, "MANY", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "changed"),
+    [(align, Aligned, 4), (multiply, Multiplied, 6)],  # 4 and 8 + 3 channels; 3x3 kernels; in two scales each
+)
+def test_a_changed_network_gives_the_same_and_keeps_its_state(change, kind, changed, all_multiplied):
+    f = skip(4, 3, channels=8, skips=3, scales=2).double().to(memory_format=torch.channels_last)
+    other = copy.deepcopy(f)
+    change(other)
+    assert sum(isinstance(m, kind) for m in other.modules()) == changed
+    x = torch.rand(1, 4, 12, 14, dtype=torch.float64)
+    y, z = f(x), other(x)
+    torch.testing.assert_close(z, y, rtol=1e-12, atol=1e-12)
+    y.square().sum().backward(), z.square().sum().backward()
+    for p, q in zip(f.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad, rtol=1e-9, atol=1e-12)
+        assert q.grad.stride() == p.grad.stride() or q.grad.shape[2:] == (1, 1)
+    assert other.state_dict().keys() == f.state_dict().keys()
+
+
+@given(
+    st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3),
+    st.integers(0, 9), st.integers(0, 9),
+)  # fmt: skip
+def test_the_gradient_of_the_weights_is_that_of_pytorch(n, c, d, k, s, more_rows, more_columns):
+    x = torch.randn(n, c, k + more_rows, k + more_columns, dtype=torch.float64)
+    w = torch.zeros(d, c, k, k, dtype=torch.float64, requires_grad=True)
+    y = nn.functional.conv2d(x, w, stride=s)
+    g = torch.randn_like(y)
+    (expected,) = torch.autograd.grad(y, w, g)
+    torch.testing.assert_close(weight_gradient(g, x, k, s), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_losses_with_a_gradient_of_their_own_find_one(stride, all_multiplied):
+    conv = nn.Conv2d(2, 3, 3, stride).double()
+    multiply(conv)
+    x = torch.rand(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(conv, x)
+    assert torch.autograd.gradgradcheck(conv, x)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(64, 64, 1),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.Conv2d(64, 64, 3, padding="same"),
+        nn.Conv2d(64, 64, 3, dilation=2),
+        nn.Conv2d(64, 64, 3, groups=2),
+        nn.Conv2d(64, 64, (3, 1)),
+        nn.Conv2d(64, 64, 3, stride=(1, 2)),
+        nn.Conv2d(3, 64, 3),
+        Aligned(64, 64, 3),
+    ],
+)
+def test_what_it_was_not_made_for_is_left_alone(conv):
+    before = type(conv)
+    multiply(conv)
+    assert type(conv) is before
+
+
+def test_small_pictures_are_left_to_pytorch(monkeypatch):
+    conv = nn.Conv2d(64, 64, 3)
+    multiply(conv)
+    seen = []
+    monkeypatch.setattr(convolution, "weight_gradient", lambda *of: seen.append(of) or weight_gradient(*of))
+    conv(torch.rand(1, 64, 10, 10)).sum().backward()
+    assert not seen
+    conv(torch.rand(1, 64, 50, 50)).sum().backward()
+    assert len(seen) == 1
