@@ -16,7 +16,8 @@ from esbench.engine.convolution import Aligned, Multiplied, align, multiply, wei
 @pytest.fixture
 def all_multiplied(monkeypatch):
     """Also convolutions of few channels and small pictures."""
-    monkeypatch.setattr(convolution, "WIDE", 1)
+    monkeypatch.setattr(convolution, "NARROW", 1)
+    monkeypatch.setattr(convolution, "PAIRS", 1)
     monkeypatch.setattr(convolution, "MANY", 0)
 
 

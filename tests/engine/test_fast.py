@@ -56,7 +56,8 @@ def test_it_follows_the_plain_loop_where_rounding_does_not_part_them():
 @pytest.mark.parametrize(("capability", "multiplied"), [("AVX2", 6), ("AVX512", 0), ("DEFAULT", 0)])
 def test_it_follows_it_on_any_processor(capability, multiplied, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(convolution, "WIDE", 1)
+    monkeypatch.setattr(convolution, "NARROW", 1)
+    monkeypatch.setattr(convolution, "PAIRS", 1)
     monkeypatch.setattr(convolution, "MANY", 0)
     ours = made(Fast, double=True)
     assert sum(isinstance(m, convolution.Multiplied) for m in ours.f.modules()) == multiplied
