@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -162,7 +162,7 @@ def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
         readable = [job for job in jobs if job.pixel_steps]
         if manner.dry_run:
             promise.show_plan(readable, options, manner.as_json)
-            return 0 if len(readable) == len(jobs) else 1
+            return 0 if len(readable) == len(jobs) else 1 if readable else 3
         with _page(readable, options, manner.port if manner.watch else None) as page:
             with display(manner.quiet, manner.verbose) as listen:
                 if readable and not promise.agreed(readable, options, manner.yes, listen):
@@ -177,7 +177,11 @@ def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
                         say(f"{job.file}: {job.summary()}")
             if page is not None and (sections := _sections(jobs)):
                 page.deliver(denoise_page.page(sections))
-    return 130 if interrupted else 0 if reported and all(job.restored is not None for job in jobs) else 1
+    if interrupted:
+        return 130
+    if not readable:
+        return 3
+    return 0 if reported and all(job.restored is not None for job in jobs) else 1
 
 
 def targets(pictures: Sequence[str], output: str) -> list[Path]:
@@ -244,8 +248,11 @@ def _writable(files: Sequence[Path], force: bool) -> Iterator[None]:
                 raise Unavailable(
                     f"The folder {str(folder)!r} does not exist and cannot be made: {disk.reason(error)}."
                 ) from None
-            if not os.access(folder, os.W_OK):
-                raise Unavailable(f"The folder {str(folder)!r} is not writable: choose another one.")
+            try:
+                TemporaryFile(dir=folder).close()
+            except OSError as error:
+                why = disk.reason(error)
+                raise Unavailable(f"The folder {str(folder)!r} is not writable ({why}): choose another one.") from None
         yield
     finally:
         for folder in made:

@@ -203,7 +203,7 @@ def display(quiet: bool, verbose: bool = False) -> Iterator[Listen]:
         if quiet:
             said = Said()
             yield lambda event: _failures(event, said)
-        elif sys.stderr.isatty():
+        elif sys.stderr.isatty() and not console().is_dumb_terminal:  # a dumb one cannot redraw a line
             bars = Bars(verbose)
             with bars.bars:
                 yield bars

@@ -280,6 +280,14 @@ BAD = {
 }
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can write")
+def test_a_folder_in_which_nothing_can_be_written_is_refused_before_any_work(esbench, place):
+    answer = esbench("denoise", "a.png", "-o", "/proc/c.png", *TINY)
+    assert answer.code == 3
+    assert answer.err.startswith("esbench: The folder '/proc' is not writable (")
+    assert answer.err.endswith("): choose another one.\n")
+
+
 @pytest.mark.parametrize(("arguments", "code", "problem"), BAD.values(), ids=BAD)
 def test_what_cannot_be_is_one_sentence_and_nothing_is_written(esbench, place, arguments, code, problem):
     Image.new("RGBA", (8, 8)).save("alpha.png")
@@ -331,14 +339,14 @@ def test_damaged_pictures_of_all_kinds_do_not_cost_the_good_ones(esbench, place)
 
 
 def test_of_a_batch_that_fails_no_empty_folder_is_left(esbench, place):
-    assert esbench("denoise", "empty.png", "none.png", "-o", "out/", "--report", "why/why.html", *TINY).code == 1
+    assert esbench("denoise", "empty.png", "none.png", "-o", "out/", "--report", "why/why.html", *TINY).code == 3
     Image.new("RGBA", (8, 8)).save("alpha.png")
     (place / "alpha.png").rename("alpha.jpg")
     assert esbench("denoise", "alpha.jpg", "a.png", "-o", "out/", *TINY).code == 2  # JPEG has no transparency
     assert not (place / "out").exists()
     assert not (place / "why").exists()
     (place / "out").mkdir()  # the user's own folder is kept
-    assert esbench("denoise", "empty.png", "-o", "out/", *TINY).code == 1
+    assert esbench("denoise", "empty.png", "-o", "out/", *TINY).code == 3
     assert (place / "out").is_dir()
 
 
@@ -585,7 +593,7 @@ def test_a_report_that_cannot_be_written_costs_neither_the_picture_nor_its_row(e
 
 
 def test_there_is_no_report_of_nothing(esbench, place):
-    assert esbench("denoise", "empty.png", "-o", "c.png", *TINY, "--report", "why.html").code == 1
+    assert esbench("denoise", "empty.png", "-o", "c.png", *TINY, "--report", "why.html").code == 3
     assert files(place) == {"a.png", "b.jpg", "empty.png"}
 
 

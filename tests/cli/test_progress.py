@@ -77,9 +77,12 @@ def test_bars_show_what_lasts_beside_them_and_leave_nothing_else(capsys):
         assert part in printed.err
 
 
-@pytest.mark.parametrize(("terminal", "kind"), [(True, Bars), (False, Lines)])
-def test_bars_are_for_terminals(monkeypatch, terminal, kind):
+@pytest.mark.parametrize(
+    ("terminal", "term", "kind"), [(True, "xterm", Bars), (True, "dumb", Lines), (False, "xterm", Lines)]
+)
+def test_bars_are_for_terminals_that_can_redraw_a_line(monkeypatch, terminal, term, kind):
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv("TERM", term)
     with display(quiet=False) as listen:
         assert type(listen) is kind
 

@@ -130,7 +130,7 @@ def test_an_output_of_another_size_has_a_reason():
 def test_an_ordinary_task_is_refused_before_the_first_step():
     y = np.zeros((8, 8, 3), np.float32)
     component = registry().get("criterion", "holdout")
-    with pytest.raises(ParamError, match=r"the task denoise\[holdout=0.02\] leaves"):
+    with pytest.raises(ParamError, match=r"a task with holdout=0\.02 leaves 2 %"):
         Criterion(component, Problem(noisy=Pictures(y[None])[0]))
     assert lacking(component.info.needs, frame(y, y, None)) == "holdout"
     assert lacking(component.info.needs, frame(y, y, held_out(8, 8, 0.1))) == ""
