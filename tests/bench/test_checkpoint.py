@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import re
 import signal
 import subprocess
@@ -195,19 +194,3 @@ def test_shards_share_the_units_and_a_folder(config, tmp_path):
     assert numbers(tmp_path / "r") == whole(config, tmp_path / "whole")
 
 
-def test_a_killed_driver_loses_nothing_but_the_steps_since_its_checkpoint(config, pictures, tmp_path):
-    config = dataclasses.replace(config, iterations=60, sigma=(25.0, 50.0))
-    command = [sys.executable, "-m", "esbench", "run", "-d", config.dataset, "--network", config.network]
-    command += [part for text in config.criterion for part in ("-c", text)]
-    command += ["--sigma", "25", "--sigma", "50", "--iterations", "60", "--patience", "6", "--device", "cpu"]
-    command += ["--checkpoint-every", "0", "--out", str(tmp_path / "killed"), "-q"]
-    process = subprocess.Popen(command, env=os.environ)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "killed").glob("units/*/checkpoint.pt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    assert subprocess.run(command, check=False).returncode == 0
-    first = Run(tmp_path / "killed").units()[0].result()
-    assert first["resumed"] != [] or Run(tmp_path / "killed").units()[1].result()["resumed"] != []
-    assert numbers(tmp_path / "killed") == whole(config, tmp_path / "whole")

@@ -340,7 +340,7 @@ def test_a_fifo_or_a_device_is_refused_by_what_reads_pictures(esbench, tmp_path,
         answer = esbench("measure", "-c", "cifs-jpeg[lam=0]", name)
         assert (answer.code, answer.err) == (3, sentence)
         answer = esbench("denoise", name, "-o", "out.png", *TINY)
-        assert (answer.code, answer.err) == (1, sentence)
+        assert (answer.code, answer.err) == (3, sentence)
     for data in ("pipe.png", "."):
         answer = esbench("run", "-d", data, "-c", "loss", *TINY, "--dry-run")
         assert (answer.code, "pipe.png' is a FIFO, not a regular file." in answer.err) == (3, True)
