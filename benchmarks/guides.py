@@ -36,7 +36,7 @@ from esbench.noise import estimate
 from esbench.pictures import Bytes
 from esbench.registry import own_network
 from esbench.report.figures import element, psnr_range
-from esbench.restoration.options import LIGHT, PATIENCE
+from esbench.restoration.options import NETWORK, PATIENCE
 from esbench.stopping.rule import first_stop
 
 ROOT = Path(__file__).parents[1]
@@ -306,7 +306,7 @@ def restore() -> str:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.png"
             Image.fromarray(pieces()[name]).save(path)
-            network = own_network(task, None) or LIGHT
+            network = own_network(task, None) or NETWORK
             options = f"--task {task} --noise gaussian --sigma {sigma} --network {network} --iterations {steps}"
             run(f"-d {path} {options} -c last --device cpu -q --json --out {folder}/RUN")
             (unit,) = Run(f"{folder}/RUN").units()

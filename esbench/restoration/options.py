@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from esbench import device as devices
 from esbench import params
@@ -20,12 +19,9 @@ from esbench.registry import own_network, registry
 #: The share of pixels excluded from the loss, for a criterion that needs held-out pixels.
 HOLDOUT = 0.02
 
-#: Half the channels of the papers: a step takes a quarter of the time, the averaged output is as good
+#: A quarter of the channels of the papers: a fraction of their time, and the averaged output is as good
 #: (docs/denoise.md).
-NETWORK = "skip[channels=64]"
-
-#: A quarter of the channels: half the time again.
-LIGHT = "skip[channels=32]"
+NETWORK = "skip[channels=32]"
 
 #: With noise of a lower level there is nothing to gain: rounding to 8 bits has 0.29.
 CLEAN = 0.5
@@ -36,11 +32,12 @@ NEARLY_CLEAN = 2.0
 #: The noise level at which T is what the qualities say, and below which it is not increased.
 TYPICAL, LITTLE = 25.0, 8.0
 
-#: Default T and S. The averaged output of 96 x 96 pixels is best after about 300 steps at sigma 50, 550 at 25 and 1,000
-#: at 15; that of 256 x 256 pixels at 25 after 1,700. So T is for pictures up to 128 x 128 and grows with the side of
-#: larger ones. The curve of the averages is smooth: on BSD400 a patience of 100 stopped at the same steps as 300. The
-#: 20,000 and 1,000 of the papers are for outputs that are not averaged.
-ITERATIONS = 1800
+#: Default T and S. With 64 channels the averaged output of 96 x 96 pixels is best after about 300 steps at sigma 50,
+#: 550 at 25 and 1,000 at 15, that of 256 x 256 pixels at 25 after 1,700; with 32 it takes a third more. So T is for
+#: pictures up to 128 x 128 and grows with the side of larger ones. The curve of the averages is smooth: on BSD400 a
+#: patience of 100 stopped at the same steps as 300. The 20,000 and 1,000 of the papers are for outputs that are not
+#: averaged.
+ITERATIONS = 2400
 PATIENCE = 100
 
 
@@ -80,17 +77,17 @@ class Quality:
 
 
 #: With a larger input scale the outputs peak three to five times as early and need a shorter average. On BSD400 a
-#: draft is better than LIGHT up to some 350 steps of 128 x 128. 110 steps of 512 x 512 are a minute on two cores
+#: draft is better than `fast` up to some 350 steps of 128 x 128. 110 steps of 512 x 512 are a minute on two cores
 #: (docs/denoise.md, benchmarks/ladder.py).
 QUALITIES = {
-    "draft": Quality(LIGHT, input_scale=1.0, decay=0.95, iterations=350, work=110 * 512 * 512, patience=20),
+    "draft": Quality(input_scale=1.0, decay=0.95, iterations=350, work=110 * 512 * 512, patience=20),
     "fast": Quality(),
     "best": Quality(restarts=4),
 }
 
 #: The same of a loss that knows the noise. Its network is given the noisy picture and learns to denoise it; small
 #: networks do it well (docs/which-denoiser.md).
-RISK = Quality(LIGHT, iterations=600, side=math.inf, learning_rate=0.003, criterion="last")
+RISK = Quality(iterations=600, side=math.inf, learning_rate=0.003, criterion="last")
 #: The more noise, the sooner the average is best: on BSD400 at sigma 15, 25, 50 after 600, 430, 270 steps of 128 x 128,
 #: and with photons at rates 25 and 5 after 490 and 350, in smooth and textured pictures alike. From a larger picture
 #: the network learns more, and takes longer: from 481 x 321 of BSD400 more than 1,000 steps.
@@ -99,9 +96,9 @@ SPLIT = Quality(
 )
 THIN = replace(SPLIT, iterations=470, falls=0.3)
 
-#: The same of tasks without noise that fill in what was never observed. On BSD400 half the channels of NETWORK are as
-#: good; with a little total variation, enlarged pictures are 0.1 to 0.4 dB better, and fewer steps are enough.
-FILL = Quality(LIGHT, iterations=1500, patience=300)
+#: The same of tasks without noise that fill in what was never observed. With a little total variation, enlarged
+#: pictures of BSD400 are 0.1 to 0.4 dB better, and fewer steps are enough.
+FILL = Quality(iterations=1500, patience=300)
 ENLARGE = replace(FILL, iterations=1000, variation=0.002)
 
 
@@ -140,9 +137,6 @@ FILLING = {
 #: With less than this share of the steps of `fast` a draft is made. With up to this many times as many steps an average
 #: of BSD400 at sigma 50 has lost 0.1 to 0.2 dB, one with photons up to 0.5 dB. Neither was tuned.
 SHORT, LONG = 0.6, 1.5
-
-#: The time of a step of NETWORK as a multiple of that of LIGHT.
-COST = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,24 +363,14 @@ def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[
         enough = SHORT * speed(options) * sum(n * options.steps(n) for n in areas)
         options = replace(options, quality="draft" if seconds < enough else "best")
         return replace(options, iterations=options.iterations or round(LONG * options.steps(max(areas))))
-    if options.network or own_network(options.task, options.loss) or options.own.network == LIGHT:
+    fast, draft = options.own, QUALITIES["draft"]
+    if options.network or own_network(options.task, options.loss) or fast is not QUALITIES["fast"]:
         return options  # nothing to choose: it gets as far as it can
-    return replace(options, **_unknowing(options, areas, seconds, speed))
-
-
-def _unknowing(options: Options, areas: list[int], seconds: float, speed: Callable[[Options], float]) -> dict[str, Any]:
-    """Return what to change in the options of a loss that does not know the noise."""
-    light, draft = speed(replace(options, network=LIGHT)), QUALITIES["draft"]
-
-    def takes(cost: float, quality: Quality, steps: int) -> float:
-        return cost * light * sum(n * grown(quality, steps, n) for n in areas)
-
-    if takes(COST, options.own, ITERATIONS) <= seconds:  # all that the default would do
-        return {"network": NETWORK}
-    if takes(1, options.own, draft.iterations) <= seconds:  # better than a draft
-        return {"network": LIGHT}
+    better = speed(options) * sum(n * grown(fast, draft.iterations, n) for n in areas)
+    if better <= seconds:
+        return options
     steps = round(grown(draft, draft.iterations, max(areas)))
-    return {"quality": "draft", "iterations": options.iterations or steps}
+    return replace(options, quality="draft", iterations=options.iterations or steps)
 
 
 def grown(quality: Quality, steps: int, pixels: int) -> float:

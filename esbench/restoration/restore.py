@@ -44,7 +44,7 @@ def denoise(
         quality: `draft`, few steps of a small network; `fast`, one optimisation, which is the default; or `best`, the
             average of four.
         minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
-        network: the network that parametrises the picture; None for the loss's default, or 'skip[channels=64]'.
+        network: the network that parametrises the picture; None for the loss's default, or 'skip[channels=32]'.
         loss: the loss to minimise (see `esbench list losses`); None for `r2r` if the noise is white and Gaussian,
             `thinning` if it is white shot noise, and else, or if a criterion, a network or an input is given, `mse`.
         regulariser: a term added to the loss; None for nothing.
@@ -57,7 +57,7 @@ def denoise(
         threads: the number of threads on a CPU; None for PyTorch's default.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for one that suits the noise level, 430 at sigma 25, or, with
-            the loss `mse`, for 1800 and more for over 128 x 128 pixels.
+            the loss `mse`, for 2400 and more for over 128 x 128 pixels.
         patience: S, the number of steps without a lower value after which to stop; None for 100.
 
     Returns:
@@ -135,8 +135,8 @@ def restore(
         quality: `draft`, few steps of a small network; `fast`, one optimisation, which is the default; or `best`, the
             average of four.
         minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
-        network: the network that parametrises the picture; None for the loss's or task's default,
-            'skip[channels=32]' for `superres` and `inpaint`, or 'skip[channels=64]'.
+        network: the network that parametrises the picture; None for the loss's or task's default, or
+            'skip[channels=32]'.
         loss: the loss to minimise; None for the task's default.
         regulariser: a term added to the loss; None for nothing, or for `superres` a little total variation.
         input: the input of the network; None for the loss's, task's or network's default.
@@ -147,7 +147,7 @@ def restore(
         device: auto, cpu, cuda or cuda:N.
         threads: the number of threads on a CPU; None for PyTorch's default.
         seed: the seed of the network's weights, its input and the perturbations.
-        iterations: T, the maximum number of steps; None for 1000 (`superres`), 1500 (`inpaint`) or 1800, and more for
+        iterations: T, the maximum number of steps; None for 1000 (`superres`), 1500 (`inpaint`) or 2400, and more for
             over 128 x 128 pixels.
         patience: S, the number of steps without a lower value after which to stop; None for 100, or for `superres` and
             `inpaint` 300.

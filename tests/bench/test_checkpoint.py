@@ -192,5 +192,3 @@ def test_shards_share_the_units_and_a_folder(config, tmp_path):
     assert Run(tmp_path / "r").record()["plan"] == everything
     assert [c["shard"] for c in Run(tmp_path / "r").record()["commands"]] == ["1/3", "2/3", "3/3"]
     assert numbers(tmp_path / "r") == whole(config, tmp_path / "whole")
-
-
