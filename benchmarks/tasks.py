@@ -1,4 +1,4 @@
-"""Measure the results of `restore`, blind, against its input: `python -m benchmarks.tasks jpeg|flash`; or its steps.
+"""Measure the results of `restore`, blind, against its input: `python -m benchmarks.tasks WHAT`; or its steps.
 
 The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by name, or `--dataset` and `--image`.
 
@@ -6,6 +6,8 @@ The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by
   of Cb and Cr, and SSIM, of the file and of the result;
 * flash: each gets noise of `--sigma` and, as its guide, the clean picture in other light; `restore --task flash` is
   compared with `denoise` of the same picture;
+* camera: each gets noise of `--sigma` as that of a camera, which measures one colour per pixel and compresses, and is
+  denoised: PSNR before and after;
 * fill: each is observed as `--task` has it, with noise of `--sigma` or none, and restored without knowing that:
   PSNR without restoration, and of the result;
 * stops: the gap of each `--criterion` to the peak of the averaged output of `restore --task`, with its settings, its
@@ -30,6 +32,7 @@ import numpy as np
 from PIL import Image
 
 import esbench
+from benchmarks.noise import PROCESSED
 from esbench import images
 from esbench.average import Average
 from esbench.bench.grid import open_dataset
@@ -51,6 +54,9 @@ BERKELEY = ("108082", "16077", "220075", "299086")
 STEPS = ("superres[factor=4]", "inpaint", "flash", "jpeg", "jpeg[fit=interval]")
 TURN = 4
 
+#: Options of `restore`, passed on.
+GIVEN = ("network", "loss", "input", "input_scale", "quality_of", "iterations", "device")
+
 
 def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
     """Yield names and clean pictures, uint8 (H, W, C)."""
@@ -63,7 +69,7 @@ def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `restore` that were given."""
-    options = {name: getattr(args, name) for name in ("network", "loss", "input", "quality_of", "iterations", "device")}
+    options = {name: getattr(args, name) for name in GIVEN}
     options["quality"] = options.pop("quality_of")
     options["criterion"] = args.criterion and args.criterion[0]
     return {name: value for name, value in options.items() if value is not None}
@@ -95,11 +101,21 @@ def flash(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, A
     return found | {"steps": guided.steps_run, "reason": guided.reason}
 
 
+def camera(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the gain on a picture with noise that is not white."""
+    truth, rng = images.unit(clean), np.random.default_rng(0)
+    noise = (20.0 if args.sigma is None else args.sigma) / 255 * rng.standard_normal(truth.shape, dtype=np.float32)
+    noisy = PROCESSED["demosaiced, JPEG, quality 90"](truth, noise)[0]
+    found = esbench.denoise(noisy, **given(args))
+    gain = {"noisy_db": psnr(noisy, truth), "denoised_db": psnr(found.image, truth)}
+    return gain | {"steps": found.steps_run, "reason": found.reason}
+
+
 def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the gain on each picture, and the seconds that it took."""
     for name, clean in pictures(args):
         started = time.perf_counter()
-        gain = {"jpeg": jpeg, "flash": flash, "fill": fill, "stops": stops}[args.what](name, clean, args)
+        gain = WHAT[args.what](name, clean, args)
         yield {"image": name, **gain, "seconds": round(time.perf_counter() - started, 1)}
 
 
@@ -150,6 +166,9 @@ def stops(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, A
     return found
 
 
+WHAT = {"jpeg": jpeg, "flash": flash, "camera": camera, "fill": fill, "stops": stops}
+
+
 def steps(task: str, clean: np.ndarray, args: argparse.Namespace) -> Callable[[], float]:
     """Return a function that does some steps of a task and returns the seconds per step."""
     text, settings = build.task(task), build.settings(task, args.network or "skip")
@@ -184,15 +203,16 @@ def step(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["jpeg", "flash", "fill", "stops", "step"])
+    parser.add_argument("what", choices=[*WHAT, "step"])
     parser.add_argument("--dataset", help="other pictures than those of Kodak24 and CBSD68")
     parser.add_argument("--image", nargs="+", default=[])
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--quality", type=int, default=10, help="of the JPEG [10]")
-    parser.add_argument("--sigma", type=float, help="of the picture without flash [30], or of the observations [0]")
+    parser.add_argument("--sigma", type=float, help="of the picture without flash [30], of camera [20], of others [0]")
     parser.add_argument("--network")
     parser.add_argument("--loss")
     parser.add_argument("--input")
+    parser.add_argument("--input-scale", type=float)
     parser.add_argument("--criterion", nargs="+", help="of stops one or more")
     parser.add_argument("--task", default="superres[factor=4]", help="of fill and stops [superres[factor=4]]")
     parser.add_argument("--as", dest="quality_of", choices=["draft", "fast", "best"], help="restore's --quality [fast]")
