@@ -149,7 +149,7 @@ class Options:
         sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
         quality: `draft`, few steps of a small network; `fast`, one optimisation; or `best`, the average of four; None
             for `fast`.
-        minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
+        minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's or task's default, or `NETWORK`.
         loss: the loss to minimise; None for the task's default.
         regulariser: a term added to the loss; None for nothing.

@@ -43,7 +43,7 @@ def denoise(
         sigma: the noise level on the 0-255 scale; None to estimate it from the picture.
         quality: `draft`, few steps of a small network; `fast`, one optimisation, which is the default; or `best`, the
             average of four.
-        minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
+        minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's default, or 'skip[channels=32]'.
         loss: the loss to minimise (see `esbench list losses`); None for `r2r` if the noise is white and Gaussian,
             `thinning` if it is white shot noise, and else, or if a criterion, a network or an input is given, `mse`.
@@ -134,7 +134,7 @@ def restore(
         sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise, or for no noise.
         quality: `draft`, few steps of a small network; `fast`, one optimisation, which is the default; or `best`, the
             average of four.
-        minutes: the time in which to deliver the best result; it decides network, steps and number of optimisations.
+        minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's or task's default, or
             'skip[channels=32]'.
         loss: the loss to minimise; None for the task's default.
