@@ -50,8 +50,6 @@ class Quality:
         input_scale: z is uniform in [0, input_scale].
         decay: the decay of the average that is the result.
         iterations: T of a picture up to `side` x `side`; it grows with the side of larger ones.
-        quickens: whether the input scale grows with the pixels of larger ones, up to 1, and T only with the root of the
-            side.
         falls: the power of the noise level with which T falls, from `iterations` at sigma 25.
         side: a side in pixels; infinite if the steps do not grow.
         work: pixels times steps of an optimisation, at most; a large picture gets fewer steps.
@@ -67,7 +65,6 @@ class Quality:
     input_scale: float = Settings.input_scale
     decay: float = 0.99
     iterations: int = ITERATIONS
-    quickens: bool = False
     side: float = 128
     falls: float = 0.0
     work: float = math.inf
@@ -84,8 +81,8 @@ class Quality:
 #: (docs/denoise.md, benchmarks/ladder.py).
 QUALITIES = {
     "draft": Quality(input_scale=1.0, decay=0.95, iterations=350, work=110 * 512 * 512, patience=20),
-    "fast": Quality(quickens=True),
-    "best": Quality(quickens=True, restarts=4),
+    "fast": Quality(),
+    "best": Quality(restarts=4),
 }
 
 #: The same of a loss that knows the noise. Its network is given the noisy picture and learns to denoise it; small
@@ -291,9 +288,9 @@ class Options:
         chosen = given(self) | {"iterations": self.steps(pixels)}
         if self.own.variation and self.regulariser is None:
             chosen["regulariser"] = f"tv[weight={self.own.variation / pixels:.3g}]"
-        for name, own in (("input_scale", scale(self.own, pixels)), ("learning_rate", self.own.learning_rate)):
+        for name in ("input_scale", "learning_rate"):
             if chosen.get(name) is None:
-                chosen[name] = own
+                chosen[name] = getattr(self.own, name)
         return build.settings(self.task, self.made_by, **chosen)
 
     @property
@@ -378,11 +375,4 @@ def in_time(options: Options, areas: list[int], seconds: float, speed: Callable[
 
 def grown(quality: Quality, steps: int, pixels: int) -> float:
     """Return the steps of a picture of `pixels` pixels for those of a small one: more, in proportion to its side."""
-    larger = max(1.0, math.sqrt(pixels) / quality.side)
-    return steps * (math.sqrt(larger) if quality.quickens else larger)
-
-
-def scale(quality: Quality, pixels: int) -> float:
-    """Return the input scale of a picture of `pixels` pixels."""
-    larger = max(1.0, pixels / quality.side**2) if quality.quickens else 1.0
-    return min(1.0, quality.input_scale * larger)
+    return steps * max(1.0, math.sqrt(pixels) / quality.side)

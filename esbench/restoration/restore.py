@@ -49,8 +49,7 @@ def denoise(
             `thinning` if it is white shot noise, and else, or if a criterion, a network or an input is given, `mse`.
         regulariser: a term added to the loss; None for nothing.
         input: the input of the network; None for the loss's or network's default.
-        input_scale: the noise input is uniform in [0, input_scale]; None for the quality's: 0.1, more for over
-            128 x 128 pixels, or 1 for a draft.
+        input_scale: the noise input is uniform in [0, input_scale]; None for the quality's, 0.1 or, of a draft, 1.
         learning_rate: the learning rate of Adam; None for the loss's or network's default.
         depth: channels of the network's input; None for the network's default.
         perturbation: noise added to the input at each step; None for the loss's or network's default.
@@ -141,8 +140,7 @@ def restore(
         loss: the loss to minimise; None for the task's default.
         regulariser: a term added to the loss; None for nothing, or for `superres` a little total variation.
         input: the input of the network; None for the loss's, task's or network's default.
-        input_scale: the noise input is uniform in [0, input_scale]; None for the quality's: 0.1, for `denoise`
-            and `jpeg` more for over 128 x 128 pixels, or 1 for a draft.
+        input_scale: the noise input is uniform in [0, input_scale]; None for the quality's, 0.1 or, of a draft, 1.
         learning_rate: the learning rate of Adam; None for the loss's, task's or network's default.
         depth: channels of the network's input; None for the network's default.
         perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
