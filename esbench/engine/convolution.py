@@ -83,17 +83,18 @@ class _Multiplied(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        needs, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        to_x = to_weight = None
-        if needs:
-            stride = [ctx.stride, ctx.stride]
-            mask = [True, False, False]
-            to_x = torch.ops.aten.convolution_backward(
-                g, x, weight, None, stride, [0, 0], [1, 1], False, [0, 0], 1, mask
-            )[0]
+        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        of_x = of_weight = of_bias = None
+        if needs_x:
+            stride, only_x = [ctx.stride, ctx.stride], [True, False, False]
+            of_x, _, _ = torch.ops.aten.convolution_backward(
+                g, x, weight, None, stride, [0, 0], [1, 1], False, [0, 0], 1, only_x
+            )
         if needs_weight:
-            to_weight = weight_gradient(g, x, weight.shape[-1], ctx.stride)
-        return to_x, to_weight, g.sum((0, 2, 3)) if needs_bias else None, None
+            of_weight = weight_gradient(g, x, weight.shape[-1], ctx.stride)
+        if needs_bias:
+            of_bias = g.sum((0, 2, 3))
+        return of_x, of_weight, of_bias, None
 
 
 def weight_gradient(g: torch.Tensor, x: torch.Tensor, k: int, s: int) -> torch.Tensor:
