@@ -160,9 +160,10 @@ def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
         for job in jobs:
             job.look(options)
         readable = [job for job in jobs if job.pixel_steps]
+        failed = 1 if readable else 3
         if manner.dry_run:
             promise.show_plan(readable, options, manner.as_json)
-            return 0 if len(readable) == len(jobs) else 1 if readable else 3
+            return 0 if len(readable) == len(jobs) else failed
         with _page(readable, options, manner.port if manner.watch else None) as page:
             with display(manner.quiet, manner.verbose) as listen:
                 if readable and not promise.agreed(readable, options, manner.yes, listen):
@@ -177,11 +178,7 @@ def carry_out(jobs: Sequence[Order], options: Options, manner: Manner) -> int:
                         say(f"{job.file}: {job.summary()}")
             if page is not None and (sections := _sections(jobs)):
                 page.deliver(denoise_page.page(sections))
-    if interrupted:
-        return 130
-    if not readable:
-        return 3
-    return 0 if reported and all(job.restored is not None for job in jobs) else 1
+    return 130 if interrupted else 0 if reported and all(job.restored is not None for job in jobs) else failed
 
 
 def targets(pictures: Sequence[str], output: str) -> list[Path]:

@@ -33,7 +33,7 @@ NEARLY_CLEAN = 2.0
 TYPICAL, LITTLE = 25.0, 8.0
 
 #: Default T and S. With 64 channels the averaged output of 96 x 96 pixels is best after about 300 steps at sigma 50,
-#: 550 at 25 and 1,000 at 15, that of 256 x 256 pixels at 25 after 1,700; with 32 it takes a third more. So T is for
+#: 550 at 25 and 1,000 at 15, that of 256 x 256 pixels at 25 after 1,700; with 32 it takes a quarter more. So T is for
 #: pictures up to 128 x 128 and grows with the side of larger ones. The curve of the averages is smooth: on BSD400 a
 #: patience of 100 stopped at the same steps as 300. The 20,000 and 1,000 of the papers are for outputs that are not
 #: averaged.
@@ -147,7 +147,7 @@ class Options:
         task: the task that made the observation.
         criterion: the criterion to stop by: `name` or `name[key=value]`; None for the task's default.
         sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
-        quality: `draft`, few steps of a small network; `fast`, one optimisation; or `best`, the average of four; None
+        quality: `draft`, few steps; `fast`, one optimisation; or `best`, the average of four; None
             for `fast`.
         minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's or task's default, or `NETWORK`.
