@@ -30,6 +30,7 @@ from PIL import Image
 from esbench import images, noise
 from esbench.builtin.datasets import named
 from esbench.builtin.degradations.additive import gaussian
+from esbench.builtin.degradations.blind import demosaiced
 from esbench.builtin.tasks.superres import NOISY, Superres, least_sigma
 from esbench.registry import registry
 
@@ -109,16 +110,9 @@ def blurred(clean: np.ndarray, noise: np.ndarray, radius: float) -> tuple[np.nda
     return rounded(clean + cv2.GaussianBlur(noise, (0, 0), radius)), clean
 
 
-def demosaiced(clean: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the picture of a camera that measures one colour per pixel, without and with the noise."""
-
-    def colours(picture: np.ndarray) -> np.ndarray:
-        mosaic = picture[..., 1].copy()
-        mosaic[::2, ::2], mosaic[1::2, 1::2] = picture[::2, ::2, 2], picture[1::2, 1::2, 0]
-        levels = np.rint(65535 * mosaic.clip(0, 1)).astype(np.uint16)
-        return rounded(cv2.cvtColor(levels, cv2.COLOR_BayerRG2RGB) / 65535)
-
-    return colours(clean + noise), colours(clean)
+def mosaic(clean: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the picture of a camera that measures one colour per pixel, with and without the noise."""
+    return rounded(demosaiced((clean + noise).clip(0, 1))), rounded(demosaiced(clean))
 
 
 def jpeg(pair: tuple[np.ndarray, np.ndarray], quality: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +136,8 @@ PROCESSED: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
     "JPEG, quality 95": lambda clean, noise: jpeg((clean + noise, clean), 95),
     "JPEG, quality 85": lambda clean, noise: jpeg((clean + noise, clean), 85),
     "JPEG, quality 70": lambda clean, noise: jpeg((clean + noise, clean), 70),
-    "demosaiced": demosaiced,
-    "demosaiced, JPEG, quality 90": lambda clean, noise: jpeg(demosaiced(clean, noise), 90),
+    "demosaiced": mosaic,
+    "demosaiced, JPEG, quality 90": lambda clean, noise: jpeg(mosaic(clean, noise), 90),
 }
 
 

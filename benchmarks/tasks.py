@@ -32,11 +32,11 @@ import numpy as np
 from PIL import Image
 
 import esbench
-from benchmarks.noise import PROCESSED
 from esbench import images
 from esbench.average import Average
 from esbench.bench.grid import open_dataset
 from esbench.builtin.degradations.additive import gaussian
+from esbench.builtin.degradations.blind import camera as photographed
 from esbench.builtin.tasks.flash import relit
 from esbench.device import named
 from esbench.engine import build
@@ -104,8 +104,7 @@ def flash(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, A
 def camera(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
     """Return the gain on a picture with noise that is not white."""
     truth, rng = images.unit(clean), np.random.default_rng(0)
-    noise = (20.0 if args.sigma is None else args.sigma) / 255 * rng.standard_normal(truth.shape, dtype=np.float32)
-    noisy = PROCESSED["demosaiced, JPEG, quality 90"](truth, noise)[0]
+    noisy = photographed(truth, rng, sigma=20.0 if args.sigma is None else args.sigma)
     found = esbench.denoise(noisy, **given(args))
     gain = {"noisy_db": psnr(noisy, truth), "denoised_db": psnr(found.image, truth)}
     return gain | {"steps": found.steps_run, "reason": found.reason}

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from esbench.builtin.degradations import esbench_degradations
 from esbench.builtin.degradations.additive import gaussian
-from esbench.builtin.degradations.blind import impulse, jpeg, poisson, speckle
+from esbench.builtin.degradations.blind import camera, demosaiced, impulse, jpeg, poisson, speckle
 from esbench.errors import ParamError
 from esbench.plugins import PluginHost
 from esbench.registry import Registry
@@ -162,7 +164,47 @@ def test_jpeg_loses_more_at_a_lower_quality_and_draws_nothing():
     assert generator.random() == rng(3).random()
 
 
-@pytest.mark.parametrize("name", OTHERS)
+# -- a camera ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_noise_of_a_camera_is_shared_by_neighbours_and_channels():
+    noise = camera(np.full((200, 200, 3), 0.5, np.float32), rng(), sigma=20) - np.float32(0.5)
+    red, green = noise[..., 0], noise[..., 1]
+    assert np.corrcoef(green[:, 1:].ravel(), green[:, :-1].ravel())[0, 1] > 0.3  # 0 before
+    assert np.corrcoef(red.ravel(), green.ravel())[0, 1] > 0.2
+    assert noise.std() < 0.8 * 20 / 255  # averaged
+    assert noise.std() == pytest.approx(2 * camera(GREY, rng(), sigma=10).std(), rel=0.05)
+
+
+@given(
+    st.integers(3, 20),
+    st.integers(3, 20),
+    st.tuples(*3 * [st.floats(0, 1, width=32)]),
+)
+def test_a_flat_picture_survives_a_mosaic(h, w, colour):
+    flat = np.broadcast_to(np.float32(colour), (h, w, 3)).copy()
+    assert np.abs(demosaiced(flat) - flat).max() <= 1 / 65535
+
+
+def test_the_mosaic_measures_each_pixel_in_its_own_colour():
+    picture = rng(1).uniform(0, 1, (10, 12, 3)).astype(np.float32)
+    seen = np.abs(demosaiced(picture) - picture) < 1e-4
+    inner = seen[2:-2, 2:-2]  # OpenCV repeats what is inside at the edge
+    assert inner[::2, ::2, 2].all()
+    assert inner[1::2, 1::2, 0].all()
+    assert inner[::2, 1::2, 1].all()
+    assert inner[1::2, ::2, 1].all()
+    assert inner.mean() < 0.4  # the other two colours are from neighbours
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 9, 3), (8, 8, 1)])
+def test_there_is_no_mosaic_of_grey_or_tiny_pictures(shape):
+    picture = rng(1).uniform(0, 1, shape).astype(np.float32)
+    assert np.array_equal(demosaiced(picture), picture)
+    assert camera(picture, rng()).shape == shape
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "camera"])
 def test_criteria_do_not_get_the_level_of_these(name):
     info = next(info for info in esbench_degradations() if info.name == name)
     assert info.blind

@@ -50,4 +50,11 @@ def esbench_degradations() -> list[DegradationInfo]:
             reference="ITU-T T.81; Pillow, 4:2:0",
             blind=True,
         ),
+        DegradationInfo(
+            name="camera",
+            summary="Gaussian noise on one colour per pixel, demosaiced, and a JPEG",
+            target=f"{blind}:camera",
+            reference="Bayer's mosaic; bilinear, by OpenCV",
+            blind=True,
+        ),
     ]

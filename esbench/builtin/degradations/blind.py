@@ -1,7 +1,8 @@
-"""Degradations for blind criteria: noise that depends on the picture, noise that replaces it, and compression.
+"""Degradations for blind criteria: noise that depends on the picture, noise that replaces it, and what cameras do.
 
-The models are those of the pictures in the code of ES-WMV (Wang et al., TMLR 2023), as measured from its files. Those
-pictures are truncated to 8 bits; here, as with Gaussian noise, they are clipped and not quantised.
+The models of shot noise, impulses and speckle are those of the pictures in the code of ES-WMV (Wang et al., TMLR 2023),
+as measured from its files. Those pictures are truncated to 8 bits; here, as with Gaussian noise, they are clipped and
+not quantised.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from esbench import images
+from esbench.builtin.degradations.additive import gaussian
 from esbench.pictures import Floats, Pictures
 from esbench.records import Range
 
@@ -44,3 +46,29 @@ def jpeg(clean: Floats, rng: np.random.Generator, *, quality: Annotated[int, Ran
     with Image.open(file) as image:
         decoded = np.asarray(image).reshape(clean.shape)
     return decoded.astype(np.float32) / np.float32(255)
+
+
+def camera(
+    clean: Floats,
+    rng: np.random.Generator,
+    *,
+    sigma: Annotated[float, Range(0)] = 20.0,
+    quality: Annotated[int, Range(1, 100)] = 90,
+) -> Floats:
+    """Return the picture of a camera: Gaussian noise of level sigma, one colour per pixel, demosaiced, and a JPEG.
+
+    The noise of the result is neither white nor independent between channels, as in most photographs.
+    """
+    return jpeg(demosaiced(gaussian(clean, rng, sigma=sigma)), rng, quality=quality)
+
+
+def demosaiced(picture: Floats) -> Floats:
+    """Return a colour picture of which one colour per pixel was measured, bilinearly; any other unchanged."""
+    if picture.shape[2] != 3 or min(picture.shape[:2]) < 3:
+        return picture
+    import cv2
+
+    mosaic = picture[..., 1].copy()
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = picture[::2, ::2, 2], picture[1::2, 1::2, 0]
+    levels = np.rint(65535 * mosaic).astype(np.uint16)
+    return cv2.cvtColor(levels, cv2.COLOR_BayerRG2RGB).astype(np.float32) / np.float32(65535)
