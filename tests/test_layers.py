@@ -266,7 +266,7 @@ def test_results_and_reports_do_not_import_torch_at_all():
 @pytest.mark.parametrize(
     ("packages", "homes"),
     [
-        (("cv2", "imagecodecs"), ("builtin.codecs", "images")),
+        (("cv2", "imagecodecs"), ("builtin.codecs", "builtin.degradations", "images")),
         (("pluggy",), ("plugins", "hookspecs")),
         (("matplotlib",), ("report", "paper.figures", "builtin.datasets.samples", "notebook")),
         (("pyarrow",), ("bench.files", "bench.exported")),

@@ -33,6 +33,7 @@ from esbench.bench.spec import Outcome, unit_id
 from esbench.bench.store import Run
 from esbench.bench.unit import failed, never, run_unit
 from esbench.bench.wire import event_from_json, event_to_json, job_from_json, job_to_json, outcome_from_json
+from esbench.engine.live import WRITING
 from esbench.errors import UnitError
 from esbench.events import Event, Notice
 from esbench.process import end, ended, environ, has_ended, python, told
@@ -224,12 +225,13 @@ def serve(note: Note) -> None:
 
             @contextlib.contextmanager
             def watched(text: str, step: int, third_party: list[str] = third_party) -> Iterator[None]:
-                note.write(third_party.index(text), step)
-                try:
-                    with torch_state.same(), untouched():  # the note still names the criterion if it exits
-                        yield
-                finally:
-                    note.write(-1)
+                with WRITING:
+                    note.write(third_party.index(text), step)
+                    try:
+                        with torch_state.same(), untouched():  # the note still names the criterion if it exits
+                            yield
+                    finally:
+                        note.write(-1)
 
             def emit(event: Event) -> None:
                 out.write(json.dumps(event_to_json(event)) + "\n")

@@ -38,6 +38,10 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
 #: Seconds to the first write, and between two.
 FIRST, EVERY = 0.25, 1.0
 
+#: Held while the thread writes. Who lets a plugin change this process holds it meanwhile: a file that is opened while
+#: the standard ones are closed gets the place of one of them.
+WRITING = threading.Lock()
+
 #: The thread rests at least this many times as long as a write took of a processor; not after the first write, which
 #: imports what it needs.
 REST = 200
@@ -110,7 +114,8 @@ class Live:
                 closing, begun, started = self._closing, self._begun, time.thread_time()  # after this no step is missed
                 if begun or not closing:
                     try:
-                        self._write()
+                        with WRITING:
+                            self._write()
                         self._error = None
                     except OSError:
                         pass

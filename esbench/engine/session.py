@@ -84,7 +84,8 @@ class Session:
         """Whether there is nothing left to do."""
         if self.live and not self.complete:
             self._lanes.drain()  # so that the last step does not depend on the speed of threads
-        return self.complete or (self.live and all(column.decided for column in self.columns))
+        stopped = self.live and self.step > 0 and all(column.decided for column in self.columns)  # one may fail at once
+        return self.complete or stopped
 
     def __iter__(self) -> Iterator[Block]:
         self._emit(UnitStarted(unit=self.name, iterations=self.trajectory.settings.iterations, step=self.step))

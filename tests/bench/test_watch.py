@@ -126,6 +126,43 @@ def test_what_a_criterion_changes_or_writes_to_is_restored(config, tmp_path, plu
     assert {found[text]["stop_step"] for text in expected} == {20}
 
 
+LOOKS = """
+import glob
+import os
+import time
+import esbench
+
+@esbench.hookimpl
+def esbench_criteria():
+    return [esbench.CriterionInfo(name="looks", summary="looks whether anything is written meanwhile", target=looks)]
+
+def files():
+    return {{name: os.stat(name).st_ino for name in glob.glob({pattern!r})}}
+
+def looks(frame):
+    before = files()
+    time.sleep(0.2)
+    assert files() == before
+    assert before or frame.step < 11  # they are removed at the end
+    return 0.0
+"""
+
+
+def test_the_live_files_are_written_between_the_calls_of_criteria(config, tmp_path, plugin):
+    """A file that is opened while a criterion changes its process may get the place of another, or another mode."""
+    plugin(LOOKS.format(pattern=f"{tmp_path}/r/units/*/live*"))
+    run(dataclasses.replace(config, criterion=("looks",), iterations=12), tmp_path / "r")
+    assert Results(tmp_path / "r").failures() == []
+
+
+def test_a_live_unit_whose_criteria_all_fail_at_once_says_why(config, tmp_path, plugin):
+    plugin(MEMORY.replace("state_dict", "state"))
+    run(dataclasses.replace(config, criterion=("counts",), live=True), tmp_path / "r")
+    ((_, criterion, why),) = Results(tmp_path / "r").failures()
+    assert criterion == "counts"
+    assert "must have the method state_dict" in why
+
+
 def test_what_a_dataset_a_degradation_and_a_listener_change_is_restored(config, tmp_path, plugin):
     """In the process of the command, with a relative folder of results."""
     out = {}
