@@ -60,8 +60,7 @@ def numbers(out: Path) -> dict:
     return found
 
 
-@pytest.mark.parametrize("regulariser", [None, "tv[weight=1e-5]"])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "regulariser"), zip(LOSSES, itertools.cycle([None, "tv[weight=1e-5]"])))
 def test_it_is_interrupted_and_resumes_to_the_bit(config, tmp_path, loss, regulariser):
     config = dataclasses.replace(config, loss=loss, regulariser=regulariser)
     run(config, tmp_path / "whole")
