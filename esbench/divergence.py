@@ -50,6 +50,18 @@ def given_itself(step: Step) -> bool:
     return step.z.shape == y.shape and torch.equal(step.z, y)
 
 
+def noise(step: Step) -> torch.Tensor:
+    """Return a direction like the noise of the observation: normal, and correlated as that is.
+
+    Along it the divergence is weighted by the correlation, as in E[n f(y)] for such noise.
+    """
+    xi, w = gaussian(step), step.observation.filter(step.z)
+    if w is None:
+        return xi
+    reach = w.shape[-1] // 2
+    return torch.nn.functional.conv2d(torch.nn.functional.pad(xi, 4 * (reach,), mode="circular"), w)
+
+
 def gaussian(step: Step) -> torch.Tensor:
     """Return a direction of standard normal values."""
     return torch.empty_like(step.z).normal_(generator=step.generator)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from esbench.correlated import Correlation
 from esbench.pictures import is_grey
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Floats: TypeAlias = npt.NDArray[np.float32]
+Places: TypeAlias = npt.NDArray[np.intp]
 Kind: TypeAlias = Literal["gaussian", "poisson", "speckle", "impulse"]
 
 #: The most values in a patch, and the least number of patches; patches are smaller if the picture has too few.
@@ -41,10 +44,13 @@ EVEN = 10.0
 
 #: Noise that is not white is measured in the share CALM of the SIDE x SIDE blocks with the least variance, without
 #: blocks in which more than the share SATURATED of the values is black or white, if more than FEW of all are left. The
-#: variance there is too small by the factor CALMER, because the calmest blocks are so partly by chance, and because the
-#: plane that is removed from a block includes correlations longer than it (measured on BSD400 with noise that was
-#: blurred, demosaiced or compressed).
+#: variance there is too small by the factor CALMER, because the calmest blocks are so partly by chance (measured on
+#: BSD400 with noise that was blurred, demosaiced or compressed).
 SIDE, CALM, SATURATED, FEW, CALMER = 8, 0.05, 0.02, 0.2, 1.3
+
+#: Its covariance reaches REACH pixels. That of a block without its plane does not determine all of it: what it
+#: determines less than by the share RIDGE of the best is left out gradually.
+REACH, RIDGE = 4, 0.003
 
 #: Levels of a clean picture at which the effect of clipping is computed.
 LEVELS = np.linspace(0, 1, 257)
@@ -67,15 +73,23 @@ class Noise:
         kind: the most similar kind: `gaussian` if the noise is equally strong everywhere, `poisson` if it grows with
             the square root of the brightness, `speckle` if with the brightness, `impulse` if single values are black
             or white.
-        white: whether the noise is independent between pixels and channels; after JPEG, for example, it is not, and
-            then the variance may be only a rough estimate.
+        correlation: the covariance of pixels and channels before clipping, relative to the variance; None if they are
+            independent.
     """
 
     variance: float
     per_channel: tuple[float, ...]
     sigma: float
     kind: Kind
-    white: bool
+    correlation: Correlation | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def white(self) -> bool:
+        """Whether the noise is independent between pixels and channels.
+
+        After JPEG, for example, it is not, and then the variance may be only a rough estimate.
+        """
+        return self.correlation is None
 
     @property
     def even(self) -> bool:
@@ -93,14 +107,14 @@ def estimate(image: Floats) -> Noise:
         image: (H, W, C) in [0, 1]. Below 32 x 32 pixels the variance is underestimated.
     """
     kind = _kind(image)
-    levels, white = _variances(image, kind)
+    levels, correlation = _variances(image, kind)
     variance = float(levels.mean())
     return Noise(
         variance=variance,
         per_channel=tuple(levels.tolist()),
         sigma=declipped(image, variance),
         kind=kind,
-        white=white,
+        correlation=correlation,
     )
 
 
@@ -163,11 +177,11 @@ def _gain(image: Floats) -> float:
 # -- variance ----------------------------------------------------------------------------------------------------------
 
 
-def _variances(image: Floats, kind: Kind) -> tuple[Array, bool]:
-    """Return the variance of each channel, and whether the noise is white."""
+def _variances(image: Floats, kind: Kind) -> tuple[Array, Correlation | None]:
+    """Return the variance of each channel, and the correlation of noise that is not white."""
     c = image.shape[2]
     if c > 1 and is_grey(image):  # a grey picture stored in colour: all channels have the same noise
-        return np.repeat(single_variance(image[..., :1], kind), c), True
+        return np.repeat(single_variance(image[..., :1], kind), c), None
     noisy = image.var((0, 1)) > 0
     levels = np.zeros(c)
     if noisy.sum() == 1:
@@ -176,13 +190,29 @@ def _variances(image: Floats, kind: Kind) -> tuple[Array, bool]:
         levels[noisy] = channel_variances(image[..., noisy])
         if kind != "impulse" and _common(image[..., noisy], levels[noisy].mean()):
             levels[noisy] = [single_variance(image[..., i : i + 1], kind) for i in np.flatnonzero(noisy)]
-            return levels, False
+            return levels, _correlation(calm_covariance(image), levels)
         if _correlated(image[..., noisy], levels[noisy].mean()):
-            levels[noisy] = calm_variances(image[..., noisy])
-            return levels, False
+            covariance = calm_covariance(image)
+            own = _own(covariance)
+            levels = np.array([clipped_variance(image[..., i : i + 1], 255 * math.sqrt(own[i])) for i in range(c)])
+            return levels, _correlation(covariance, own)
     if kind == "impulse":  # which can be the same in all channels
         levels = np.maximum(levels, [_impulse_variance(image[..., i : i + 1]) for i in range(c)])
-    return levels, True
+    return levels, None
+
+
+def _own(covariance: Array) -> Array:
+    """Return the variance of each channel."""
+    middle = len(covariance) // 2
+    variances: Array = np.diag(covariance[middle, middle]).clip(0)
+    return variances
+
+
+def _correlation(covariance: Array, levels: Array) -> Correlation | None:
+    """Return a covariance, scaled to these variances of the channels, relative to their mean; None if that is 0."""
+    scale = np.sqrt(levels / np.maximum(_own(covariance), 1e-12))
+    scaled: Correlation = covariance * np.outer(scale, scale)
+    return scaled / mean if (mean := _own(scaled).mean()) > 0 else None
 
 
 def _common(image: Floats, variance: float) -> bool:
@@ -258,12 +288,11 @@ def single_variance(image: Floats, kind: Kind = "gaussian") -> float:
     return even * variance / (1 + LEAK)
 
 
-def calm_variances(image: Floats) -> Array:
-    """Return the variance of the noise of each channel, also if pixels or channels are correlated.
+def calm_covariance(image: Floats) -> Array:
+    """Return the covariance of noise of which pixels or channels are correlated, before clipping: (D, D, C, C).
 
     It is measured in the blocks with the least variance around a plane. Clipping would make the darkest and brightest
-    blocks the calmest, so they are left out, unless few are left; the effect of clipping on the whole picture is
-    applied at the end.
+    blocks the calmest, so they are left out, unless few are left.
     """
     h, w, c = image.shape
     p = min(SIDE, h, w)
@@ -276,12 +305,48 @@ def calm_variances(image: Floats) -> Array:
     if kept.mean() < FEW:  # as on a white page: the calmest of the others would be text
         kept[:] = True
     blocks = blocks[kept].astype(np.float64)
+    residuals = blocks @ _without_plane(p)
+    levels = (residuals**2).mean((1, 2))
+    calm = residuals[np.argsort(levels, kind="stable")[: max(1, round(CALM * len(levels)))]]
+    joint = np.einsum("bip,bjq->ijpq", calm, calm, optimize=True) / len(calm)
+    pairs, unmixed = _displacements(p)
+    measured = np.array([joint[:, :, *pair].sum(-1) for pair in pairs])
+    side = math.isqrt(len(pairs))
+    covariance: Array = CALMER * np.tensordot(unmixed, measured, 1).reshape(side, side, c, c)
+    return covariance
+
+
+@functools.cache
+def _without_plane(p: int) -> Array:
+    """Return the matrix that subtracts from a block of p x p pixels the plane nearest to it."""
     x = np.arange(p * p)
     plane = np.linalg.qr(np.stack([np.ones(p * p), x % p, x // p], axis=1))[0]
-    levels = ((blocks - blocks @ plane @ plane.T) ** 2).sum(2) / max(1, p * p - 3)
-    calm = np.argsort(levels.mean(1), kind="stable")[: max(1, round(CALM * len(levels)))]
-    sigmas = 255 * np.sqrt(CALMER * levels[calm].mean(0))
-    return np.array([clipped_variance(image[..., i : i + 1], sigma) for i, sigma in enumerate(sigmas)])
+    rest: Array = np.eye(p * p) - plane @ plane.T
+    return rest
+
+
+@functools.cache
+def _displacements(p: int) -> tuple[list[tuple[Places, Places]], Array]:
+    """Return the pairs of pixels of a block at each displacement, and what undoes the subtraction of the plane.
+
+    The covariance of a block without its plane, summed over the pairs at each displacement, is a linear function of
+    that of the noise at each displacement. The matrix is its regularised inverse.
+    """
+    place, reach = np.arange(p * p).reshape(p, p), min(REACH, p // 2)
+    pairs: list[tuple[Places, Places]] = []
+    for down, right in itertools.product(range(-reach, reach + 1), repeat=2):
+        here = place[max(0, down) : p + min(0, down), max(0, right) : p + min(0, right)]
+        there = place[max(0, -down) : p + min(0, -down), max(0, -right) : p + min(0, -right)]
+        pairs.append((here.ravel(), there.ravel()))
+    rest, columns = _without_plane(p), []
+    for pair in pairs:
+        noise = np.zeros((p * p, p * p))
+        noise[pair] = 1
+        left = rest @ noise @ rest
+        columns.append([left[other].sum() for other in pairs])
+    u, values, v = np.linalg.svd(np.array(columns).T)
+    weight = values / (values**2 + (RIDGE * values[0]) ** 2)
+    return pairs, (v.T * weight) @ u.T
 
 
 def _patches(image: Floats, values: int = VALUES) -> Array:

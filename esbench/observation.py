@@ -13,6 +13,7 @@ from esbench.pictures import Bools, Floats, Picture, Pictures
 if TYPE_CHECKING:
     import torch
 
+    from esbench.correlated import Correlation
     from esbench.noise import Noise
 
 
@@ -24,11 +25,13 @@ class NoiseModel:
         kind: the name of the degradation that made the noise; "none" without noise, "unknown" if not known.
         level: the value of `parameter`, if known.
         parameter: the parameter that the level belongs to: "sigma", on the 0-255 scale, for Gaussian noise.
+        correlation: what pixels and channels share of it; None if they are independent.
     """
 
     kind: str = "unknown"
     level: float | None = None
     parameter: str = "sigma"
+    correlation: Correlation | None = field(default=None, repr=False, compare=False)
 
     @property
     def sigma(self) -> float | None:
@@ -60,9 +63,13 @@ class Observation:
     @cached_property
     def sigma(self) -> float:
         """The standard deviation of the noise on the 0-255 scale: the known one, or an estimate from y."""
-        from esbench.noise import estimate_sigma
+        return self._estimate.sigma if self.noise.sigma is None else self.noise.sigma
 
-        return estimate_sigma(self.y) if self.noise.sigma is None else self.noise.sigma
+    @cached_property
+    def _estimate(self) -> Noise:
+        from esbench.noise import estimate
+
+        return estimate(self.y)
 
     @cached_property
     def gain(self) -> float:
@@ -98,6 +105,20 @@ class Observation:
         if key not in self._tensors:
             y = self.tensor("y", like)
             self._tensors[key] = ((y != 0) & (y != 1)).to(y)
+        return self._tensors[key]
+
+    def filter(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Return the filter that makes white noise like that of y, (C, C, K, K); None if that is white."""
+        correlation = self._estimate.correlation if self.noise.sigma is None else self.noise.correlation
+        if correlation is None:
+            return None
+        key = "filter", like.device
+        if key not in self._tensors:
+            import torch
+
+            from esbench.correlated import filter_of
+
+            self._tensors[key] = torch.from_numpy(filter_of(correlation)).to(like)
         return self._tensors[key]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:

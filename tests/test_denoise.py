@@ -423,14 +423,24 @@ def test_a_plan_of_which_little_is_done_is_said_so():
     assert [each.planned for each in denoised.optimised] == [False]
 
 
-@pytest.mark.parametrize("what", ["shared", "small"])
-def test_the_loss_does_not_know_other_noise(what):
-    _, noisy = scene(40, 48)
-    if what == "shared":
-        noisy = np.stack([(noisy + np.roll(noisy, shift, (0, 1))) / 2 for shift in [(0, 1)]])[0]
-    else:
-        noisy = noisy[:24, :24]
-    assert begun(noisy).options.loss is None
+def test_noise_that_neighbours_share_is_split_with_what_they_share_of_it():
+    clean, noisy = scene(64, 72)
+    smooth = clean + sum(np.roll(noisy - clean, shift, 1) for shift in range(3)) / 3
+    white, shared = begun(noisy), begun(smooth)
+    assert (white.options.loss, white.observation.noise.correlation) == ("r2r", None)
+    assert shared.options.loss == "r2r"
+    correlation = shared.observation.noise.correlation
+    middle = len(correlation) // 2
+    assert np.diag(correlation[middle, middle + 1]).mean() == pytest.approx(2 / 3, abs=0.2)
+    assert np.diag(correlation[middle + 1, middle]).mean() == pytest.approx(0, abs=0.2)
+    # of the same level, it is stronger in coarse structure
+    assert shared.options.coarse > 1.2
+    level = begun(smooth, sigma=17).observation.noise
+    assert (level.sigma, level.correlation is None) == (17, False)
+
+
+def test_a_small_picture_does_not_tell_its_noise():
+    assert begun(scene(24, 24)[1]).options.loss is None
 
 
 def test_a_restoration_resumes_from_its_state_to_the_bit(small_tiles):

@@ -187,7 +187,7 @@ FLOORS = (
         *("errors", "seeds", "pictures", "metrics", "events", "torch_state", "plain", "process", "printable"),
         *("limits", "untouched"),
     ),
-    ("disk", "templating", "tables", "thinning", "looks"),
+    ("disk", "templating", "tables", "thinning", "looks", "correlated"),
     ("records", "noise", "images", "device", "cache", "loading", "average"),
     ("observation", "params", "hookspecs", "models", "notebook"),
     ("frames", "kinds", "clipping", "divergence"),

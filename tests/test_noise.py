@@ -12,7 +12,8 @@ from PIL import Image
 from esbench import images
 from esbench.builtin.datasets.samples import Samples
 from esbench.builtin.degradations.additive import gaussian
-from esbench.builtin.degradations.blind import impulse, poisson, speckle
+from esbench.builtin.degradations.blind import demosaiced, impulse, poisson, speckle
+from esbench.correlated import coarseness
 from esbench.noise import clipped_variance, declipped, estimate, estimate_gain, estimate_sigma
 
 
@@ -140,6 +141,21 @@ def test_noise_that_neighbours_share_is_found_and_said_not_to_be_white(radius):
     found = estimate(image)
     assert not found.white
     assert found.variance == pytest.approx(np.mean((image - clean) ** 2), rel=0.35)
+
+
+def test_what_neighbours_share_of_the_noise_is_estimated():
+    """On a flat picture, where all of it is noise: demosaiced noise is shared by two pixels, and by channels."""
+    flat = np.full((256, 256, 3), 0.5, np.float32)
+    image = demosaiced(noisy(15, flat))
+    n = image - flat
+    found = estimate(image).correlation
+    reach = len(found) // 2
+    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1), (2, -1), (0, 4)):
+        here = n[down:, max(0, right) : 256 + min(0, right)]
+        there = n[: 256 - down, max(0, -right) : 256 + min(0, -right)]
+        true = np.einsum("ijc,ijd->cd", here, there) / here[..., 0].size / n.var()
+        assert np.abs(found[reach + down, reach + right] - true).max() < 0.2
+    assert coarseness(found) == pytest.approx(2, rel=0.4)
 
 
 def test_coarse_noise_under_a_little_white_noise_is_noticed():

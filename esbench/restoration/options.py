@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from esbench import device as devices
 from esbench import params
+from esbench.correlated import coarseness
 from esbench.engine import build
 from esbench.engine.settings import LOWEST, Settings, given
 from esbench.errors import UsageError
@@ -165,6 +166,7 @@ class Options:
         patience: S, the number of steps without a lower value after which to stop; None for the quality's.
         level: the noise level of the observation, which decides T of a loss that knows the noise, and what a task
             without noise stops by; None if not known yet.
+        coarse: the level of white noise that is as strong in coarse structure, relative to the level: T follows it.
 
     Raises:
         UsageError: a name or a number is invalid.
@@ -189,6 +191,7 @@ class Options:
     iterations: int | None = None
     patience: int | None = None
     level: float | None = None
+    coarse: float = 1.0
 
     def __post_init__(self) -> None:
         if self.quality is not None and self.quality not in QUALITIES:
@@ -270,7 +273,7 @@ class Options:
     def steps(self, pixels: int) -> int:
         """Return the maximum number of steps for a picture of `pixels` pixels."""
         own = self.own
-        times = 1 if self.level is None else (TYPICAL / max(self.level, LITTLE)) ** own.falls
+        times = 1 if self.level is None else (TYPICAL / max(self.coarse * self.level, LITTLE)) ** own.falls
         steps = times * grown(own, own.iterations, pixels)
         return self.iterations or max(1, round(min(steps, own.work / pixels)))
 
@@ -340,10 +343,10 @@ def knowing(options: Options, level: float | None, noise: Noise | None, gain: Ca
     options = replace(options, level=level if options.sigma is None else options.sigma)
     if noise is None or options.task != "denoise" or chosen(options) or clean(options):
         return options
-    if not noise.white or not noise.even:  # they split the noise of all channels alike
+    if not noise.even:  # they split the noise of all channels alike
         return options
-    if noise.kind == "gaussian":
-        return replace(options, loss="r2r")
+    if noise.kind == "gaussian" or (not noise.white and noise.kind != "impulse"):
+        return replace(options, loss="r2r", coarse=coarseness(noise.correlation))
     if noise.kind == "poisson" and options.sigma is None:
         return replace(options, loss=f"thinning[gain={gain():.5g}]")
     return options

@@ -37,7 +37,7 @@ def probe_sure(step: Step) -> dict[str, Any]:
         return {}
     step.z.requires_grad_()
     return {
-        "divergence": divergence.divergence(step, divergence.gaussian(step), graph=False),
+        "divergence": divergence.divergence(step, divergence.noise(step), graph=False),
         "residual": clipping.residual(step),
     }
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from esbench.clipping import residual
 from esbench.divergence import divergence as estimated
-from esbench.divergence import gaussian
+from esbench.divergence import noise
 from esbench.kinds import Step, Terms
 from esbench.records import Range
 
@@ -32,5 +32,5 @@ def sure(
     if exact:
         step.z.requires_grad_()
     variance = (step.observation.sigma / 255) ** 2
-    div = estimated(step, gaussian(step), epsilon=None if exact else epsilon)
+    div = estimated(step, noise(step), epsilon=None if exact else epsilon)
     return Terms(residual(step) + 2 * variance * div - variance, {"divergence": div})

@@ -22,10 +22,18 @@ def clean() -> Any:
 
 @pytest.fixture
 def step() -> Callable[..., Step]:
-    """Give step(f, y, seed=0, t=0, sigma=None, **observation): a step in float64."""
+    """Give step(f, y, seed=0, t=0, sigma=None, correlation=None, **observation): a step in float64."""
 
-    def step(f: Any, y: Any, seed: int = 0, t: int = 0, sigma: float | None = None, **parts: Any) -> Step:
-        observation = Observation(y, NoiseModel("gaussian", sigma), **parts)
+    def step(
+        f: Any,
+        y: Any,
+        seed: int = 0,
+        t: int = 0,
+        sigma: float | None = None,
+        correlation: Any = None,
+        **parts: Any,
+    ) -> Step:
+        observation = Observation(y, NoiseModel("gaussian", sigma, correlation=correlation), **parts)
         z = torch.from_numpy(y).permute(2, 0, 1)[None].contiguous()
         observation._tensors["y", z.device] = z.clone()  # in float64: pictures are float32
         return Step(t, f, z.clone(), Denoise(), observation, torch.Generator().manual_seed(seed), {})

@@ -13,6 +13,7 @@ from torch import nn
 from esbench.builtin.criteria.risk import probe_sure, recompute_sure
 from esbench.builtin.losses.df_ste import df_ste
 from esbench.builtin.losses.pure import DECAY, pure
+from esbench.builtin.losses.r2r import r2r
 from esbench.builtin.losses.sure import sure
 
 SIGMA = 25 / 255
@@ -68,6 +69,30 @@ def test_sure_of_a_filter_is_its_known_risk_estimate(step, filtered, clean, dive
     drawn = [sure(step(filtered, y, seed, sigma=25), divergence=divergence).total.item() for seed in range(60)]
     assert about_zero([value - known for value in drawn])
     assert fmean(drawn) == pytest.approx(known, rel=0.05)  # known to a few per cent by then
+
+
+#: Of noise that is averaged over 3 x 3 pixels, and over two channels: its covariance with that at each displacement.
+SHARED = np.zeros((9, 9, 3, 3))
+SHARED[2:7, 2:7] = np.multiply.outer(np.outer([1, 2, 3, 2, 1], [1, 2, 3, 2, 1]) / 9, np.eye(3))
+SHARED[2:7, 2:7, 0, 1] = SHARED[2:7, 2:7, 1, 0] = SHARED[2:7, 2:7, 0, 0]
+
+
+def shared(clean, seed: int):
+    white = np.random.default_rng(seed).standard_normal(clean.shape)
+    white[..., 1] = white[..., 0]
+    return clean + SIGMA / 3 * sum(np.roll(white, (i, j), (0, 1)) for i in range(3) for j in range(3))
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("loss", [sure, r2r], ids=lambda f: f.__name__)
+def test_of_noise_that_pixels_share_they_are_the_error_if_they_are_told_so(step, filtered, clean, loss, told):
+    """A picture that was made smoother keeps most of such noise: told that it is white, they would not know."""
+    off = []
+    for seed in range(150):
+        at = step(filtered, shared(clean, seed), seed, sigma=25, correlation=SHARED if told else None)
+        estimate = loss(at).total.item()
+        off.append(estimate - error(filtered(at.z), clean))
+    assert about_zero(off) == told
 
 
 def test_pure_of_a_filter_is_its_known_risk_estimate(step, filtered, clean):
