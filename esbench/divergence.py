@@ -55,11 +55,11 @@ def noise(step: Step) -> torch.Tensor:
 
     Along it the divergence is weighted by the correlation, as in E[n f(y)] for such noise.
     """
-    xi, w = gaussian(step), step.observation.filter(step.z)
+    xi, w = gaussian(step), step.observation.spectrum(step.z)
     if w is None:
         return xi
-    reach = w.shape[-1] // 2
-    return torch.nn.functional.conv2d(torch.nn.functional.pad(xi, 4 * (reach,), mode="circular"), w)
+    shared: torch.Tensor = torch.fft.irfft2(torch.einsum("cdhw,bdhw->bchw", w, torch.fft.rfft2(xi)), xi.shape[-2:])
+    return shared
 
 
 def gaussian(step: Step) -> torch.Tensor:

@@ -107,18 +107,19 @@ class Observation:
             self._tensors[key] = ((y != 0) & (y != 1)).to(y)
         return self._tensors[key]
 
-    def filter(self, like: torch.Tensor) -> torch.Tensor | None:
-        """Return the filter that makes white noise like that of y, (C, C, K, K); None if that is white."""
+    def spectrum(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Return the `rfft2` of the filter that makes white noise (1, C, H, W) like that of y; None if it is white."""
         correlation = self._estimate.correlation if self.noise.sigma is None else self.noise.correlation
         if correlation is None:
             return None
-        key = "filter", like.device
+        key = "spectrum", like.device
         if key not in self._tensors:
             import torch
 
-            from esbench.correlated import filter_of
+            from esbench.correlated import around, filter_of
 
-            self._tensors[key] = torch.from_numpy(filter_of(correlation)).to(like)
+            w = torch.from_numpy(around(filter_of(correlation), *like.shape[-2:]))
+            self._tensors[key] = torch.fft.rfft2(w.to(like))
         return self._tensors[key]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esbench.correlated import coarseness, filter_of
+from esbench.correlated import around, coarseness, filter_of
 
 
 def correlation_of(w: np.ndarray, reach: int = 4) -> np.ndarray:
-    """Return the correlation of white noise after a filter (C, C, K, K) as PyTorch's convolution has it."""
+    """Return the correlation of white noise after a convolution with (C, C, K, K)."""
     channels, side = len(w), w.shape[-1]
     found = np.zeros((2 * reach + 1, 2 * reach + 1, channels, channels))
     within = min(reach, side - 1)
     for down, right in itertools.product(range(-within, within + 1), repeat=2):
-        here = w[..., max(0, -down) : side + min(0, -down), max(0, -right) : side + min(0, -right)]
-        there = w[..., max(0, down) : side + min(0, down), max(0, right) : side + min(0, right)]
+        here = w[..., max(0, down) : side + min(0, down), max(0, right) : side + min(0, right)]
+        there = w[..., max(0, -down) : side + min(0, -down), max(0, -right) : side + min(0, -right)]
         found[reach + down, reach + right] = np.einsum("cdij,edij->ce", here, there)
     return found / np.diag(found[reach, reach]).mean()
 
@@ -56,3 +56,13 @@ def test_the_coarseness_is_the_side_of_a_square_that_was_averaged():
     box = np.eye(3)[..., None, None] * np.ones((3, 3))
     assert coarseness(correlation_of(box)) == pytest.approx(3)
     assert coarseness(None) == 1
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (5, 7)])
+def test_around_a_picture_nothing_of_a_filter_is_lost(shape):
+    w = np.random.default_rng(0).random((3, 3, 17, 17), np.float32)
+    found = around(w, *shape)
+    assert found.shape == (3, 3, *shape)
+    assert found.sum((2, 3)) == pytest.approx(w.sum((2, 3)), rel=1e-4)
+    if shape[0] > 17:
+        assert np.array_equal(np.roll(found, (8, 8), (2, 3))[:, :, :17, :17], w)
