@@ -1,8 +1,10 @@
 """The divergence of the network with respect to the observation, estimated with a random direction.
 
 Unbiased estimates of the squared error need it: as a loss, and as a criterion with any loss. They rest on
-E[n f(y)] = sigma^2 E[df/dn], for y = x + n. If y was clipped to [0, 1], df/dn is df/dy where it was not and 0 where it
-was: clipped elements are left out. With them, a network would be rewarded for derivatives that mean nothing.
+E[n f(y)] = sigma^2 E[df/dn], for y = x + n with independent n. If elements share noise, it is the sum of its covariance
+times the derivatives with respect to each of them; a random direction with this covariance estimates it. If y was
+clipped to [0, 1], df/dn is df/dy where it was not and 0 where it was: clipped elements are left out. With them, a
+network would be rewarded for derivatives that mean nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ def divergence(
 
     Args:
         step: its z is the observation, possibly with more noise. Without `epsilon` it requires a gradient.
-        direction: d, of the size of z: independent values of mean 0 and variance 1.
+        direction: d, of the size of z: values of mean 0 and variance 1, independent, or correlated as the noise is.
         by: w; None for 1.
         epsilon: the step of the finite difference w d (f(z + epsilon d) - f(z)) / epsilon, where both evaluations of f
             have a gradient; None for d J^T (w d), by a vector-Jacobian product, in error only by the direction.

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 
 from esbench.clipping import residual
-from esbench.divergence import divergence, gaussian
+from esbench.divergence import divergence, gaussian, noise
 from esbench.kinds import Step, Terms
 from esbench.records import Range
 
@@ -40,5 +40,5 @@ def df_ste(
             step.memory["xi"] = gaussian(step)
         xi = step.memory["xi"]
     step.z = (step.z + tau * xi).requires_grad_()
-    div = divergence(step, gaussian(step))
+    div = divergence(step, noise(step))
     return Terms(residual(step) + 2 * sigma**2 * div - sigma**2, {"divergence": div})

@@ -2,8 +2,8 @@
 
 Stein, "Estimation of the mean of a multivariate normal distribution" (Annals of Statistics 1981). Metzler et al.,
 "Unsupervised learning with Stein's unbiased risk estimator" (2018), minimise it. It is unbiased for a fixed network
-that is given y itself, if the noise of each element is independent and of variance sigma^2. Of clipped elements it
-takes what they were before, as far as it can be known.
+that is given y itself, if the noise has the variance sigma^2 and the correlation that are known or estimated. Of
+clipped elements it takes what they were before, as far as it can be known.
 """
 
 from __future__ import annotations
