@@ -53,15 +53,11 @@ def given_itself(step: Step) -> bool:
 
 
 def noise(step: Step) -> torch.Tensor:
-    """Return a direction like the noise of the observation: normal, and correlated as that is.
-
-    Along it the divergence is weighted by the correlation, as in E[n f(y)] for such noise.
-    """
-    xi, w = gaussian(step), step.observation.spectrum(step.z)
-    if w is None:
-        return xi
-    shared: torch.Tensor = torch.fft.irfft2(torch.einsum("cdhw,bdhw->bchw", w, torch.fft.rfft2(xi)), xi.shape[-2:])
-    return shared
+    """Return a direction like the noise of the observation: normal, as strong and as correlated, and of variance 1."""
+    xi, w, strength = gaussian(step), step.observation.spectrum(step.z), step.observation.strength(step.z)
+    if w is not None:
+        xi = torch.fft.irfft2(torch.einsum("cdhw,bdhw->bchw", w, torch.fft.rfft2(xi)), xi.shape[-2:])
+    return xi if strength is None else strength * xi
 
 
 def gaussian(step: Step) -> torch.Tensor:

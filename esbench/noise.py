@@ -75,6 +75,7 @@ class Noise:
             or white.
         correlation: the covariance of pixels and channels before clipping, relative to the variance; None if they are
             independent.
+        typical: the brightness at which noise that grows with it has the standard deviation sigma.
     """
 
     variance: float
@@ -82,6 +83,7 @@ class Noise:
     sigma: float
     kind: Kind
     correlation: Correlation | None = field(default=None, repr=False, compare=False)
+    typical: float = 1.0
 
     @property
     def white(self) -> bool:
@@ -115,7 +117,17 @@ def estimate(image: Floats) -> Noise:
         sigma=declipped(image, variance),
         kind=kind,
         correlation=correlation,
+        typical=_typical(image, kind),
     )
+
+
+def _typical(image: Floats, kind: Kind) -> float:
+    """Return the brightness at which the variance of noise of a kind is its mean over the picture."""
+    if not (power := 2 * GROWS.get(kind, 0.0)):
+        return 1.0
+    share = _brightness(image)
+    mean = float(share @ np.linspace(0, 1, len(share)) ** power)
+    return math.pow(mean, 1 / power)
 
 
 def estimate_sigma(image: Floats) -> float:
@@ -506,12 +518,10 @@ def _by_brightness(patches: Floats, bins: int = 16) -> tuple[Array, Array, Array
     return brightness, level, weight / max(weight.sum(), 1e-12)
 
 
-#: How the standard deviation grows with the level of the clean picture.
-_SHAPES: dict[Kind, Array] = {
-    "gaussian": np.ones_like(LEVELS),
-    "poisson": np.sqrt(LEVELS),
-    "speckle": LEVELS,
-}
+#: The power of the level of the clean picture with which the standard deviation grows.
+GROWS: dict[str, float] = {"gaussian": 0.0, "poisson": 0.5, "speckle": 1.0}
+
+_SHAPES: dict[Kind, Array] = {"gaussian": LEVELS**0, "poisson": LEVELS**0.5, "speckle": LEVELS}
 
 
 @functools.cache

@@ -26,12 +26,14 @@ class NoiseModel:
         level: the value of `parameter`, if known.
         parameter: the parameter that the level belongs to: "sigma", on the 0-255 scale, for Gaussian noise.
         correlation: what pixels and channels share of it; None if they are independent.
+        typical: the brightness at which noise that grows with it has the level.
     """
 
     kind: str = "unknown"
     level: float | None = None
     parameter: str = "sigma"
     correlation: Correlation | None = field(default=None, repr=False, compare=False)
+    typical: float = 1.0
 
     @property
     def sigma(self) -> float | None:
@@ -109,7 +111,7 @@ class Observation:
 
     def spectrum(self, like: torch.Tensor) -> torch.Tensor | None:
         """Return the `rfft2` of the filter that makes white noise (1, C, H, W) like that of y; None if it is white."""
-        correlation = self._estimate.correlation if self.noise.sigma is None else self.noise.correlation
+        correlation = self._model.correlation
         if correlation is None:
             return None
         key = "spectrum", like.device
@@ -121,6 +123,25 @@ class Observation:
             w = torch.from_numpy(around(filter_of(correlation), *like.shape[-2:]))
             self._tensors[key] = torch.fft.rfft2(w.to(like))
         return self._tensors[key]
+
+    def strength(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Return the standard deviation of the noise of each element, relative to sigma; None if all have the same."""
+        from esbench.noise import GROWS
+
+        if not (power := GROWS.get(self._model.kind, 0.0)):
+            return None
+        key = "strength", like.device
+        if key not in self._tensors:
+            import torch
+
+            y = torch.nn.functional.pad(self.tensor("y", like), (2, 2, 2, 2), mode="replicate")
+            brightness = torch.nn.functional.avg_pool2d(y, 5, stride=1)
+            self._tensors[key] = (brightness / max(self._model.typical, 1e-6)) ** power
+        return self._tensors[key]
+
+    @cached_property
+    def _model(self) -> Noise | NoiseModel:
+        return self._estimate if self.noise.sigma is None else self.noise
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Return the mean of values, one per element of the observation, over the elements that the loss uses."""

@@ -439,6 +439,20 @@ def test_noise_that_neighbours_share_is_split_with_what_they_share_of_it():
     assert (level.sigma, level.correlation is None) == (17, False)
 
 
+def test_noise_that_grows_with_the_brightness_is_split_as_such_in_every_tile():
+    clean, _ = scene(64, 72)
+    speckled = clean * (1 + 0.2 * np.random.default_rng(0).standard_normal(clean.shape))
+    at_work = begun(speckled.clip(0, 1))
+    noise = at_work.observation.noise
+    assert (at_work.options.loss, noise.kind) == ("r2r", "speckle")
+    assert noise.typical == pytest.approx(np.sqrt(np.mean(clean**2)), rel=0.05)
+    like = torch.zeros(1, 3, 64, 72)
+    whole = at_work.observation.strength(like)
+    part = at_work.observation.window(slice(0, 40), slice(8, 72)).strength(like[..., :40, :64])
+    assert torch.equal(part[..., 4:-4, 4:-4], whole[..., 4:36, 12:68])
+    assert whole.square().mean().sqrt().item() == pytest.approx(1, abs=0.1)
+
+
 def test_a_small_picture_does_not_tell_its_noise():
     assert begun(scene(24, 24)[1]).options.loss is None
 

@@ -345,7 +345,7 @@ def knowing(options: Options, level: float | None, noise: Noise | None, gain: Ca
         return options
     if not noise.even:  # they split the noise of all channels alike
         return options
-    if noise.kind == "gaussian" or (not noise.white and noise.kind != "impulse"):
+    if noise.kind in ("gaussian", "speckle") or (not noise.white and noise.kind != "impulse"):
         return replace(options, loss="r2r", coarse=coarseness(noise.correlation))
     if noise.kind == "poisson" and options.sigma is None:
         return replace(options, loss=f"thinning[gain={gain():.5g}]")

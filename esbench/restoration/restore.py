@@ -39,14 +39,15 @@ def denoise(
         noisy: NumPy or torch, (H, W), (H, W, C), (C, H, W) or (1, C, H, W) with C of 1 or 3; uint8, uint16 or float in
             [0, 1]. Or the path of a file.
         criterion: the criterion to stop by: `name` or `name[key=value]` (see `esbench list-criteria`); None for none
-            if the noise is white, else `discrepancy`.
+            if the loss knows the noise, else `discrepancy`.
         sigma: the noise level on the 0-255 scale; None to estimate it from the picture.
         quality: `draft`, few steps; `fast`, one optimisation, which is the default; or `best`, the
             average of four.
         minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's default, or 'skip[channels=32]'.
-        loss: the loss to minimise (see `esbench list losses`); None for `r2r` if the noise is white and Gaussian,
-            `thinning` if it is white shot noise, and else, or if a criterion, a network or an input is given, `mse`.
+        loss: the loss to minimise (see `esbench list losses`); None for `r2r` if the noise is Gaussian, or shared by
+            pixels or channels, `thinning` if it is white shot noise, and else, or if a criterion, a network or an input
+            is given, `mse`.
         regulariser: a term added to the loss; None for nothing.
         input: the input of the network; None for the loss's or network's default.
         input_scale: the noise input is uniform in [0, input_scale]; None for the quality's, 0.1 or, of a draft, 1.

@@ -462,14 +462,16 @@ class Restoration:
 
     def _model(self, y: Floats) -> NoiseModel:
         """Return the noise that the optimisations are given: its level is estimated once, from the whole picture."""
-        correlation = None if self.noise is None else self.noise.correlation
-        if self.options.sigma is not None:
-            return NoiseModel("gaussian", self.options.sigma, correlation=correlation)
-        if self.sigma_estimate is None:
+        if self.options.sigma is None and self.sigma_estimate is None:
             return NoiseModel("none")
         # without a level, a loss that needs one refuses the picture as too small to estimate it
         unknown = self._small and "sigma" in self.options.loss_needs
-        return NoiseModel("gaussian", None if unknown else self.sigma_estimate, correlation=correlation)
+        estimated = None if unknown else self.sigma_estimate
+        level = estimated if self.options.sigma is None else self.options.sigma
+        if self.noise is None:
+            return NoiseModel("gaussian", level)
+        of_it = self.noise
+        return NoiseModel(of_it.kind, level, correlation=of_it.correlation, typical=of_it.typical)
 
     def _running(self) -> dict[int, Product]:
         """Return what the running optimisations have made so far."""

@@ -19,13 +19,14 @@ from esbench.records import Range
 def r2r(step: Step, *, alpha: Annotated[float, Range(0.1, 10)] = 1.2) -> Terms:
     """Return the mean of (f(y + alpha sigma xi) - (y - sigma xi / alpha))^2, minus the variance of the noise in it.
 
-    xi is new at each step: normal, of variance 1, and correlated between pixels and channels as the noise is.
+    xi is new at each step: normal, of variance 1, and as strong and as correlated as the noise of each element.
     """
     sigma = step.observation.sigma / 255
-    xi = noise(step)
+    xi, strength = noise(step), step.observation.strength(step.z)
     step.z = step.z + alpha * sigma * xi
     y, variance = before(step.y, step.x.detach(), sigma)
     unclipped = step.observation.unclipped(step.x)
+    added = unclipped if strength is None else unclipped * strength.square()
     # the normal noise of an unclipped element is in y once and in xi once; a clipped one is expected to be at y
-    squares = (step.x - y + unclipped * sigma / alpha * xi).square() - unclipped * (sigma / alpha) ** 2
+    squares = (step.x - y + unclipped * sigma / alpha * xi).square() - added * (sigma / alpha) ** 2
     return Terms(step.observation.mean(squares + variance) - sigma**2)

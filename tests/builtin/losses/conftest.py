@@ -22,7 +22,7 @@ def clean() -> Any:
 
 @pytest.fixture
 def step() -> Callable[..., Step]:
-    """Give step(f, y, seed=0, t=0, sigma=None, correlation=None, **observation): a step in float64."""
+    """Give step(f, y, seed=0, t=0, sigma=None, noise={}, **observation): a step in float64."""
 
     def step(
         f: Any,
@@ -30,10 +30,11 @@ def step() -> Callable[..., Step]:
         seed: int = 0,
         t: int = 0,
         sigma: float | None = None,
-        correlation: Any = None,
+        noise: Any = None,
         **parts: Any,
     ) -> Step:
-        observation = Observation(y, NoiseModel("gaussian", sigma, correlation=correlation), **parts)
+        model = NoiseModel(**{"kind": "gaussian", "level": sigma} | (noise or {}))
+        observation = Observation(y, model, **parts)
         z = torch.from_numpy(y).permute(2, 0, 1)[None].contiguous()
         observation._tensors["y", z.device] = z.clone()  # in float64: pictures are float32
         return Step(t, f, z.clone(), Denoise(), observation, torch.Generator().manual_seed(seed), {})

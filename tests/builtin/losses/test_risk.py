@@ -89,9 +89,31 @@ def test_of_noise_that_pixels_share_they_are_the_error_if_they_are_told_so(step,
     """A picture that was made smoother keeps most of such noise: told that it is white, they would not know."""
     off = []
     for seed in range(150):
-        at = step(filtered, shared(clean, seed), seed, sigma=25, correlation=SHARED if told else None)
+        noise = {"correlation": SHARED} if told else {}
+        at = step(filtered, shared(clean, seed), seed, sigma=25, noise=noise)
         estimate = loss(at).total.item()
         off.append(estimate - error(filtered(at.z), clean))
+    assert about_zero(off) == told
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("loss", [sure, r2r], ids=lambda f: f.__name__)
+def test_of_noise_that_grows_with_the_brightness_they_are_the_error_everywhere_if_they_are_told_so(
+    step, filtered, loss, told
+):
+    """Over the whole picture too much here and too little there would be even, so only a brighter part is seen."""
+    clean = np.broadcast_to(np.linspace(0.2, 0.6, 40)[:, None, None], (40, 24, 3))
+    typical = float(np.sqrt(np.mean(clean**2)))
+    bright = np.broadcast_to((np.arange(40)[:, None] >= 24) & (np.arange(40)[:, None] < 36), (40, 24))
+    noise = {"kind": "speckle", "typical": typical} if told else {}
+    off = []
+    for seed in range(150):
+        y = clean * (1 + SIGMA / typical * np.random.default_rng(seed).standard_normal(clean.shape))
+        at = step(filtered, y, seed, sigma=25, noise=noise, known=bright)
+        # a constant apart, which is the mean of the variance: here that of what is seen
+        estimate = loss(at).total.item() + SIGMA**2 - SIGMA**2 * float(np.mean((clean[bright] / typical) ** 2))
+        x = filtered(at.z).detach()[0].permute(1, 2, 0).numpy()
+        off.append(estimate - float(np.mean((x - clean)[bright] ** 2)))
     assert about_zero(off) == told
 
 
