@@ -128,7 +128,8 @@ class Observation:
         """Return the standard deviation of the noise of each element, relative to sigma; None if all have the same."""
         from esbench.noise import GROWS
 
-        if not (power := GROWS.get(self._model.kind, 0.0)):
+        power = GROWS.get(self._model.kind, 0.0)
+        if not power or self._model.correlation is not None:  # what kind processed noise is, is hard to tell
             return None
         key = "strength", like.device
         if key not in self._tensors:
