@@ -8,7 +8,7 @@ camera that esbench estimates.
 
 `measure` adds rows to `--out`; what is there is not computed again, so it may be interrupted. `table` prints their
 averages, and `figure` draws them. `photograph` times all of them on 512 x 512 pixels, scikit-image's astronaut with
-Gaussian noise of sigma 25, on `--threads`; or esbench with each of `--minutes`.
+Gaussian noise of sigma 25, or a single `--noise`, on `--threads`; or esbench with each of `--minutes`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def other(method: str, noise: str) -> Callable[[Floats], Floats]:
     return shot if noise.startswith("poisson") and method == "bm3d" else gaussian
 
 
-def by_spectrum(y: Floats) -> Floats:
+def by_spectrum(y: Floats, sigma: float | None = None) -> Floats:
     """Return a picture by BM3D, which gets the estimated spectrum of the noise of each channel."""
     import bm3d
 
@@ -108,7 +108,7 @@ def by_spectrum(y: Floats) -> Floats:
     spectrum = np.ones((c, h, w)) * np.array(found.per_channel)[:, None, None]
     if found.correlation is not None:
         root = np.fft.fft2(around(filter_of(found.correlation), h, w))
-        spectrum = (found.sigma / 255) ** 2 * (np.abs(root) ** 2).sum(1)
+        spectrum = ((found.sigma if sigma is None else sigma) / 255) ** 2 * (np.abs(root) ** 2).sum(1)
     x: Floats = bm3d.bm3d_rgb(y.astype(float), h * w * spectrum.transpose(1, 2, 0)).astype(np.float32)
     return x.clip(0, 1)
 
@@ -148,7 +148,8 @@ def photograph(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     clean = images.unit(data.astronaut())
-    y = np.rint(255 * noisy(clean, "gaussian 25")).astype(np.uint8)
+    noise = args.noise[0] if len(args.noise) == 1 else "gaussian 25"
+    y = np.rint(255 * noisy(clean, noise)).astype(np.uint8)
     print(f"noisy: {psnr(images.unit(y), clean):.2f} dB", flush=True)
     told = estimate(images.unit(y)).sigma
     ways: dict[str, Callable[[], Any]] = {}
@@ -156,7 +157,7 @@ def photograph(args: argparse.Namespace) -> None:
         if method in OURS and not args.minutes:
             ways[method] = functools.partial(esbench.denoise, y, threads=args.threads, **OURS[method])
         elif method in OTHERS:
-            ways[method] = functools.partial(other(method, "gaussian 25"), images.unit(y), told)
+            ways[method] = functools.partial(other(method, noise), images.unit(y), told)
     for minutes in args.minutes:
         name = f"{minutes:g} minutes"
         ways[name] = functools.partial(esbench.denoise, y, threads=args.threads, minutes=minutes)

@@ -470,8 +470,8 @@ class Restoration:
         level = estimated if self.options.sigma is None else self.options.sigma
         if self.noise is None:
             return NoiseModel("gaussian", level)
-        of_it = self.noise
-        return NoiseModel(of_it.kind, level, correlation=of_it.correlation, typical=of_it.typical)
+        found = self.noise
+        return NoiseModel(found.kind, level, correlation=found.correlation, typical=found.typical)
 
     def _running(self) -> dict[int, Product]:
         """Return what the running optimisations have made so far."""
