@@ -350,8 +350,8 @@ def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Li
         tell(f"{job.name}: {missing:.0%} is missing; if the mask is white where it is known, use --mask-marks known")
     if noise is not None and at_work.pieces and at_work.options.sigma is None and not noise.white:
         tell(
-            f"{job.name}: the noise is not white, as is usual after JPEG, demosaicing or scaling, so the estimated "
-            "level is rough; pass --sigma if you know it"
+            f"{job.name}: the noise is not white, as is usual after JPEG, demosaicing or scaling, so its level "
+            "is a rough estimate; a higher --sigma removes more"
         )
 
 
