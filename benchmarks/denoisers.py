@@ -54,7 +54,8 @@ OTHERS = ("nlm", "tv", "wavelet", "zs-n2n", "bm3d", "bm3d-psd")
 BESIDE = {
     "draft": (8, -12, "left"),
     "bm3d": (-7, -3, "right"),
-    "bm3d-psd": (-7, -3, "right"),
+    "bm3d-psd": (0, 18, "center"),
+    "mse": (0, -24, "center"),
     "tv": (7, -4, "left"),
     "wavelet": (-7, -4, "right"),
     "zs-n2n": (0, -14, "center"),
