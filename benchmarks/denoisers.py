@@ -215,7 +215,8 @@ def frontier(args: argparse.Namespace) -> None:
     """Draw the mean PSNR over the seconds of each method, an axis for each noise, as docs/images/denoisers.svg."""
     found = averages(args.out)
     noises = [noise for noise in args.noise if (noise, "best") in found]
-    made, axes = figure(7.8, 5.6, columns=3, rows=math.ceil(len(noises) / 3))
+    rows = math.ceil(len(noises) / 3)
+    made, axes = figure(7.8, 2.8 * rows, columns=3, rows=rows)
     for axis, noise in itertools.zip_longest(axes.flat, noises):
         if noise is None:
             axis.remove()
