@@ -106,11 +106,11 @@ def by_spectrum(y: Floats, sigma: float | None = None) -> Floats:
     if not hasattr(np, "trapz"):  # bm3d 4.0.3 was written for a NumPy that had it
         np.trapz = np.trapezoid
     found, (h, w, c) = estimate(y), y.shape
-    spectrum = np.ones((c, h, w)) * np.array(found.per_channel)[:, None, None]
+    variance, power = ((found.sigma if sigma is None else sigma) / 255) ** 2, np.ones((c, h, w))
     if found.correlation is not None:
-        root = np.fft.fft2(around(filter_of(found.correlation), h, w))
-        spectrum = ((found.sigma if sigma is None else sigma) / 255) ** 2 * (np.abs(root) ** 2).sum(1)
-    x: Floats = bm3d.bm3d_rgb(y.astype(float), h * w * spectrum.transpose(1, 2, 0)).astype(np.float32)
+        power = (np.abs(np.fft.fft2(around(filter_of(found.correlation), h, w))) ** 2).sum(1)
+    spectrum = variance * h * w * power.transpose(1, 2, 0)
+    x: Floats = bm3d.bm3d_rgb(y.astype(float), spectrum).astype(np.float32)
     return x.clip(0, 1)
 
 
@@ -215,8 +215,8 @@ def frontier(args: argparse.Namespace) -> None:
     """Draw the mean PSNR over the seconds of each method, an axis for each noise, as docs/images/denoisers.svg."""
     found = averages(args.out)
     noises = [noise for noise in args.noise if (noise, "best") in found]
-    rows = math.ceil(len(noises) / 3)
-    made, axes = figure(7.8, 2.8 * rows, columns=3, rows=rows)
+    lines = math.ceil(len(noises) / 3)
+    made, axes = figure(7.8, 2.8 * lines, columns=3, rows=lines)
     for axis, noise in itertools.zip_longest(axes.flat, noises):
         if noise is None:
             axis.remove()

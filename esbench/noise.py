@@ -521,7 +521,11 @@ def _by_brightness(patches: Floats, bins: int = 16) -> tuple[Array, Array, Array
 #: The power of the level of the clean picture with which the standard deviation grows.
 GROWS: dict[str, float] = {"gaussian": 0.0, "poisson": 0.5, "speckle": 1.0}
 
-_SHAPES: dict[Kind, Array] = {"gaussian": LEVELS**0, "poisson": LEVELS**0.5, "speckle": LEVELS}
+_SHAPES: dict[Kind, Array] = {
+    "gaussian": LEVELS ** GROWS["gaussian"],
+    "poisson": LEVELS ** GROWS["poisson"],
+    "speckle": LEVELS ** GROWS["speckle"],
+}
 
 
 @functools.cache

@@ -170,7 +170,7 @@ class Restoration:
         self.sigma_estimate = found if self.noise is None else self.noise.sigma
         if not self._small:
             self.options = knowing(options, self.sigma_estimate, self.noise, lambda: estimate_gain(y))
-        self.observation = dataclasses.replace(observed, noise=self._model(y))
+        self.observation = dataclasses.replace(observed, noise=self._model())
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
         )
@@ -460,18 +460,16 @@ class Restoration:
     def _part(self, tile: Tile) -> Observation:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
 
-    def _model(self, y: Floats) -> NoiseModel:
+    def _model(self) -> NoiseModel:
         """Return the noise that the optimisations are given: its level is estimated once, from the whole picture."""
-        if self.options.sigma is None and self.sigma_estimate is None:
+        level = self.sigma_estimate if self.options.sigma is None else self.options.sigma
+        if level is None:
             return NoiseModel("none")
-        # without a level, a loss that needs one refuses the picture as too small to estimate it
-        unknown = self._small and "sigma" in self.options.loss_needs
-        estimated = None if unknown else self.sigma_estimate
-        level = estimated if self.options.sigma is None else self.options.sigma
+        if self._small and "sigma" in self.options.loss_needs:
+            level = None  # a loss that needs it refuses the picture as too small to estimate it
         if self.noise is None:
             return NoiseModel("gaussian", level)
-        found = self.noise
-        return NoiseModel(found.kind, level, correlation=found.correlation, typical=found.typical)
+        return NoiseModel(self.noise.kind, level, correlation=self.noise.correlation, typical=self.noise.typical)
 
     def _running(self) -> dict[int, Product]:
         """Return what the running optimisations have made so far."""
