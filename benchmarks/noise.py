@@ -9,9 +9,8 @@ With `--processed` the noisy picture is processed as in cameras and afterwards. 
 clean picture after the same processing; ours is compared with the eigenvalues alone. Without noise, the columns show
 the variance that is mistaken for it.
 
-With `--reduced` it is the noise of a picture to enlarge: each is reduced by Pillow's Lanczos filter, gets noise, and is
-cropped, with `--crop` of the reduced one. The columns are the level that `superres` estimates, and how often it takes
-the picture for noisy.
+With `--task` it is the noise that a task without noise of its own finds in its observation, with Gaussian noise of
+`--sigma`, and `--crop` of the observation: how often it finds some, and its level, median (5 to 95 %) of those.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from esbench import images, noise
 from esbench.builtin.datasets import named
 from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.degradations.blind import demosaiced
-from esbench.builtin.tasks.superres import NOISY, Superres, least_sigma
+from esbench.engine import build
 from esbench.registry import registry
 
 GAUSSIAN = [f"gaussian[sigma={s}]" for s in (5, 10, 15, 25, 35, 50, 75)]
@@ -162,25 +161,34 @@ def processed(datasets: list[str], limit: int | None, crops: list[int | None], s
                 yield f"| {crop or 'whole'} | {sigma:g} | {name} | {' | '.join(cells)} | {told / len(ours):.0%} |"
 
 
-def reduced(datasets: list[str], limit: int | None, crops: list[int | None], sigmas: list[float]) -> Iterator[str]:
+def middle(n: int, length: int) -> slice:
+    return slice((n - length) // 2, (n - length) // 2 + length)
+
+
+def levels(
+    tasks: list[str], datasets: list[str], limit: int | None, crops: list[int | None], sigmas: list[float], grey: bool
+) -> Iterator[str]:
     """Yield the lines of a table."""
-    yield "| size | reduced | sigma | estimate | highest | taken for noisy |"
-    yield "|---|---|---|---|---|---|"
-    for crop in crops:
-        for factor in (2, 4):
-            task = Superres(factor=factor)
+    yield "| task | size | sigma | found | level |"
+    yield "|---|---|---|---|---|"
+    for text in tasks:
+        task = build.task(text)
+        for crop in crops:
             for sigma in sigmas:
                 found = []
-                for index, clean in enumerate(pictures(datasets, limit, None, False)):
-                    rng = np.random.default_rng([index, crop or 0, factor])
-                    y = task.degrade(
-                        clean, rng, lambda small, rng=rng, sigma=sigma: gaussian(small, rng, sigma=sigma), {}
-                    ).y
-                    if crop is None or min(y.shape[:2]) >= crop:
-                        found.append(least_sigma(y if crop is None else images.centre_crop(y, crop)))
-                cells = "{1:.2f} ({0:.2f}-{2:.2f}) | {3:.2f}".format(*np.percentile(found, [5, 50, 95, 100]))
-                share = np.mean([level > NOISY for level in found])
-                yield f"| {crop or 'whole'} | {factor} | {sigma:g} | {cells} | {share:.1%} of {len(found)} |"
+                for index, clean in enumerate(pictures(datasets, limit, None, grey)):
+                    rng = np.random.default_rng([index, crop or 0])
+                    seen = task.degrade(
+                        clean, rng, lambda x, rng=rng, sigma=sigma: gaussian(x, rng, sigma=sigma) if sigma else x, {}
+                    )
+                    h, w = seen.y.shape[:2]
+                    if crop is None or min(h, w) >= crop:
+                        part = seen.window(*(middle(n, crop or n) for n in (h, w)))
+                        found.append(task.level(part))
+                some = [level for level in found if level is not None]
+                cells = "{1:.2f} ({0:.2f}-{2:.2f})".format(*np.percentile(some, [5, 50, 95])) if some else ""
+                share = f"{len(some)} of {len(found)}"
+                yield f"| `{text}` | {crop or 'whole'} | {sigma:g} | {share} | {cells} |"
 
 
 def main() -> None:
@@ -191,13 +199,14 @@ def main() -> None:
     parser.add_argument("--grey", action="store_true", help="the mean of the channels")
     parser.add_argument("--noise", action="append", help="a degradation [Gaussian of seven levels, and the others]")
     parser.add_argument("--processed", action="store_true", help="noise that was blurred, demosaiced, compressed")
-    parser.add_argument("--sigma", type=float, nargs="+", default=[15, 25, 0], help="with --processed, --reduced")
-    parser.add_argument("--reduced", action="store_true", help="noise of reduced pictures")
+    parser.add_argument("--sigma", type=float, nargs="+", default=[15, 25, 0], help="with --processed, --task")
+    parser.add_argument("--task", nargs="+", help="tasks that find noise in their observation")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     where = args.dataset or ["kodak24", "cbsd68"], args.images, [crop or None for crop in args.crop]
-    if args.processed or args.reduced:
-        for line in (processed if args.processed else reduced)(*where, args.sigma):
+    if args.processed or args.task:
+        lines = levels(args.task, *where, args.sigma, args.grey) if args.task else processed(*where, args.sigma)
+        for line in lines:
             print(line, flush=True)
         return
     found = rows(*where, args.grey, args.noise or [*GAUSSIAN, *OTHERS])

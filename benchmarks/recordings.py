@@ -107,12 +107,14 @@ def take(args: argparse.Namespace) -> None:
         formats = [".3f" if name.endswith("_db") else ".6g" for name in columns]
         for row in zip(*columns.values(), strict=True):
             writer.writerow([format(value, digits) for value, digits in zip(row, formats, strict=True)])
-        spec, noisy = unit.spec(), Pictures(scene(unit.spec(), results.config.dataset).observation.y[None])[0]
+        spec = unit.spec()
+        observation = scene(spec, results.config.dataset).observation
+        noisy, known = Pictures(observation.y[None])[0], observation.known
         about = {
             "noisy_bytes": len(jpeg(noisy.uint8)),
             "texture_bytes": len(jpeg(smoothed(noisy.uint8))),
             "channels": noisy.uint8.shape[-1],
-            "variance": None if spec.sigma is None else clipped_variance(noisy.float, spec.sigma),
+            "variance": None if spec.sigma is None else clipped_variance(noisy.float, spec.sigma, known),
             "ms": {row["criterion"]: row["criterion_ms_per_step"] for row in rows if row["unit"] == unit.id},
         }
         head = json.dumps(vars(spec) | about, sort_keys=True)

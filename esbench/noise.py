@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from esbench.correlated import Correlation
-from esbench.pictures import is_grey
+from esbench.pictures import Bools, Floats, is_grey
 
 Array: TypeAlias = npt.NDArray[np.float64]
-Floats: TypeAlias = npt.NDArray[np.float32]
 Places: TypeAlias = npt.NDArray[np.intp]
 Kind: TypeAlias = Literal["gaussian", "poisson", "speckle", "impulse"]
 
@@ -24,6 +23,9 @@ VALUES, PATCHES = 50, 80
 
 #: Enough patches for an estimate: of at least four times as many, only every second pixel, or fewer, starts a patch.
 ENOUGH = 100_000
+
+#: The least number of squares without a missing value for an estimate, per pixel of a square (docs/noise.md).
+WHOLE = 50
 
 #: SKEW: how far, relatively, the mean of the eigenvalues classified as noise may exceed their median. LEAK: the share
 #: of their mean that is not noise (measured on BSD400, from 40 x 40 crops to whole, sigma 15 to 75: 1.4 to 2.8 %).
@@ -99,7 +101,7 @@ class Noise:
         return max(self.per_channel) <= EVEN * min(self.per_channel)
 
 
-def estimate(image: Floats) -> Noise:
+def estimate(image: Floats, known: Bools | None = None) -> Noise:
     """Return the noise of a picture.
 
     The method is that of Chen, Zhu and Heng, "An efficient statistical method for image noise level estimation" (ICCV
@@ -107,7 +109,10 @@ def estimate(image: Floats) -> Noise:
 
     Args:
         image: (H, W, C) in [0, 1]. Below 32 x 32 pixels the variance is underestimated.
+        known: (H, W) or (H, W, C), False where a value is missing; only squares without a missing one are used, so
+            that there have to be some (`measurable`). None if all are known.
     """
+    image = _without(image, known)
     kind = _kind(image)
     levels, correlation = _variances(image, kind)
     variance = float(levels.mean())
@@ -121,6 +126,30 @@ def estimate(image: Floats) -> Noise:
     )
 
 
+def of_level(image: Floats, sigma: float, known: Bools | None = None) -> Noise:
+    """Return Gaussian noise of a known level in a picture, with arguments as those of `estimate`."""
+    variance = clipped_variance(image, sigma, known)
+    return Noise(variance, (variance,) * image.shape[2], sigma, "gaussian")
+
+
+def colours_sigma(image: Floats, known: Bools | None = None) -> float:
+    """Return the noise level of a colour picture, on the 0-255 scale, by the differences of its channels.
+
+    Detail can be as fine as noise. Most of it is the same in all channels, while noise usually is not: it remains in
+    their differences, with 2 sigma^2. The arguments are those of `estimate`.
+    """
+    differences: Floats = (image - image[..., [1, 2, 0]]) / np.float32(2) + np.float32(0.5)  # in [0, 1], sigma^2 / 2
+    return math.sqrt(2) * estimate(differences, known).sigma
+
+
+def measurable(known: Bools | None, side: int = 2) -> bool:
+    """Whether there are enough squares of side x side pixels without a missing value for an estimate of the noise."""
+    if known is None:
+        return True
+    whole = known if known.ndim == 2 else np.asarray(known.all(2))
+    return min(whole.shape) >= side and int(_squares(whole, side).sum()) >= WHOLE * side**2
+
+
 def _typical(image: Floats, kind: Kind) -> float:
     """Return the brightness at which the variance of noise of a kind is its mean over the picture."""
     if not (power := 2 * GROWS.get(kind, 0.0)):
@@ -130,21 +159,15 @@ def _typical(image: Floats, kind: Kind) -> float:
     return math.pow(mean, 1 / power)
 
 
-def estimate_sigma(image: Floats) -> float:
-    """Return the standard deviation of additive Gaussian noise before clipping, on the 0-255 scale."""
-    return estimate(image).sigma
-
-
-def estimate_gain(image: Floats) -> float:
+def estimate_gain(image: Floats, known: Bools | None = None) -> float:
     """Return the gain s of shot noise, y = s Poisson(x / s), before clipping, on the [0, 1] scale.
 
     If the picture consists of whole photons, each one is visible and gives the gain. If not, it is the smaller of two
     estimates, because texture and saturated areas raise each of them: the gain that explains the variance of the whole
-    picture, and the median of variance / brightness where the picture is not saturated.
-
-    Args:
-        image: (H, W, C) in [0, 1].
+    picture, and the median of variance / brightness where the picture is not saturated. The arguments are those of
+    `estimate`.
     """
+    image = _without(image, known)
     photon = _visible(image)
     return _gain(image) if photon is None else photon
 
@@ -192,18 +215,20 @@ def _gain(image: Floats) -> float:
 def _variances(image: Floats, kind: Kind) -> tuple[Array, Correlation | None]:
     """Return the variance of each channel, and the correlation of noise that is not white."""
     c = image.shape[2]
-    if c > 1 and is_grey(image):  # a grey picture stored in colour: all channels have the same noise
+    known = image[~np.isnan(image).any(2)]
+    if c > 1 and is_grey(known):  # a grey picture stored in colour: all channels have the same noise
         return np.repeat(single_variance(image[..., :1], kind), c), None
-    noisy = image.var((0, 1)) > 0
+    noisy = known.max(0) > known.min(0)
     levels = np.zeros(c)
     if noisy.sum() == 1:
         levels[noisy] = single_variance(image[..., noisy], kind)
     elif noisy.any():
         levels[noisy] = channel_variances(image[..., noisy])
-        if kind != "impulse" and _common(image[..., noisy], levels[noisy].mean()):
+        blocks = _measurable(image, SIDE)
+        if blocks and kind != "impulse" and _common(image[..., noisy], levels[noisy].mean()):
             levels[noisy] = [single_variance(image[..., i : i + 1], kind) for i in np.flatnonzero(noisy)]
             return levels, _correlation(calm_covariance(image), levels)
-        if _correlated(image[..., noisy], levels[noisy].mean()):
+        if blocks and _correlated(image[..., noisy], levels[noisy].mean()):
             covariance = calm_covariance(image)
             own = _own(covariance)
             levels = np.array([clipped_variance(image[..., i : i + 1], 255 * math.sqrt(own[i])) for i in range(c)])
@@ -230,17 +255,20 @@ def _correlation(covariance: Array, levels: Array) -> Correlation | None:
 def _common(image: Floats, variance: float) -> bool:
     """Whether the mean of the channels has more white noise than it would have with noise independent between them."""
     grey = image.mean(2, keepdims=True)
+    halved = _halved(grey)
+    if not _measurable(halved):
+        return False
     mean, own = single_variance(grey), variance / image.shape[2]
     if mean < COMMON * own or mean - own < FOUND**2:
         return False
-    return 4 * single_variance(_halved(grey)) < WHITE * mean
+    return 4 * single_variance(halved) < WHITE * mean
 
 
 def _correlated(image: Floats, variance: float) -> bool:
     """Whether averages of pixels have more variance than they would have with white noise."""
     for times in CORRELATED:
         image, variance = _halved(image), variance / 4
-        if channel_variances(image).mean() >= times * variance:
+        if _measurable(image) and channel_variances(image).mean() >= times * variance:
             return True
     return False
 
@@ -308,9 +336,8 @@ def calm_covariance(image: Floats) -> Array:
     """
     h, w, c = image.shape
     p = min(SIDE, h, w)
-    windows = np.lib.stride_tricks.sliding_window_view(image, (p, p), axis=(0, 1))
-    step = math.isqrt(4 * windows.shape[0] * windows.shape[1] // ENOUGH) + 1  # a block counts for several patches
-    blocks = windows[::step, ::step].reshape(-1, c, p * p)
+    step = math.isqrt(4 * (h - p + 1) * (w - p + 1) // ENOUGH) + 1  # a block counts for several patches
+    blocks = _windows(image, p, step).reshape(-1, c, p * p)
     saturated = ((blocks <= 0) | (blocks >= 1)).mean((1, 2))
     least = np.sort(saturated)[min(len(blocks), PATCHES) - 1]
     kept = saturated <= max(least, SATURATED)
@@ -366,9 +393,38 @@ def _patches(image: Floats, values: int = VALUES) -> Array:
     h, w, c = image.shape
     p = math.isqrt(min(values, h * w // PATCHES) // c)
     p = min(max(p, 2), h, w)
-    windows = np.lib.stride_tricks.sliding_window_view(image, (p, p), axis=(0, 1))
-    step = max(1, math.isqrt(windows.shape[0] * windows.shape[1] // ENOUGH))
-    return windows[::step, ::step].reshape(-1, c * p * p).astype(np.float64)
+    whole = np.asarray(~np.isnan(image).any(2))
+    while p > 2 and not whole.all() and _squares(whole, p).sum() < PATCHES * c * p * p:
+        p -= 1
+    step = max(1, math.isqrt((h - p + 1) * (w - p + 1) // ENOUGH))
+    return _windows(image, p, step).reshape(-1, c * p * p).astype(np.float64)
+
+
+def _without(image: Floats, known: Bools | None) -> Floats:
+    """Return a picture with NaN where a value is missing."""
+    if known is None:
+        return image
+    return np.where(known if known.ndim == 3 else known[..., None], image, np.float32(np.nan))
+
+
+def _windows(image: Floats, p: int, step: int) -> Floats:
+    """Return every step-th square of p x p pixels in which no value is missing, (n, C, p, p)."""
+    whole = np.asarray(~np.isnan(image).any(2))
+    windows = np.lib.stride_tricks.sliding_window_view(image, (p, p), axis=(0, 1))[::step, ::step]
+    found: Floats = windows[_squares(whole, p)[::step, ::step]]
+    return found
+
+
+def _squares(whole: Bools, p: int) -> Bools:
+    """Return at which pixels (H - p + 1, W - p + 1) a square of p x p begins in which all of `whole` is true."""
+    squares = np.lib.stride_tricks.sliding_window_view(whole, (p, p))
+    return np.asarray(squares.all((2, 3)))
+
+
+def _measurable(image: Floats, side: int = 2) -> bool:
+    """Whether no value is missing, or few enough for an estimate from squares of side x side."""
+    missing = np.isnan(image)
+    return not missing.any() or measurable(~missing, side)
 
 
 def _covariance(patches: Array) -> Array:
@@ -471,9 +527,8 @@ def _kind(image: Floats) -> Kind:
 
 def _locally(image: Floats) -> Floats:
     """Return 5 x 5 patches of single channels, (n, 25)."""
-    windows = np.lib.stride_tricks.sliding_window_view(image, (5, 5), axis=(0, 1))
     step = math.isqrt(image.size // (4 * ENOUGH)) + 1
-    patches: Floats = windows[::step, ::step].reshape(-1, 25)
+    patches: Floats = _windows(image, 5, step).reshape(-1, 25)
     return patches
 
 
@@ -550,14 +605,15 @@ def unexplained(residual: npt.NDArray[np.floating[Any]], variance: float) -> flo
     return max(0.0, 1 - variance / r) if r else 0.0
 
 
-def clipped_variance(image: Floats, sigma: float) -> float:
+def clipped_variance(image: Floats, sigma: float, known: Bools | None = None) -> float:
     """Return the variance of Gaussian noise after clipping to [0, 1], which removes noise in saturated areas.
 
     Args:
         image: the noisy picture, (H, W, C); its local means estimate the brightness of the clean picture.
         sigma: the standard deviation before clipping, on the 0-255 scale.
+        known: (H, W) or (H, W, C), False where a value is missing; None if all are known.
     """
-    return _clipped_variance(_brightness(image), sigma / 255, "gaussian")
+    return _clipped_variance(_brightness(_without(image, known)), sigma / 255, "gaussian")
 
 
 def declipped(image: Floats, variance: float) -> float:
@@ -613,9 +669,17 @@ def _density(z: Array) -> Array:
 
 def _brightness(image: Floats, side: int = 3, levels: int = 1001) -> Array:
     """Return a histogram, over levels from 0 to 1, of the means of all small squares of a picture."""
-    side = min(side, *image.shape[:2])
-    sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1, image.shape[2]))
-    sums[1:, 1:] = image.astype(np.float64).cumsum(0).cumsum(1)
-    inner = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    level = np.rint(inner.ravel() * ((levels - 1) / side**2)).astype(int).clip(0, levels - 1)
+    known = ~np.isnan(image)
+    number = _sums(known, side).round()
+    level = _sums(np.where(known, image, 0), side)[number > 0] * ((levels - 1) / number[number > 0])
+    level = np.rint(level).astype(int).clip(0, levels - 1)
     return np.bincount(level, minlength=levels) / len(level)
+
+
+def _sums(values: npt.NDArray[Any], side: int) -> Array:
+    """Return the sums over all squares of side x side values, in each channel."""
+    side = min(side, *values.shape[:2])
+    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1, values.shape[2]))
+    sums[1:, 1:] = values.astype(np.float64).cumsum(0).cumsum(1)
+    inner: Array = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return inner

@@ -71,14 +71,14 @@ class Observation:
     def _estimate(self) -> Noise:
         from esbench.noise import estimate
 
-        return estimate(self.y)
+        return estimate(self.y, self.known)
 
     @cached_property
     def gain(self) -> float:
         """The gain s of shot noise, y = s Poisson(x / s), estimated from y."""
         from esbench.noise import estimate_gain
 
-        return estimate_gain(self.y)
+        return estimate_gain(self.y, self.known)
 
     def tensor(self, name: str, like: torch.Tensor) -> torch.Tensor:
         """Return `y`, or an array of `extra`, as (1, C, H, W) on the device of another tensor; cached."""
@@ -218,6 +218,7 @@ class Problem:
         observed: maps an output (C, H, W), or a batch of them, to its noise-free observation, to compare with `noisy`.
         size: height and width of the outputs; None without an optimisation.
         outside: maps an output (C, H, W) to the share of the ranges that it is outside of; None if the task knows none.
+        found: estimates the noise level of the observation, or 0, if the task has no noise of its own; else None.
     """
 
     noisy: Picture | None = None
@@ -228,15 +229,17 @@ class Problem:
     observed: Callable[[torch.Tensor], torch.Tensor] = field(default=itself, compare=False)
     size: tuple[int, int] | None = None
     outside: Callable[[torch.Tensor], float] | None = field(default=None, compare=False)
+    found: Callable[[], float] | None = field(default=None, compare=False)
 
     @cached_property
     def noise(self) -> Noise | None:
         """The noise estimated from the observation, cached; None without an observation."""
         if self.noisy is None:
             return None
-        from esbench.noise import estimate
+        from esbench.noise import estimate, of_level
 
-        return estimate(self.noisy.float)
+        y = self.noisy.float
+        return estimate(y, self.known) if self.found is None else of_level(y, self.found(), self.known)
 
     @property
     def noise_level(self) -> float | None:

@@ -12,9 +12,9 @@ from PIL import Image
 from esbench import images
 from esbench.builtin.datasets.samples import Samples
 from esbench.builtin.degradations.additive import gaussian
-from esbench.builtin.degradations.blind import demosaiced, impulse, poisson, speckle
+from esbench.builtin.degradations.blind import camera, demosaiced, impulse, poisson, speckle
 from esbench.correlated import coarseness
-from esbench.noise import clipped_variance, declipped, estimate, estimate_gain, estimate_sigma
+from esbench.noise import clipped_variance, declipped, estimate, estimate_gain, measurable
 
 
 def scene(h: int, w: int, c: int) -> np.ndarray:
@@ -56,7 +56,71 @@ def name(value: object) -> str:
 @pytest.mark.parametrize("sigma", [5, 15, 25, 50, 75])
 def test_the_level_of_gaussian_noise_is_found_although_it_was_clipped(sigma, channels):
     clean = scene(96, 128, channels)
-    assert estimate_sigma(noisy(sigma, clean)) == pytest.approx(sigma, rel=0.04)
+    assert estimate(noisy(sigma, clean)).sigma == pytest.approx(sigma, rel=0.04)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.6])
+@pytest.mark.parametrize("sigma", [5, 15, 50])
+def test_the_level_is_found_if_pixels_are_missing(sigma, share):
+    y = noisy(sigma, scene(96, 128, 3))
+    known = np.random.default_rng(1).random(y.shape[:2]) > share
+    assert measurable(known)
+    assert estimate(y, known).sigma == pytest.approx(sigma, rel=0.08)
+
+
+@pytest.mark.parametrize("rate", [5, 40])
+def test_the_gain_is_found_if_pixels_are_missing(rate):
+    y = poisson(photograph(), np.random.default_rng(0), rate=rate)
+    known = np.random.default_rng(1).random(y.shape[:2]) > 0.5
+    assert estimate_gain(y, known) == pytest.approx(1 / rate, rel=0.15)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_missing_values_do_not_matter(per_channel):
+    y = noisy(20, photograph())
+    known = np.random.default_rng(1).random(y.shape if per_channel else y.shape[:2]) > 0.1
+    other = np.where(known if per_channel else known[..., None], y, 1)
+    assert estimate(y, known) == estimate(other, known)
+    assert clipped_variance(y, 20, known) == clipped_variance(other, 20, known)
+    assert clipped_variance(y, 20, known) == pytest.approx(clipped_variance(y, 20), rel=0.02)
+
+
+def test_a_picture_without_missing_values_has_the_noise_of_one_that_is_wholly_known():
+    y = camera(photograph(), np.random.default_rng(0), sigma=20)
+    whole, plain = estimate(y, np.ones(y.shape[:2], bool)), estimate(y)
+    assert whole == plain
+    assert np.array_equal(whole.correlation, plain.correlation)
+
+
+def test_shared_noise_is_found_between_scratches():
+    clean, rng = photograph(), np.random.default_rng(0)
+    y, known = camera(clean, rng, sigma=20), np.ones(clean.shape[:2], bool)
+    known[::24] = known[:, ::24] = False
+    found = estimate(y, known)
+    assert not found.white
+    assert found.variance == pytest.approx(estimate(y).variance, rel=0.15)
+
+
+@given(share=st.floats(0, 1), side=st.integers(2, 48), sigma=st.sampled_from([0, 10]), seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_where_enough_squares_are_known_there_is_an_estimate(share, side, sigma, seed):
+    rng = np.random.default_rng(seed)
+    y = noisy(sigma, photograph(side)) if sigma else photograph(side)
+    for known in (rng.random((side, side)) >= share, rng.random((side, side, 3)) >= share):
+        if measurable(known):
+            found = estimate(y, known)
+            assert np.isfinite([found.variance, found.sigma, *found.per_channel, found.typical]).all()
+            assert found.variance >= 0
+
+
+def test_too_few_known_squares_are_said():
+    rng = np.random.default_rng(0)
+    assert measurable(None)
+    assert measurable(np.ones((20, 20), bool))
+    assert not measurable(rng.random((20, 20)) < 0.5)
+    assert not measurable(rng.random((96, 96, 3)) < 0.5)
+    assert not measurable(rng.random((96, 96)) < 0.5, side=5)
+    assert not measurable(np.ones((1, 4), bool))
 
 
 @pytest.mark.parametrize("sigma", [15, 50])
@@ -276,7 +340,7 @@ def test_a_tiny_picture_has_a_level_too(shape):
 
 def test_the_level_of_a_small_picture_is_not_far_off():
     clean = photograph(32)
-    levels = [estimate_sigma(noisy(25, clean, seed)) for seed in range(5)]
+    levels = [estimate(noisy(25, clean, seed)).sigma for seed in range(5)]
     assert np.mean(levels) == pytest.approx(25, rel=0.05)
 
 

@@ -16,7 +16,7 @@ import esbench
 from esbench.builtin.criteria import cifs
 from esbench.errors import NameUnknown, ParamError, UsageError
 from esbench.frames import Frame
-from esbench.noise import estimate_sigma
+from esbench.noise import estimate
 from esbench.observation import Problem
 from esbench.pictures import Pictures
 from esbench.registry import registry
@@ -283,7 +283,7 @@ def test_lam_auto_is_decided_by_the_noise_level_that_is_known_or_estimated(monke
 
     assert lam(sigma=25.0) == pytest.approx(40 * 2000)
     assert lam(sigma=50.0) == pytest.approx(8 * 2000)
-    assert lam() == pytest.approx(cifs.mu("jpeg", "jpeg", estimate_sigma(noisy)) * 2000)
+    assert lam() == pytest.approx(cifs.mu("jpeg", "jpeg", estimate(noisy).sigma) * 2000)
     assert 36 * 2000 < lam() < 46 * 2000
 
 

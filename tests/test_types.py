@@ -266,7 +266,7 @@ def test_the_noise_level_is_the_known_one_if_there_is_one():
 
 
 def test_the_noise_level_is_estimated_from_the_noisy_picture_where_it_is_not_known():
-    from esbench.noise import estimate_sigma
+    from esbench.noise import estimate
 
     noisy = Picture(Pictures(random((1, 32, 32, 3), low=0, high=1)))
-    assert Problem(noisy).noise_level == estimate_sigma(noisy.float) > 0
+    assert Problem(noisy).noise_level == estimate(noisy.float).sigma > 0

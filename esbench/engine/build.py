@@ -71,6 +71,11 @@ def problem(text: str, what: Task, observation: Observation) -> Problem:
     def outside(x: torch.Tensor) -> float:
         return what.outside(x[None], observation)
 
+    def found() -> float:
+        return what.level(observation) or 0.0
+
+    info = registry().get("task", text).info
+    assert isinstance(info, TaskInfo)
     return Problem(
         noisy=Pictures(observation.y[None])[0],
         sigma=observation.noise.sigma,
@@ -80,6 +85,7 @@ def problem(text: str, what: Task, observation: Observation) -> Problem:
         observed=observed,
         size=what.shape(observation)[:2],
         outside=None if type(what).outside is Task.outside else outside,
+        found=None if info.noisy else found,
     )
 
 
@@ -206,15 +212,24 @@ def unmeant(loss: Component, settings: Settings, what: Task, observation: Observ
 
 def levelless(loss: Component, observation: Observation) -> str:
     """Return why the noise level that a loss needs cannot be known, as the rest of a sentence; empty if it can."""
+    from esbench.noise import measurable
+
     assert isinstance(loss.info, LossInfo)
     h, w, _ = observation.y.shape
     told = {"sigma": observation.noise.sigma is not None, "gain": loss.values.get("gain") != "auto"}
     how = {"sigma": "--sigma", "gain": f"'{loss.info.name}[gain=0.04]'"}
     for need in ("sigma", "gain"):
-        if need in loss.info.needs and not told[need] and min(h, w) < SMALLEST:
+        if need not in loss.info.needs or told[need]:
+            continue
+        if min(h, w) < SMALLEST:
             return (
                 f"needs the noise level, which cannot be estimated from fewer than {SMALLEST} x {SMALLEST} pixels, got "
                 f"{w} x {h}: give it, as in {how[need]}"
+            )
+        if not measurable(observation.known):
+            return (
+                "needs the noise level, which cannot be estimated if so many pixels are missing: give it, as in "
+                f"{how[need]}"
             )
     return ""
 

@@ -48,7 +48,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
         ),
         CriterionInfo(
             name="discrepancy",
-            version=2,  # the noise level is estimated in another way
+            version=3,  # what it takes for noise if the task has none of its own
             summary="how far the residual is from the noise in the noisy picture",
             target="esbench.builtin.criteria.discrepancy:Discrepancy",
             resolve="esbench.builtin.criteria.discrepancy:resolve",

@@ -95,13 +95,7 @@ def resolve(problem: Problem, *, c: float, slope: float, variance: float | str) 
                     "discrepancy[variance=sigma] needs a noise level, and none is known: variance=auto estimates it "
                     "from the noisy picture."
                 )
-            variance = clipped_variance(problem.noisy.float, problem.sigma)
-        elif variance == "auto" and problem.known is not None:  # missing pixels are not noise
-            if problem.sigma is None:
-                raise ParamError(
-                    "discrepancy cannot estimate the noise of a picture with missing pixels: give its level as --sigma."
-                )
-            variance = (problem.sigma / 255) ** 2
+            variance = clipped_variance(problem.noisy.float, problem.sigma, problem.known)
         elif variance == "auto":
             assert problem.noise is not None
             variance = problem.noise.variance

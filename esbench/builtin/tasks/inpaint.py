@@ -10,9 +10,18 @@ from esbench import images
 from esbench.errors import UsageError
 from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
+from esbench.noise import colours_sigma, estimate, measurable
 from esbench.observation import Observation
-from esbench.pictures import Bools, Floats
+from esbench.pictures import Bools, Floats, is_grey
 from esbench.records import Range
+
+#: A colour picture has noise if the estimate of the level from the differences of its channels is above this, which
+#: that of clean pictures of BSD400 is not.
+NOISY = 4.0
+
+#: The same of a grey one, if squares of FIVE x FIVE known pixels are measured; smaller ones do not tell noise from
+#: detail.
+NOISY_GREY, FIVE = 8.0, 5
 
 
 class Inpaint(Task):
@@ -69,6 +78,17 @@ class Inpaint(Task):
                 f"and it marks {what}."
             )
         return without(y, missing)
+
+    def level(self, observation: Observation) -> float | None:
+        """Return the noise level of an observation, if it is more than detail may be taken for."""
+        y, known = observation.y, observation.known
+        if is_grey(y):
+            if not measurable(known, FIVE):
+                return None
+            sigma = estimate(y, known).sigma
+            return sigma if sigma > NOISY_GREY else None
+        found = measurable(known) and colours_sigma(y, known) > NOISY
+        return estimate(y, known).sigma if found else None
 
     def score(self, x: Floats, clean: Floats, observation: Observation) -> float:
         """Return the PSNR of the missing pixels."""

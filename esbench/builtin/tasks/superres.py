@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
-from esbench.noise import estimate_sigma, unexplained
+from esbench.noise import colours_sigma, estimate, unexplained
 from esbench.observation import Observation
 from esbench.pictures import Floats, Pictures
 from esbench.records import Range
@@ -128,14 +128,10 @@ def reduction(n: int, full: int, factor: int, lobes: int) -> npt.NDArray[np.floa
 def least_sigma(y: Floats) -> float:
     """Return an estimate of the noise level of a reduced picture: that of the picture, or, if lower, of its colours.
 
-    The detail of a reduced picture is as fine as noise. Most of it is the same in all channels, while noise is not: it
-    remains in their differences, with 2 sigma^2.
+    The detail of a reduced picture is as fine as noise.
     """
-    own = estimate_sigma(y)
-    if y.shape[2] == 1:
-        return own
-    differences: Floats = (y - y[..., [1, 2, 0]]) / np.float32(2) + np.float32(0.5)  # in [0, 1], with sigma^2 / 2
-    return min(own, math.sqrt(2) * estimate_sigma(differences))
+    own = estimate(y).sigma
+    return own if y.shape[2] == 1 else min(own, colours_sigma(y))
 
 
 def luma(picture: Floats) -> npt.NDArray[np.float64]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,9 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import esbench
+from esbench import images
+from esbench.builtin.criteria.discrepancy import resolve
+from esbench.builtin.datasets.samples import Samples
+from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.tasks.inpaint import Inpaint, marked, nearest
-from esbench.errors import ParamError, UsageError
+from esbench.engine import build
+from esbench.errors import UsageError
+from esbench.observation import NoiseModel
 from esbench.pictures import Pictures
+from esbench.registry import registry
 
 TINY = {"network": "skip[channels=4,scales=1]", "device": "cpu", "iterations": 4, "patience": 1}
 
@@ -155,16 +163,71 @@ def test_a_mask_that_does_not_fit_is_one_sentence(mask, message):
     assert str(error.value).count("\n") == 0
 
 
-def test_the_noise_of_a_picture_with_holes_is_not_estimated_from_the_holes():
-    rng = np.random.default_rng(0)
-    y, mask = rng.random((24, 24, 1)), rng.random((24, 24)) < 0.5
-    task = Inpaint(keep=False)
-    from esbench.builtin.criteria.discrepancy import resolve
-    from esbench.engine import build
+def hopper(grey: bool = False) -> np.ndarray:
+    clean = images.unit(images.centre_crop(Samples().load("hopper"), 96))
+    return clean.mean(2, keepdims=True) if grey else clean
 
-    unknown = build.problem("inpaint", task, task.observe(y.astype(np.float32), mask=mask))
-    assert unknown.sigma is None
-    with pytest.raises(ParamError, match="missing pixels: give its level as --sigma"):
-        resolve(unknown, c=1, slope=0.3, variance="auto")
-    restored = esbench.restore(y, "inpaint[keep=false]", mask=mask, criterion="discrepancy", sigma=20, **TINY)
-    assert restored.sigma_estimate is None
+
+def scratched(y: np.ndarray) -> np.ndarray:
+    """Return a mask of lines across a picture."""
+    missing = np.zeros(y.shape[:2], bool)
+    missing[::24] = missing[:, ::24] = True
+    return missing
+
+
+@pytest.mark.parametrize("sigma", [8, 20])
+@pytest.mark.parametrize("half", [True, False], ids=["half missing", "scratches"])
+def test_the_noise_of_a_picture_is_found_between_its_holes(half, sigma):
+    rng = np.random.default_rng(0)
+    y = gaussian(hopper(), rng, sigma=sigma)
+    task, missing = Inpaint(), rng.random(y.shape[:2]) < 0.5 if half else scratched(y)
+    seen = task.observe(y, mask=missing)
+    assert task.level(seen) == pytest.approx(sigma, rel=0.1)
+    problem = build.problem("inpaint", task, seen)
+    assert problem.noise_level == task.level(seen)
+    found = resolve(problem, c=1, slope=0.3, variance="auto")["variance"]
+    assert found == pytest.approx((np.mean((y - hopper()) ** 2)), rel=0.15)
+
+
+CLEAN = {"colour": hopper(), "grey": hopper(grey=True), "grey in colour": hopper(grey=True).repeat(3, 2)}
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["half missing", "scratches"])
+@pytest.mark.parametrize("y", CLEAN.values(), ids=CLEAN)
+def test_detail_is_not_taken_for_noise(y, half):
+    task, missing = Inpaint(), np.random.default_rng(0).random(y.shape[:2]) < 0.5 if half else scratched(y)
+    seen = task.observe(y, mask=missing)
+    assert task.level(seen) is None
+    assert resolve(build.problem("inpaint", task, seen), c=1, slope=0.3, variance="auto")["variance"] < 1e-9
+
+
+def test_noise_is_not_found_in_too_few_pixels():
+    y = gaussian(hopper(), np.random.default_rng(0), sigma=20)[:20, :20]
+    assert Inpaint().level(Inpaint().observe(y, mask=np.random.default_rng(0).random((20, 20)) < 0.5)) is None
+
+
+def test_of_a_grey_picture_it_is_found_between_scratches_only():
+    y = gaussian(hopper(grey=True), np.random.default_rng(0), sigma=20)
+    task = Inpaint()
+    assert task.level(task.observe(y, mask=scratched(y))) == pytest.approx(20, rel=0.15)
+    assert task.level(task.observe(y.repeat(3, 2), mask=scratched(y))) == pytest.approx(20, rel=0.15)
+    assert task.level(task.observe(y, mask=np.random.default_rng(0).random(y.shape[:2]) < 0.5)) is None
+
+
+def test_found_noise_stops_it():
+    y = gaussian(hopper(), np.random.default_rng(0), sigma=20)
+    for picture_, options, sigma, criterion in (
+        (hopper(), {}, None, "wmv"),
+        (y, {}, pytest.approx(20, rel=0.1), "discrepancy[variance=sigma]"),
+        (y, {"sigma": 0}, pytest.approx(20, rel=0.1), "wmv"),
+    ):
+        restored = esbench.restore(picture_, "inpaint", mask=scratched(y), **options, **TINY)
+        assert (restored.sigma_estimate, restored.criterion) == (sigma, criterion)
+
+
+def test_a_loss_that_needs_the_level_is_refused_if_it_cannot_be_estimated():
+    loss, rng = registry().get("loss", "sure"), np.random.default_rng(0)
+    for per, refused in (("channel", True), ("pixel", False)):
+        seen = degraded(Inpaint(per=per), gaussian(hopper(), rng, sigma=20))
+        unknown = dataclasses.replace(seen, noise=NoiseModel("poisson", parameter="rate"))
+        assert ("if so many pixels are missing: give it, as in --sigma" in build.levelless(loss, unknown)) == refused

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import esbench
 from esbench.bench.grid import open_dataset
 from esbench.builtin.tasks.superres import Superres, bicubic, least_sigma, luma, reduction
-from esbench.noise import estimate_sigma
+from esbench.noise import estimate
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Pictures
 from esbench.restoration.whole import cut
@@ -178,10 +178,10 @@ def test_the_final_picture_of_a_tiny_observation_is_finite(shape):
 def test_the_noise_of_a_reduced_picture_is_told_from_its_detail_by_its_colours():
     photograph = open_dataset("samples")[1].load("hopper").astype(np.float32) / 255
     seen = observed(Superres(factor=2), photograph).y
-    assert least_sigma(seen) < estimate_sigma(seen)
+    assert least_sigma(seen) < estimate(seen).sigma
     noisy = np.clip(seen + 10 / 255 * np.random.default_rng(0).standard_normal(seen.shape), 0, 1).astype(np.float32)
     assert least_sigma(noisy) == pytest.approx(10, abs=0.5)
-    assert least_sigma(seen[..., :1]) == estimate_sigma(seen[..., :1])
+    assert least_sigma(seen[..., :1]) == estimate(seen[..., :1]).sigma
 
 
 def test_noise_that_a_reduced_picture_has_after_all_stops_it():
