@@ -215,7 +215,8 @@ def _gain(image: Floats) -> float:
 def _variances(image: Floats, kind: Kind) -> tuple[Array, Correlation | None]:
     """Return the variance of each channel, and the correlation of noise that is not white."""
     c = image.shape[2]
-    known = image[~np.isnan(image).any(2)]
+    whole = _whole(image)
+    known = image.reshape(-1, c) if whole is None else image[whole]
     if c > 1 and is_grey(known):  # a grey picture stored in colour: all channels have the same noise
         return np.repeat(single_variance(image[..., :1], kind), c), None
     noisy = known.max(0) > known.min(0)
@@ -393,8 +394,8 @@ def _patches(image: Floats, values: int = VALUES) -> Array:
     h, w, c = image.shape
     p = math.isqrt(min(values, h * w // PATCHES) // c)
     p = min(max(p, 2), h, w)
-    whole = np.asarray(~np.isnan(image).any(2))
-    while p > 2 and not whole.all() and _squares(whole, p).sum() < PATCHES * c * p * p:
+    whole = _whole(image)
+    while p > 2 and whole is not None and _squares(whole, p).sum() < PATCHES * c * p * p:
         p -= 1
     step = max(1, math.isqrt((h - p + 1) * (w - p + 1) // ENOUGH))
     return _windows(image, p, step).reshape(-1, c * p * p).astype(np.float64)
@@ -409,22 +410,30 @@ def _without(image: Floats, known: Bools | None) -> Floats:
 
 def _windows(image: Floats, p: int, step: int) -> Floats:
     """Return every step-th square of p x p pixels in which no value is missing, (n, C, p, p)."""
-    whole = np.asarray(~np.isnan(image).any(2))
     windows = np.lib.stride_tricks.sliding_window_view(image, (p, p), axis=(0, 1))[::step, ::step]
+    whole = _whole(image)
+    if whole is None:
+        return windows.reshape(-1, image.shape[2], p, p)
     found: Floats = windows[_squares(whole, p)[::step, ::step]]
     return found
 
 
+def _whole(image: Floats) -> Bools | None:
+    """Return where no channel is missing, (H, W); None if no value is missing."""
+    missing = np.isnan(image)
+    return np.asarray(~missing.any(2)) if missing.any() else None
+
+
 def _squares(whole: Bools, p: int) -> Bools:
     """Return at which pixels (H - p + 1, W - p + 1) a square of p x p begins in which all of `whole` is true."""
-    squares = np.lib.stride_tricks.sliding_window_view(whole, (p, p))
-    return np.asarray(squares.all((2, 3)))
+    h, w = (n - p + 1 for n in whole.shape)
+    rows = np.logical_and.reduce([whole[i : i + h] for i in range(p)])
+    return np.asarray(np.logical_and.reduce([rows[:, i : i + w] for i in range(p)]))
 
 
 def _measurable(image: Floats, side: int = 2) -> bool:
     """Whether no value is missing, or few enough for an estimate from squares of side x side."""
-    missing = np.isnan(image)
-    return not missing.any() or measurable(~missing, side)
+    return measurable(_whole(image), side)
 
 
 def _covariance(patches: Array) -> Array:
@@ -669,16 +678,19 @@ def _density(z: Array) -> Array:
 
 def _brightness(image: Floats, side: int = 3, levels: int = 1001) -> Array:
     """Return a histogram, over levels from 0 to 1, of the means of all small squares of a picture."""
-    known = ~np.isnan(image)
-    number = _sums(known, side).round()
-    level = _sums(np.where(known, image, 0), side)[number > 0] * ((levels - 1) / number[number > 0])
+    side = min(side, *image.shape[:2])
+    if _whole(image) is None:
+        level = _sums(image, side).ravel() * ((levels - 1) / side**2)
+    else:
+        known = ~np.isnan(image)
+        number = _sums(known, side)
+        level = _sums(np.where(known, image, 0), side)[number > 0.5] * ((levels - 1) / number[number > 0.5])
     level = np.rint(level).astype(int).clip(0, levels - 1)
     return np.bincount(level, minlength=levels) / len(level)
 
 
 def _sums(values: npt.NDArray[Any], side: int) -> Array:
     """Return the sums over all squares of side x side values, in each channel."""
-    side = min(side, *values.shape[:2])
     sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1, values.shape[2]))
     sums[1:, 1:] = values.astype(np.float64).cumsum(0).cumsum(1)
     inner: Array = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
