@@ -1,0 +1,87 @@
+"""The covariance of noise that pixels or channels share, from the calmest blocks of a picture."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from esbench.noise.squares import ENOUGH, Array, windows
+from esbench.noise.white import PATCHES
+from esbench.pictures import Floats
+
+Places: TypeAlias = npt.NDArray[np.intp]
+
+#: Noise that is not white is measured in the share CALM of the SIDE x SIDE blocks with the least variance, without
+#: blocks in which more than the share SATURATED of the values is black or white, if more than FEW of all are left. The
+#: variance there is too small by the factor CALMER, because the calmest blocks are so partly by chance (measured on
+#: BSD400 with noise that was blurred, demosaiced or compressed).
+SIDE, CALM, SATURATED, FEW, CALMER = 8, 0.05, 0.02, 0.2, 1.3
+
+#: Its covariance reaches REACH pixels. That of a block without its plane does not determine all of it: what it
+#: determines less than by the share RIDGE of the best is left out gradually.
+REACH, RIDGE = 4, 0.003
+
+
+def calm_covariance(image: Floats) -> Array:
+    """Return the covariance of noise of which pixels or channels are correlated, before clipping: (D, D, C, C).
+
+    It is measured in the blocks with the least variance around a plane. Clipping would make the darkest and brightest
+    blocks the calmest, so they are left out, unless few are left.
+    """
+    h, w, c = image.shape
+    p = min(SIDE, h, w)
+    step = math.isqrt(4 * (h - p + 1) * (w - p + 1) // ENOUGH) + 1  # a block counts for several patches
+    blocks = windows(image, p, step).reshape(-1, c, p * p)
+    saturated = ((blocks <= 0) | (blocks >= 1)).mean((1, 2))
+    least = np.sort(saturated)[min(len(blocks), PATCHES) - 1]
+    kept = saturated <= max(least, SATURATED)
+    if kept.mean() < FEW:  # as on a white page: the calmest of the others would be text
+        kept[:] = True
+    blocks = blocks[kept].astype(np.float64)
+    residuals = blocks @ _without_plane(p)
+    levels = (residuals**2).mean((1, 2))
+    calm = residuals[np.argsort(levels, kind="stable")[: max(1, round(CALM * len(levels)))]]
+    joint = np.einsum("bip,bjq->ijpq", calm, calm, optimize=True) / len(calm)
+    pairs, unmixed = _displacements(p)
+    measured = np.array([joint[:, :, *pair].sum(-1) for pair in pairs])
+    side = math.isqrt(len(pairs))
+    covariance: Array = CALMER * np.tensordot(unmixed, measured, 1).reshape(side, side, c, c)
+    return covariance
+
+
+@functools.cache
+def _without_plane(p: int) -> Array:
+    """Return the matrix that subtracts from a block of p x p pixels the plane nearest to it."""
+    x = np.arange(p * p)
+    plane = np.linalg.qr(np.stack([np.ones(p * p), x % p, x // p], axis=1))[0]
+    rest: Array = np.eye(p * p) - plane @ plane.T
+    return rest
+
+
+@functools.cache
+def _displacements(p: int) -> tuple[list[tuple[Places, Places]], Array]:
+    """Return the pairs of pixels of a block at each displacement, and what undoes the subtraction of the plane.
+
+    The covariance of a block without its plane, summed over the pairs at each displacement, is a linear function of
+    that of the noise at each displacement. The matrix is its regularised inverse.
+    """
+    place, reach = np.arange(p * p).reshape(p, p), min(REACH, p // 2)
+    pairs: list[tuple[Places, Places]] = []
+    for down, right in itertools.product(range(-reach, reach + 1), repeat=2):
+        here = place[max(0, down) : p + min(0, down), max(0, right) : p + min(0, right)]
+        there = place[max(0, -down) : p + min(0, -down), max(0, -right) : p + min(0, -right)]
+        pairs.append((here.ravel(), there.ravel()))
+    rest, columns = _without_plane(p), []
+    for pair in pairs:
+        noise = np.zeros((p * p, p * p))
+        noise[pair] = 1
+        left = rest @ noise @ rest
+        columns.append([left[other].sum() for other in pairs])
+    u, values, v = np.linalg.svd(np.array(columns).T)
+    weight = values / (values**2 + (RIDGE * values[0]) ** 2)
+    return pairs, (v.T * weight) @ u.T
