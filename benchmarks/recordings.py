@@ -14,12 +14,20 @@ criteria cost a step. The runs of `denoise` that are in results/recordings were 
         --sigma 25 -c 'cifs-jpeg[lam=0]' -c wmv -c emv -c discrepancy -c loss
 
 on pictures from every 25th of bsd400, from the 7th by name; `esbench export RUN -o results/bsd400.csv` wrote the rows
-of that at sigma 25. Those in results/grey are of the same pictures turned grey, with `-d` a folder `bsd400-grey` of
-them. `study` prints the exact effect of mu = lam / (H W) on them: the range of mu that stops each near
-its peak and the mu above which it does not stop; the mu that `esbench calibrate` would choose for each patience and
-rule, its gaps, its distance from not stopping, and what happens to a picture that was left out of the search; and what
-patience and a first admissible step do to the other criteria. It rates the powers of the bytes per pixel of texture
-with which mu may fall.
+of that at sigma 25. Those of other tasks are of twelve pictures (`ls results/recordings`), each with and without
+`--sigma 10` or, of flash, with `--noise gaussian --sigma 30`:
+
+    esbench run -d bsd400 --image ... --crop 96 --patience 300 -c wmv -c emv -c 'wmv[on=average]' -c discrepancy \\
+        -c 'discrepancy[variance=sigma]' -c csr-like -c cifs-jpeg -c loss ...
+        --task inpaint --network 'skip[channels=32]' --iterations 1500
+        --task 'superres[factor=4]' --network 'skip[channels=32]' --regulariser 'tv[weight=2.17e-07]' --iterations 1000
+        --task flash --iterations 600 --patience 100
+
+Those in results/grey are of pictures turned grey, with `-d` a folder `bsd400-grey` of them. `study` prints the exact
+effect of mu = lam / (H W) on those of `denoise`: the range of mu that stops each near its peak and the mu above which
+it does not stop; the mu that `esbench calibrate` would choose for each patience and rule, its gaps, its distance from
+not stopping, and what happens to a picture that was left out of the search; and what patience and a first admissible
+step do to the other criteria. It rates the powers of the bytes per pixel of texture with which mu may fall.
 `fit` writes the mu of each level into the table of the package, and at the levels without a recording the paper's, in
 the proportion of the nearest one; and the bytes per pixel of texture that it is for, the power, and from results/grey
 what is different if a picture is grey. `grey` prints where CIFS stops on those.

@@ -10,8 +10,6 @@ The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by
   denoised: PSNR before and after;
 * fill: each is observed as `--task` has it, with noise of `--sigma` or none, and restored without knowing that:
   PSNR without restoration, and of the result;
-* stops: the gap of each `--criterion` to the peak of the averaged output of `restore --task`, with its settings, its
-  average and its patience, with noise of `--sigma` or none;
 * step: the time of a step of each task, over that of a step of `denoise` with the same network and the same size of
   the output. They take turns of some steps; medians and quartiles of the ratios.
 """
@@ -19,7 +17,6 @@ The pictures are the middle one of each quarter of Kodak24 and CBSD68, sorted by
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import statistics
 import tempfile
@@ -33,7 +30,6 @@ from PIL import Image
 
 import esbench
 from esbench import images
-from esbench.average import Average
 from esbench.bench.grid import open_dataset
 from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.degradations.blind import camera as photographed
@@ -42,10 +38,7 @@ from esbench.device import named
 from esbench.engine import build
 from esbench.kinds import Task
 from esbench.metrics import psnr, ssim
-from esbench.observation import NoiseModel, Observation
-from esbench.restoration.options import Options
-from esbench.stopping.column import Column
-from esbench.stopping.rule import Running, first_stop
+from esbench.observation import Observation
 
 KODAK = ("kodim03", "kodim09", "kodim15", "kodim21")
 BERKELEY = ("108082", "16077", "220075", "299086")
@@ -55,7 +48,7 @@ STEPS = ("superres[factor=4]", "inpaint", "flash", "jpeg", "jpeg[fit=interval]")
 TURN = 4
 
 #: Options of `restore`, passed on.
-GIVEN = ("network", "loss", "input", "input_scale", "quality_of", "iterations", "device")
+GIVEN = ("criterion", "network", "loss", "input", "input_scale", "quality_of", "iterations", "device")
 
 
 def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
@@ -71,7 +64,6 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `restore` that were given."""
     options = {name: getattr(args, name) for name in GIVEN}
     options["quality"] = options.pop("quality_of")
-    options["criterion"] = args.criterion and args.criterion[0]
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -138,34 +130,7 @@ def fill(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, An
     return {"baseline_db": before, "restored_db": psnr(found.image, truth), "reason": found.reason}
 
 
-def stops(name: str, clean: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
-    """Return the gap of each criterion to the peak of the average, and that of the last step."""
-    truth, options = images.unit(clean), Options(task=args.task, network=args.network)
-    task = build.task(args.task)
-    observation = observed(task, truth, args)
-    held = observation.holding_out(task.holdout)
-    if args.sigma:
-        held = dataclasses.replace(held, noise=NoiseModel("gaussian", args.sigma))
-    settings = options.settings(truth.shape[0] * truth.shape[1])
-    average, seeds = Average(options.own.decay, unbiased=True), {"network_seed": 0, "input_seed": 0}
-    trajectory = build.trajectory(settings, task, held, named(args.device or "auto"), average=average, **seeds)
-    problem = build.problem(settings.task, task, held)
-    columns = [Column(text, problem, Running(options.window), keeps="average") for text in args.criterion]
-    db = []
-    for block in trajectory:
-        db += [psnr(x, truth) for x in block.averages.float]
-        for column in columns:
-            column.take(block)
-    found: dict[str, Any] = {"baseline_db": psnr(task.baseline(observation), truth), "peak_db": max(db)}
-    found |= {"peak_at": int(np.argmax(db)), "last_gap_db": max(db) - db[-1]}
-    for text, column in zip(args.criterion, columns, strict=True):
-        stop = first_stop(column.values, options.window)
-        found[f"{text}_gap_db"] = max(db) - db[stop.step]
-        found[f"{text}_at"] = "not stopped" if stop.fallback else stop.step
-    return found
-
-
-WHAT = {"jpeg": jpeg, "flash": flash, "camera": camera, "fill": fill, "stops": stops}
+WHAT = {"jpeg": jpeg, "flash": flash, "camera": camera, "fill": fill}
 
 
 def steps(task: str, clean: np.ndarray, args: argparse.Namespace) -> Callable[[], float]:
@@ -212,8 +177,8 @@ def main() -> None:
     parser.add_argument("--loss")
     parser.add_argument("--input")
     parser.add_argument("--input-scale", type=float)
-    parser.add_argument("--criterion", nargs="+", help="of stops one or more")
-    parser.add_argument("--task", default="superres[factor=4]", help="of fill and stops [superres[factor=4]]")
+    parser.add_argument("--criterion")
+    parser.add_argument("--task", default="superres[factor=4]", help="of fill [superres[factor=4]]")
     parser.add_argument("--as", dest="quality_of", choices=["draft", "fast", "best"], help="restore's --quality [fast]")
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--turns", type=int, default=9, help="of step [9]")

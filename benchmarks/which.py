@@ -11,7 +11,8 @@ with texture.
 
 With `--write` it also writes `esbench/recommended.json`, from which `esbench recommend`, `denoise` and `restore` take
 their criterion: for each task with at least three pictures the criterion whose 95th percentile of the gap to the
-averaged peak is smallest, among those that need no noise level and among those that do not estimate it.
+averaged peak is smallest, among those that need no noise level and, with and without noise, among those that do not
+estimate it.
 
 With `--others`, for runs, also the alternatives on the same pictures: all installed baselines of `esbench list
 baselines`.
@@ -40,7 +41,7 @@ from esbench.bench.store import Run
 from esbench.disk import write
 from esbench.metrics import psnr
 from esbench.registry import registry
-from esbench.restoration.options import PATIENCE
+from esbench.restoration.options import Options
 
 Row = dict[str, Any]
 
@@ -83,15 +84,16 @@ def by_level(noise: str) -> tuple[str, float]:
     return kind, float(level or 0)
 
 
-def recorded(found: Sequence[Recording], patience: int) -> list[Row]:
-    """Return a row per criterion and recording."""
+def recorded(found: Sequence[Recording], patience: int | None) -> list[Row]:
+    """Return a row per criterion and recording, with that patience or, if None, that of `denoise` or `restore`."""
     rows = []
     for recording in found:
         about, psnr_db, average = recording.about, recording.columns["psnr_db"], recording.columns["average_psnr_db"]
+        window = Options(task=about["task"]).window if patience is None else patience
         for criterion, values in recording.values().items():
-            if registry().get("criterion", criterion).text not in (criterion, "loss") or len(values) <= patience:
+            if registry().get("criterion", criterion).text not in (criterion, "loss") or len(values) <= window:
                 continue
-            stop = stop_of(values, patience)
+            stop = stop_of(values, window)
             rows.append(
                 {name: about[name] for name in ("dataset", "image", "task", "noise", "sigma", "network", "crop")}
                 | {
@@ -101,6 +103,8 @@ def recorded(found: Sequence[Recording], patience: int) -> list[Row]:
                     "fallback": stop.fallback,
                     "gap_db": float(psnr_db.max() - psnr_db[stop.step]),
                     "average_gap_db": float(average.max() - average[stop.step]),
+                    "average_fall_db": float(average.max() - average[-1]),
+                    "patience": window,
                     "criterion_ms_per_step": about["ms"].get(criterion, np.nan),
                 }
             )
@@ -135,50 +139,64 @@ def judged(found: Sequence[Row], which: str = "average") -> list[Row]:
     return sorted(rows, key=lambda row: (row["task"], row[which][1]))
 
 
-def recommended(found: Sequence[Row], patience: int) -> dict[str, Any]:
+def recommended(found: Sequence[Row]) -> dict[str, Any]:
     """Return the document of recommendations: for each task, with the noise level unknown and known.
 
-    A criterion that was not measured in all of its optimisations is not ranked: the others may be the difficult ones.
+    If it is known, it is also known whether there is noise. A criterion that was not measured in all optimisations is
+    not ranked: the others may be the difficult ones. The default of the task stays if none is clearly better.
     """
     rows = []
     for task in sorted({row["task"] for row in found}):
-        mine = [row for row in found if row["task"] == task]
-        if len({row["image"] for row in mine}) < PICTURES:
-            continue
-        every = judged(mine)
-        everywhere = [row for row in every if row["units"] == max(each["units"] for each in every)]
-        for known in (False, True):
-            ranked = [
-                row
-                for row in everywhere
-                if not is_reference(row["criterion"])
-                and row["criterion"] not in (ESTIMATE_THE_LEVEL if known else NEED_THE_LEVEL)
-            ]
-            if 2 * ranked[0]["never"] > ranked[0]["units"]:  # the optimisations were too short to decide
+        every = [row for row in found if row["task"] == task]
+        noiseless = [row for row in every if row["noise"] == "none"]
+        known = [row for row in every if row["sigma"] is not None]
+        for noisy, mine in ((None, every), (False, noiseless), (True, known)):
+            if len({row["image"] for row in mine}) < PICTURES:
+                continue
+            ranked = ranking(mine, level_known=noisy is not None)
+            default = registry().get("task", task).info.criterion
+            least = ranked[0]["percentile_95_db"] + CLEARLY
+            near = [row["criterion"] for row in ranked if row["percentile_95_db"] <= least]
+            criterion = default if default in near else near[0]
+            best = [row for row in mine if row["criterion"] == criterion]
+            falls = [row for row in best if row["average_fall_db"] > CLEARLY]  # of the others the last step is right
+            if 2 * sum(row["fallback"] for row in falls) > len(falls):  # too short to tell
                 continue
             rows.append(
                 {
                     "task": task,
-                    "level_known": known,
-                    "criterion": ranked[0]["criterion"],
+                    "level_known": noisy is not None,
+                    "noisy": noisy,
+                    "criterion": criterion,
+                    "patience": mine[0]["patience"],
                     "networks": sorted({row["network"] for row in mine}),
                     "noise": list(dict.fromkeys(noise_of(row) for row in mine)),
                     "pictures": len({row["image"] for row in mine}),
                     "side": sorted({row["crop"] for row in mine}),
-                    "ranked": [
-                        {
-                            "criterion": row["criterion"],
-                            "units": row["units"],
-                            "mean_db": round(row["average"][0], 3),
-                            "percentile_95_db": round(row["average"][1], 3),
-                            "largest_db": round(row["average"][2], 3),
-                            "never": row["never"],
-                        }
-                        for row in ranked
-                    ],
+                    "last_db": round(max(row["average_fall_db"] for row in best), 3),
+                    "ranked": ranked,
                 }
             )
-    return {"command": "python -m benchmarks.which --write", "patience": patience, "rows": rows}
+    return {"command": "python -m benchmarks.which --write", "rows": rows}
+
+
+def ranking(mine: Sequence[Row], *, level_known: bool) -> list[dict[str, Any]]:
+    """Return the criteria from the best to the worst."""
+    every = judged(mine)
+    out = ESTIMATE_THE_LEVEL if level_known else NEED_THE_LEVEL
+    most = max(row["units"] for row in every)
+    return [
+        {
+            "criterion": row["criterion"],
+            "units": row["units"],
+            "mean_db": round(row["average"][0], 3),
+            "percentile_95_db": round(row["average"][1], 3),
+            "largest_db": round(row["average"][2], 3),
+            "never": row["never"],
+        }
+        for row in every
+        if row["units"] == most and not is_reference(row["criterion"]) and row["criterion"] not in out
+    ]
 
 
 def instead(path: str) -> Iterator[Row]:
@@ -276,7 +294,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="finished runs [the curves in results/recordings]")
     parser.add_argument("--curves", type=Path, default=RECORDINGS, help=f"recorded curves, without RUN [{RECORDINGS}]")
     parser.add_argument("--gap", choices=GAPS, default="average", help="to which peak [average]")
-    parser.add_argument("--patience", type=int, help=f"instead of that of the runs, or of {PATIENCE}")
+    parser.add_argument("--patience", type=int, help="instead of that of the runs, or of restore")
     parser.add_argument("--others", action="store_true", help="also denoisers other than DIP, on the same pictures")
     parser.add_argument("--winner", default="discrepancy", help="the criterion to compare --others with [discrepancy]")
     parser.add_argument("--write", action="store_true", help="write esbench/recommended.json")
@@ -284,15 +302,14 @@ def main() -> None:
     args = parser.parse_args()
     if args.write and args.curves != RECORDINGS:
         parser.error(f"The recommendation is made from {RECORDINGS}, whose pictures are those for fitting.")
-    patience = PATIENCE if args.patience is None else args.patience
     curves = [] if args.runs else [Recording(path) for path in sorted(args.curves.glob("*.csv.gz"))]
     if args.runs:
         rows = [row for path in args.runs for row in Results(path).replay(patience=args.patience)]
         found = [dict(row) for row in of_kind(rows, "criterion")]
     else:
-        found = recorded(curves, patience)
+        found = recorded(curves, args.patience)
     if args.write:
-        write(RECOMMENDED, (json.dumps(recommended(found, patience), indent=1) + "\n").encode())
+        write(RECOMMENDED, (json.dumps(recommended(found), indent=1) + "\n").encode())
     rows = judged(found, args.gap)
     instead = compared(found, args.runs, args.winner) if args.others else []
     if args.json:

@@ -36,8 +36,8 @@ def recommended(task: str, *, level_known: bool, noise: bool = False, network: s
 
     Args:
         task: as text.
-        level_known: whether criteria get the level of the noise.
-        noise: whether there is noise of a known level, also if the task has none.
+        level_known: whether it is known whether there is noise, and its level.
+        noise: whether there is noise of a known level.
         network: as text; None if any.
 
     Raises:
@@ -45,31 +45,28 @@ def recommended(task: str, *, level_known: bool, noise: bool = False, network: s
     """
     component = registry().get("task", task)
     assert isinstance(component.info, TaskInfo)
-    row = next(
-        (
-            row
-            for row in table()["rows"]
-            if row["task"] == params.split(component.text)[0] and row["level_known"] == level_known
-        ),
-        None,
-    )
-    if row is None:
-        why, criterion = f"{component.info.name} is not in the table of measurements; this is its default", None
-        if noise and (criterion := component.info.with_noise):
-            why += " if the noise level is known"
-        return Recommendation(criterion or component.info.criterion, f"{why}.")
+    name = params.split(component.text)[0]
+    rows = [row for row in table()["rows"] if row["task"] == name and row["level_known"] == level_known]
+    if not rows:
+        why = f"{component.info.name} is not in the table of measurements; this is its default."
+        return Recommendation(component.info.criterion, why)
+    row = next((row for row in rows if row["noisy"] == noise), rows[0])
     return Recommendation(row["criterion"], _why(row, network), row)
 
 
 def _why(row: dict[str, Any], network: str | None) -> str:
-    best, *others = row["ranked"]
+    best = next(each for each in row["ranked"] if each["criterion"] == row["criterion"])
+    others = [each for each in row["ranked"] if each is not best]
     never = f", {best['never']} of them not stopped" if best["never"] else ""
+    noise = ", ".join("no noise" if name == "none" else name for name in row["noise"])
     said = (
         f"The averaged output was {best['mean_db']:.2f} dB below its peak on average, {best['largest_db']:.2f} dB at "
         f"worst, in {best['units']} optimisations of {row['pictures']} pictures of "
         f"{' or '.join(map(str, row['side']))} pixels per side with {', '.join(row['networks'])} "
-        f"({', '.join(row['noise'])}){never}"
+        f"({noise}){never}"
     )
+    if not row["noisy"] and row["level_known"]:
+        said += f". To go on to the last step loses {row['last_db']:.2f} dB at worst"
     if others:
         said += f"; next: {others[0]['criterion']}, {others[0]['mean_db']:.2f} and {others[0]['largest_db']:.2f} dB"
     if network is not None:

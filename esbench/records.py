@@ -178,9 +178,7 @@ class TaskInfo(Info):
     Attributes:
         noise: the degradation that the benchmark adds by default.
         noisy: whether the observation of a user has noise, so that its level is estimated.
-        criterion: the criterion of a restoration until one is measured for the task.
-        with_noise: the same if the observation has noise of a known level although the task has none; None for
-            `criterion`.
+        criterion: the criterion of a restoration, unless one that is clearly better was measured.
         network: the default network; None for that of the command.
         loss: the default loss.
         input: the default input; None for the network's.
@@ -191,7 +189,6 @@ class TaskInfo(Info):
     noise: str = "none"
     noisy: bool = False
     criterion: str = "wmv"
-    with_noise: str | None = None
     network: str | None = None
     loss: str = "mse"
     input: str | None = None

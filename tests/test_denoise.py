@@ -338,8 +338,8 @@ def test_enlarging_takes_as_much_total_variation_per_pixel_for_every_size():
     assert not Options(task="inpaint").settings(64 * 64).regulariser
 
 
-def test_a_task_without_noise_stops_by_the_level_only_if_it_is_given():
-    assert Options(task="superres").stops_by == "wmv"
+def test_a_task_without_noise_of_its_own_is_stopped_by_what_noise_it_has():
+    assert Options(task="superres").stops_by == "discrepancy[variance=sigma]"
     assert Options(task="superres", sigma=10).stops_by == "discrepancy[variance=sigma]"
     assert Options(task="superres", sigma=10, criterion="emv").stops_by == "emv"
 

@@ -20,7 +20,7 @@ INFOS = [
         summary="enlarge a picture",
         target="esbench.builtin.tasks.superres:Superres",
         reference=f"{_DIP}; super-resolution",
-        with_noise="discrepancy[variance=sigma]",
+        criterion="discrepancy[variance=sigma]",
         perturbation=0.03,
     ),
     TaskInfo(
@@ -28,7 +28,7 @@ INFOS = [
         summary="fill in missing pixels given by a mask",
         target="esbench.builtin.tasks.inpaint:Inpaint",
         reference=f"{_DIP}; inpainting and restoration",
-        with_noise="discrepancy[variance=sigma]",
+        criterion="discrepancy[variance=sigma]",
         perturbation=0.03,
     ),
     TaskInfo(

@@ -21,6 +21,8 @@ from esbench.errors import UsageError
 from esbench.observation import NoiseModel
 from esbench.pictures import Pictures
 from esbench.registry import registry
+from esbench.restoration.options import Options
+from esbench.restoration.whole import Restoration
 
 TINY = {"network": "skip[channels=4,scales=1]", "device": "cpu", "iterations": 4, "patience": 1}
 
@@ -216,13 +218,11 @@ def test_of_a_grey_picture_it_is_found_between_scratches_only():
 
 def test_found_noise_stops_it():
     y = gaussian(hopper(), np.random.default_rng(0), sigma=20)
-    for picture_, options, sigma, criterion in (
-        (hopper(), {}, None, "wmv"),
-        (y, {}, pytest.approx(20, rel=0.1), "discrepancy[variance=sigma]"),
-        (y, {"sigma": 0}, pytest.approx(20, rel=0.1), "wmv"),
-    ):
-        restored = esbench.restore(picture_, "inpaint", mask=scratched(y), **options, **TINY)
-        assert (restored.sigma_estimate, restored.criterion) == (sigma, criterion)
+    found = pytest.approx(20, rel=0.1)
+    for seen, sigma, estimate_, used in ((hopper(), None, None, 0), (y, None, found, found), (y, 0, found, 0)):
+        restoration = Restoration(seen, Options(task="inpaint", sigma=sigma), mask=scratched(y))
+        assert (restoration.sigma_estimate, restoration.observation.noise.sigma) == (estimate_, used)
+        assert restoration.options.stops_by == "discrepancy[variance=sigma]"
 
 
 def test_a_loss_that_needs_the_level_is_refused_if_it_cannot_be_estimated():
