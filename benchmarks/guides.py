@@ -331,7 +331,7 @@ def restore() -> str:
 
 def which_criterion() -> str:
     """The gap of each criterion to both peaks: a dot for each recorded optimisation, and the mean."""
-    found = [Recording(path) for path in sorted(RECORDINGS.glob("*-denoise-*.csv.gz"))]
+    found = [Recording(path) for path in sorted(RECORDINGS.glob("*-denoise-gaussian*.csv.gz"))]
     rows = [
         row for row in recorded(found, CHOSEN_AT) if row["criterion"] not in ("loss", "discrepancy[variance=sigma]")
     ]
