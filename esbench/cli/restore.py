@@ -48,7 +48,7 @@ from esbench.restoration.whole import Restoration, most
     help="flash: the picture with flash, of the same size; or a folder of guides by name.",
 )
 @click.option("-c", "--criterion", help="The criterion to stop by. [the task's default]")
-@click.option("--sigma", type=float, help="The noise level on the 0-255 scale. [estimated, if the task has noise]")
+@click.option("--sigma", type=float, help="The noise level on the 0-255 scale. [estimated; without noise: 0]")
 @quality_option
 @part_options
 @work_options

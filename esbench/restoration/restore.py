@@ -131,7 +131,7 @@ def restore(
         mask: (H, W), above half where a pixel is missing, for a task with a mask.
         guide: the guide picture, an array as for `denoise`, for a task with a guide.
         criterion: the criterion to stop by; None for the task's default.
-        sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise, or for no noise.
+        sigma: the noise level on the 0-255 scale; None to estimate it, or for none if the task finds none.
         quality: `draft`, few steps; `fast`, one optimisation, which is the default; or `best`, the average of four.
         minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's or task's default, or
