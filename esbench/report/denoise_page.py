@@ -185,21 +185,16 @@ def _summary(denoised: Restored, options: Options, stopped: bool, planned: bool)
         if stopped:
             return "The picture is restored. It stopped by itself when more steps would have made it worse."
         return "It did not stop by itself, so this is the best picture so far; more steps may give a better one."
+    level = f"the noise, about {denoised.sigma_estimate:.0f} of 255 levels,"
+    done = f"T{level[1:]} is removed."
+    if registry().get("task", denoised.task).values.get("keep"):
+        done = f"What was missing is filled in without {level} which the known pixels keep."
     if planned:
-        return (
-            f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. As many steps were done as "
-            "suit this noise, which the network learns late."
-        )
+        return f"{done} As many steps were done as suit this noise, which the network learns late."
     if stopped:
-        return (
-            f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. It stopped by itself when more "
-            "steps would have brought the noise back."
-        )
+        return f"{done} It stopped by itself when more steps would have brought the noise back."
     if options.criterion == "last":
-        return (
-            f"The noise, about {denoised.sigma_estimate:.0f} of 255 levels, is removed. All steps were done; where to "
-            "stop was not decided from the picture."
-        )
+        return f"{done} All steps were done; where to stop was not decided from the picture."
     return (
         f"It did not stop by itself, so this is the best picture so far: some of the noise, about "
         f"{denoised.sigma_estimate:.0f} of 255 levels, may be left, or fine detail may be missing."

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import math
@@ -112,6 +113,16 @@ def test_the_title_says_whether_it_stopped_and_the_first_sentence_needs_no_other
     first = re.search(r'<p class="headline">(.*?)</p>', text, re.S)[1]
     assert "about 25 of 255 levels" in first
     assert not {"sigma", "criterion", "step", "patience"} & set(re.findall(r"\w+", first))
+
+
+@pytest.mark.parametrize(
+    ("task", "keeps"), [("inpaint", True), ("inpaint[keep=false]", False), ("superres[factor=2]", False)]
+)
+def test_noise_that_known_pixels_keep_is_not_said_to_be_removed(task, keeps):
+    found = dataclasses.replace(denoised(GREY, optimised([2, 1, 2], 1)), task=task)
+    text = " ".join(page([section("a.png", GREY, found, Options(task=task))]).split())
+    assert ("filled in without the noise, about 25 of 255 levels, which the known pixels keep." in text) == keeps
+    assert ("The noise, about 25 of 255 levels, is removed." in text) != keeps
 
 
 def test_the_title_of_several_pictures_counts_those_that_finished():
