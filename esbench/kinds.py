@@ -78,7 +78,7 @@ class Task:
         return Observation(y)
 
     def level(self, observation: Observation) -> float | None:
-        """Return the noise level of a user's observation on the 0-255 scale, if a task without noise finds some."""
+        """Return the noise level of an observation, 0-255 scale, if a task without noise of its own finds some."""
         return None
 
     def takes_no(self, **given: Any) -> None:

@@ -330,6 +330,12 @@ def test_a_task_that_fills_in_goes_on_until_its_time_is_up():
     assert in_time(asked, [128 * 128], 0.01, lambda options: 1.0) == replace(asked, minutes=None)
 
 
+def test_the_best_of_what_is_filled_in_has_more_steps_and_of_what_is_enlarged_more_restarts():
+    for task, steps, restarts in (("inpaint", 3000, 2), ("superres", 1000, 4)):
+        best = Options(task=task, quality="best")
+        assert (best.steps(128 * 128), best.restarts(128 * 128)) == (steps, restarts)
+
+
 def test_enlarging_takes_as_much_total_variation_per_pixel_for_every_size():
     asked = Options(task="superres[factor=2]")
     small, large = (asked.settings(side * side).regulariser for side in (64, 512))

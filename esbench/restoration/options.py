@@ -98,7 +98,9 @@ SPLIT = Quality(
 THIN = replace(SPLIT, iterations=470, falls=0.3)
 
 #: The same of tasks without noise that fill in what was never observed. With a little total variation, enlarged
-#: pictures of BSD400 are 0.1 to 0.4 dB better, and fewer steps are enough.
+#: pictures of BSD400 are 0.1 to 0.4 dB better, and fewer steps are enough. Inpainted ones get better for longer: on
+#: three of 64 x 64 pixels the average of two optimisations of 3000 steps was 0.64 and 0.12 dB better than that of four
+#: of 1500, and 0.16 worse; at 96 x 96 an average still gained 0.3 dB in the last 250 of 1500 steps.
 FILL = Quality(iterations=1500, patience=300)
 ENLARGE = replace(FILL, iterations=1000, variation=0.002)
 
@@ -126,13 +128,16 @@ KNOWING = {
     "thinning": ladder(THIN, 150, 720, 3500),
 }
 
+
+def filling(own: Quality, best: Quality) -> dict[str, Quality]:
+    """Return the qualities of a task that fills in."""
+    draft = replace(own, decay=0.95, iterations=300, side=math.inf, work=QUALITIES["draft"].work, patience=50)
+    return {"draft": draft, "fast": own, "best": best}
+
+
 FILLING = {
-    task: {
-        "draft": replace(own, decay=0.95, iterations=300, side=math.inf, work=QUALITIES["draft"].work, patience=50),
-        "fast": own,
-        "best": replace(own, restarts=4),
-    }
-    for task, own in {"superres": ENLARGE, "inpaint": FILL}.items()
+    "superres": filling(ENLARGE, replace(ENLARGE, restarts=4)),
+    "inpaint": filling(FILL, replace(FILL, iterations=2 * FILL.iterations, restarts=2)),
 }
 
 #: With less than this share of the steps of `fast` a draft is made. With up to this many times as many steps an average

@@ -59,7 +59,7 @@ class Superres(Task):
         return Observation(noise(y), extra={"size": (h, w)})
 
     def level(self, observation: Observation) -> float | None:
-        """Return the noise level of a user's observation, if it is more than detail may be taken for."""
+        """Return the noise level of an observation, if it is more than detail may be taken for."""
         sigma = least_sigma(observation.y)
         return sigma if sigma > NOISY and observation.y.shape[2] > 1 else None
 
