@@ -166,9 +166,9 @@ class Restoration:
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
-        found = None if self.noise else self.task.level(observed)
+        found = None if self.noise or self._small else self.task.level(observed)
         self.sigma_estimate = found if self.noise is None else self.noise.sigma
-        if self.noise is None or not self._small:
+        if not self._small:
             self.options = knowing(options, self.sigma_estimate, self.noise, lambda: estimate_gain(y))
         self.observation = dataclasses.replace(observed, noise=self._model())
         self._tiles, self._factor = cut(
