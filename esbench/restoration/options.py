@@ -153,7 +153,8 @@ class Options:
         task: the task that made the observation.
         criterion: the criterion to stop by: `name` or `name[key=value]`; None for the task's default.
         sigma: the noise level on the 0-255 scale; None to estimate it, if the task has noise.
-        quality: `draft`, few steps; `fast`, one optimisation; or `best`, the average of four; None for `fast`.
+        quality: `draft`, few steps; `fast`, one optimisation; or `best`, the average of up to four; None
+            for `fast`.
         minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's or task's default, or `NETWORK`.
         loss: the loss to minimise; None for the task's default.

@@ -41,7 +41,7 @@ def denoise(
         criterion: the criterion to stop by: `name` or `name[key=value]` (see `esbench list-criteria`); None for none
             if the loss knows the noise, else `discrepancy`.
         sigma: the noise level on the 0-255 scale; None to estimate it from the picture.
-        quality: `draft`, few steps; `fast`, one optimisation, which is the default; or `best`, the average of four.
+        quality: `draft`, few steps; `fast`, one optimisation, the default; or `best`, the average of up to four.
         minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's default, or 'skip[channels=32]'.
         loss: the loss to minimise (see `esbench list losses`); None for `r2r` if the noise is Gaussian, or shared by
@@ -132,7 +132,7 @@ def restore(
         guide: the guide picture, an array as for `denoise`, for a task with a guide.
         criterion: the criterion to stop by; None for the task's default.
         sigma: the noise level on the 0-255 scale; None to estimate it, or for none if the task finds none.
-        quality: `draft`, few steps; `fast`, one optimisation, which is the default; or `best`, the average of four.
+        quality: `draft`, few steps; `fast`, one optimisation, the default; or `best`, the average of up to four.
         minutes: the time in which to deliver the best result; it decides quality, steps and number of optimisations.
         network: the network that parametrises the picture; None for the loss's or task's default, or
             'skip[channels=32]'.
