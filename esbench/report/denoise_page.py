@@ -181,11 +181,12 @@ def _summary(denoised: Restored, options: Options, stopped: bool, planned: bool)
     """Return the result in a few sentences, for users who do not read curves."""
     if not denoised.optimised:
         return f"{denoised.reason[0].upper()}{denoised.reason[1:]}."
-    if denoised.sigma_estimate is None:
+    sigma = denoised.sigma_estimate if options.sigma is None else options.sigma
+    if not sigma:
         if stopped:
             return "The picture is restored. It stopped by itself when more steps would have made it worse."
         return "It did not stop by itself, so this is the best picture so far; more steps may give a better one."
-    level = f"the noise, about {denoised.sigma_estimate:.0f} of 255 levels,"
+    level = f"the noise, about {sigma:.0f} of 255 levels,"
     done = f"T{level[1:]} is removed."
     if registry().get("task", denoised.task).values.get("keep"):
         done = f"What was missing is filled in without {level} which the known pixels keep."
@@ -197,7 +198,7 @@ def _summary(denoised: Restored, options: Options, stopped: bool, planned: bool)
         return f"{done} All steps were done; where to stop was not decided from the picture."
     return (
         f"It did not stop by itself, so this is the best picture so far: some of the noise, about "
-        f"{denoised.sigma_estimate:.0f} of 255 levels, may be left, or fine detail may be missing."
+        f"{sigma:.0f} of 255 levels, may be left, or fine detail may be missing."
     )
 
 

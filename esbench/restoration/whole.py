@@ -77,7 +77,7 @@ class Restored:
         reason: why it stopped, in a sentence.
         seconds: how long it took.
         sigma_estimate: the estimated noise level of the observation on the 0-255 scale; None for a task without noise,
-            unless it found some.
+            unless no level was given and it found some.
         values: the criterion at each step of the first optimisation; NaN where it has no value.
         disagreement: the difference of tiles where they overlap, as a standard deviation on the 0-255 scale; None if
             there is one tile, or one is not finished.
@@ -166,7 +166,8 @@ class Restoration:
         observed = self.task.observe(y, mask=mask, guide=guide, file=file)
         self.noise: Noise | None = estimate(y) if options.has_noise else None
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
-        found = None if self.noise or self._small else self.task.level(observed)
+        sought = self.noise is None and options.sigma is None and not self._small
+        found = self.task.level(observed) if sought else None
         self.sigma_estimate = found if self.noise is None else self.noise.sigma
         if not self._small:
             self.options = knowing(options, self.sigma_estimate, self.noise, lambda: estimate_gain(y))

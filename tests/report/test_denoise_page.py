@@ -125,6 +125,14 @@ def test_noise_that_known_pixels_keep_is_not_said_to_be_removed(task, keeps):
     assert ("The noise, about 25 of 255 levels, is removed." in text) != keeps
 
 
+def test_the_level_that_was_given_is_what_was_removed():
+    found = denoised(GREY, optimised([2, 1, 2], 1))
+    for sigma, says in ((12.0, "The noise, about 12 of 255 levels, is removed."), (0.0, "The picture is restored.")):
+        text = " ".join(page([section("a.png", GREY, found, Options(sigma=sigma))]).split())
+        assert says in text
+        assert "25 of 255 levels" not in text
+
+
 def test_the_title_of_several_pictures_counts_those_that_finished():
     sections = [
         section(f"{i}", GREY, denoised(GREY, optimised([1.0, 2.0], 0, stopped=i > 0)), Options()) for i in range(3)

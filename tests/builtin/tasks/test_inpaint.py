@@ -219,7 +219,7 @@ def test_of_a_grey_picture_it_is_found_between_scratches_only():
 def test_found_noise_stops_it():
     y = gaussian(hopper(), np.random.default_rng(0), sigma=20)
     found = pytest.approx(20, rel=0.1)
-    for seen, sigma, estimate_, used in ((hopper(), None, None, 0), (y, None, found, found), (y, 0, found, 0)):
+    for seen, sigma, estimate_, used in ((hopper(), None, None, 0), (y, None, found, found), (y, 0, None, 0)):
         restoration = Restoration(seen, Options(task="inpaint", sigma=sigma), mask=scratched(y))
         assert (restoration.sigma_estimate, restoration.observation.noise.sigma) == (estimate_, used)
         assert restoration.options.stops_by == "discrepancy[variance=sigma]"

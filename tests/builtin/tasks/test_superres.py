@@ -194,8 +194,8 @@ def test_noise_that_a_reduced_picture_has_after_all_stops_it():
         (seen, None, None, 0),
         (noisy, None, found, found),
         (noisy[:28, :28], None, None, 0),  # too few pixels to tell noise from detail
-        (noisy, 0, found, 0),
-        (noisy, 20, found, 20),
+        (noisy, 0, None, 0),  # told: nothing is looked for
+        (noisy, 20, None, 20),
         (noisy[..., :1], None, None, 0),  # detail of a grey one looks like noise
     ):
         restoration = Restoration(y, Options(task="superres[factor=2]", sigma=sigma))
