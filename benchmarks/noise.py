@@ -6,8 +6,8 @@ of Chen, Zhu and Heng (ICCV 2015) as published, with one level for all channels,
 known sigma, which `discrepancy[variance=sigma]` uses.
 
 With `--processed` the noisy picture is processed as in cameras and afterwards. The truth is then the difference to the
-clean picture after the same processing; ours is compared with the eigenvalues alone. Without noise, the columns show
-the variance that is mistaken for it.
+clean picture after the same processing; ours is compared with the estimate of white noise alone. Without noise, the
+columns show the standard deviation that is mistaken for it.
 
 With `--task` it is the noise that a task without noise of its own finds in its observation, with Gaussian noise of
 `--sigma`, and `--crop` of the observation: how often it finds some, and its level, median (5 to 95 %) of those.
@@ -31,6 +31,7 @@ from esbench.builtin.datasets import named
 from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.degradations.blind import demosaiced
 from esbench.engine import build
+from esbench.noise.white import single_variance
 from esbench.registry import registry
 
 GAUSSIAN = [f"gaussian[sigma={s}]" for s in (5, 10, 15, 25, 35, 50, 75)]
@@ -106,7 +107,7 @@ def summary(ratios: list[float]) -> dict[str, float]:
 
 
 def blurred(clean: np.ndarray, noise: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    return rounded(clean + cv2.GaussianBlur(noise, (0, 0), radius)), clean
+    return rounded(clean + cv2.GaussianBlur(noise, (0, 0), radius).reshape(noise.shape)), clean
 
 
 def mosaic(clean: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -117,8 +118,9 @@ def mosaic(clean: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def jpeg(pair: tuple[np.ndarray, np.ndarray], quality: int) -> tuple[np.ndarray, np.ndarray]:
     """Compress the noisy one."""
     file = io.BytesIO()
-    Image.fromarray(eight_bits(pair[0])).save(file, "JPEG", quality=quality)
-    return images.unit(np.asarray(Image.open(file))), pair[1]
+    eight = eight_bits(pair[0])
+    Image.fromarray(eight if eight.shape[2] > 1 else eight[..., 0]).save(file, "JPEG", quality=quality)
+    return images.unit(np.asarray(Image.open(file)).reshape(eight.shape)), pair[1]
 
 
 def rounded(picture: np.ndarray) -> np.ndarray:
@@ -130,6 +132,7 @@ def eight_bits(picture: np.ndarray) -> np.ndarray:
 
 
 PROCESSED: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+    "white": lambda clean, noise: (rounded(clean + noise), clean),
     "blurred, 0.6 pixels": lambda clean, noise: blurred(clean, noise, 0.6),
     "blurred, 1 pixel": lambda clean, noise: blurred(clean, noise, 1),
     "JPEG, quality 95": lambda clean, noise: jpeg((clean + noise, clean), 95),
@@ -140,20 +143,24 @@ PROCESSED: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
 }
 
 
-def processed(datasets: list[str], limit: int | None, crops: list[int | None], sigmas: list[float]) -> Iterator[str]:
+def processed(
+    datasets: list[str], limit: int | None, crops: list[int | None], sigmas: list[float], grey: bool
+) -> Iterator[str]:
     """Yield the lines of a table."""
-    yield "| size | sigma | noise | variance | eigenvalues | reported as not white |"
+    yield "| size | sigma | noise | variance | as white noise | reported as not white |"
     yield "|---|---|---|---|---|---|"
     for crop in crops:
         for sigma in sigmas:
             for name, process in PROCESSED.items():
+                if grey and "demosaiced" in name:
+                    continue
                 ours, alone, told = [], [], 0
-                for index, clean in enumerate(pictures(datasets, limit, crop, False)):
+                for index, clean in enumerate(pictures(datasets, limit, crop, grey)):
                     rng = np.random.default_rng([index, crop or 0])
                     y, x = process(clean, sigma / 255 * rng.standard_normal(clean.shape, dtype=np.float32))
                     true, estimate = np.mean((y - x) ** 2) if sigma else 255**-2, noise.estimate(y)
                     ours.append(estimate.variance / true)
-                    alone.append(noise.channel_variances(y).mean() / true)
+                    alone.append((single_variance(y) if grey else noise.channel_variances(y).mean()) / true)
                     told += not estimate.white
                 if not sigma:
                     ours, alone = ([r**0.5 for r in ratios] for ratios in (ours, alone))
@@ -205,8 +212,8 @@ def main() -> None:
     args = parser.parse_args()
     where = args.dataset or ["kodak24", "cbsd68"], args.images, [crop or None for crop in args.crop]
     if args.processed or args.task:
-        lines = levels(args.task, *where, args.sigma, args.grey) if args.task else processed(*where, args.sigma)
-        for line in lines:
+        asked = *where, args.sigma, args.grey
+        for line in levels(args.task, *asked) if args.task else processed(*asked):
             print(line, flush=True)
         return
     found = rows(*where, args.grey, args.noise or [*GAUSSIAN, *OTHERS])

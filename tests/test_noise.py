@@ -176,8 +176,11 @@ def test_it_does_not_depend_on_which_side_is_up_and_which_channel_is_first(seed,
 
 
 def test_a_grey_picture_in_colour_has_the_noise_of_the_grey_one():
-    grey = noisy(25, scene(64, 64, 1))
-    assert estimate(grey.repeat(3, 2)).variance == pytest.approx(estimate(grey).variance, rel=1e-6)
+    clean = scene(128, 128, 1)
+    for grey in (noisy(25, clean), clean + shared((128, 128), 15, 1)[..., None]):
+        one, three = estimate(grey), estimate(grey.repeat(3, 2))
+        assert three.variance == pytest.approx(one.variance, rel=1e-6)
+        assert three.white == one.white
 
 
 def test_a_channel_without_noise_does_not_hide_that_of_the_others():
@@ -205,6 +208,39 @@ def test_noise_that_neighbours_share_is_found_and_said_not_to_be_white(radius):
     found = estimate(image)
     assert not found.white
     assert found.variance == pytest.approx(np.mean((image - clean) ** 2), rel=0.35)
+
+
+@pytest.mark.parametrize("radius", [0.7, 1.0])
+@pytest.mark.parametrize("sigma", [10, 25])
+def test_grain_of_a_grey_picture_is_found_and_said_not_to_be_white(radius, sigma):
+    clean = scene(192, 160, 1)
+    image = (clean + shared(clean.shape[:2], sigma, radius)[..., None]).clip(0, 1)
+    found = estimate(image)
+    assert not found.white
+    assert found.variance == pytest.approx(np.mean((image - clean) ** 2), rel=0.5)
+    middle = found.correlation[4:6, 4, 0, 0]  # at no displacement, and of one pixel down
+    assert middle == pytest.approx([1, np.exp(-1 / (4 * radius**2))], abs=0.15)
+
+
+@pytest.mark.parametrize(
+    "degrade",
+    [
+        lambda x: x,
+        lambda x: noisy(10, x),
+        lambda x: noisy(40, x),
+        lambda x: poisson(x, np.random.default_rng(0), rate=25),
+    ],
+    ids=["clean", "10", "40", "poisson"],
+)
+def test_detail_and_white_noise_of_grey_pictures_are_not_taken_for_grain(degrade):
+    for image in (scene(192, 160, 1), np.tile(photograph(128).mean(2, keepdims=True), (2, 2, 1))):
+        assert estimate(degrade(image)).white
+
+
+def test_in_a_small_grey_picture_grain_is_not_told_from_detail():
+    clean = scene(96, 96, 1)
+    image = (clean + shared(clean.shape[:2], 15, 1)[..., None]).clip(0, 1)
+    assert estimate(image).white
 
 
 def test_what_neighbours_share_of_the_noise_is_estimated():

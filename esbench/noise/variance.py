@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from esbench.correlated import Correlation
-from esbench.noise.calm import SIDE, calm_covariance
+from esbench.noise.calm import SIDE, Even, calm_covariance, even_noise
 from esbench.noise.clipped import Kind, clipped_variance
 from esbench.noise.local import impulse_variance
 from esbench.noise.squares import Array, enough, halved, whole_of
@@ -25,31 +25,48 @@ CORRELATED = (3.0, 50.0)
 COMMON, FOUND, WHITE = 3.3, 4 / 255, 1.6
 
 
+#: Noise of one channel is not white if the calmest blocks contain no detail and have COARSER times the variance of the
+#: white noise and of LITTLE. On BSD400, white noise of sigma 3 to 50 was taken for such in at most 6 % of crops of
+#: 128 x 128 and none of 256 x 256; noise of sigma 10 blurred by 0.7 pixels was found in 72 and 92 %.
+COARSER, LITTLE = 1.8, 1 / 255
+
+
 def variances(image: Floats, kind: Kind) -> tuple[Array, Correlation | None]:
     """Return the variance of each channel, and the correlation of noise that is not white."""
     c = image.shape[2]
     whole = whole_of(image)
     known = image.reshape(-1, c) if whole is None else image[whole]
     if c > 1 and is_grey(known):  # a grey picture stored in colour: all channels have the same noise
-        return np.repeat(single_variance(image[..., :1], kind), c), None
+        levels, correlation = variances(image[..., :1], kind)
+        return levels.repeat(c), None if correlation is None else np.tile(correlation, (1, 1, c, c))
     noisy = known.max(0) > known.min(0)
     levels = np.zeros(c)
+    blocks = enough(image, SIDE)
     if noisy.sum() == 1:
         levels[noisy] = single_variance(image[..., noisy], kind)
+        if blocks and kind != "impulse" and (even := even_noise(image[..., noisy])) is not None:
+            shared, correlation = _shared(image[..., noisy], even)
+            if shared.sum() > COARSER * max(levels.sum(), LITTLE**2):
+                levels[noisy] = shared
+                return levels, correlation
     elif noisy.any():
         levels[noisy] = channel_variances(image[..., noisy])
-        blocks = enough(image, SIDE)
         if blocks and kind != "impulse" and _common(image[..., noisy], levels[noisy].mean()):
             levels[noisy] = [single_variance(image[..., i : i + 1], kind) for i in np.flatnonzero(noisy)]
             return levels, _correlation(calm_covariance(image), levels)
         if blocks and _correlated(image[..., noisy], levels[noisy].mean()):
-            covariance = calm_covariance(image)
-            own = _own(covariance)
-            levels = np.array([clipped_variance(image[..., i : i + 1], 255 * math.sqrt(own[i])) for i in range(c)])
-            return levels, _correlation(covariance, own)
+            return _shared(image)
     if kind == "impulse":  # which can be the same in all channels
         levels = np.maximum(levels, [impulse_variance(image[..., i : i + 1]) for i in range(c)])
     return levels, None
+
+
+def _shared(image: Floats, even: Even | None = None) -> tuple[Array, Correlation | None]:
+    """Return the variance of each channel and the correlation, of noise that neighbouring pixels share."""
+    covariance = calm_covariance(image, even)
+    own = _own(covariance)
+    levels = np.array([clipped_variance(image[..., [i]], 255 * math.sqrt(sigma2)) for i, sigma2 in enumerate(own)])
+    return levels, _correlation(covariance, own)
 
 
 def _own(covariance: Array) -> Array:

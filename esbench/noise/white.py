@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -139,9 +140,14 @@ def _differences(p: int) -> Array:
 def _limit(p: int) -> float:
     """Return the 99th percentile of the sum of squared differences in patches of white noise of variance 1.
 
-    The sum is approximated by a scaled chi-square of the same mean and variance (by Wilson and Hilferty's cube root).
+    The sum is approximated by a scaled chi-square of the same mean and variance.
     """
     energy = _differences(p).T @ _differences(p)
     mean = np.trace(energy)
     freedom = mean**2 / np.trace(energy @ energy)
-    return float(mean * (1 - 2 / (9 * freedom) + 2.326 * math.sqrt(2 / (9 * freedom))) ** 3)
+    return float(mean) * chi_square(float(freedom), 0.99)
+
+
+def chi_square(freedom: float, share: float) -> float:
+    """Return the quantile of a chi-square of mean 1, by Wilson and Hilferty's cube root."""
+    return float((1 - 2 / (9 * freedom) + NormalDist().inv_cdf(share) * math.sqrt(2 / (9 * freedom))) ** 3)

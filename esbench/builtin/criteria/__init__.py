@@ -48,7 +48,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
         ),
         CriterionInfo(
             name="discrepancy",
-            version=3,  # what it takes for noise if the task has none of its own
+            version=4,  # noise that neighbouring pixels of a grey picture share
             summary="how far the residual is from the noise in the noisy picture",
             target="esbench.builtin.criteria.discrepancy:Discrepancy",
             resolve="esbench.builtin.criteria.discrepancy:resolve",
