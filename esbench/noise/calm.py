@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,53 +26,32 @@ SIDE, CALM, SATURATED, FEW, CALMER = 8, 0.05, 0.02, 0.2, 1.3
 #: determines less than by the share RIDGE of the best is left out gradually.
 REACH, RIDGE = 4, 0.003
 
-
 #: The calmest blocks contain noise and no detail if noise in at least the share LEAST of all blocks explains how far
 #: the quantiles LOW and HIGH of their variances are apart. It cannot be told from fewer than MANY blocks side by side.
 LOW, HIGH, LEAST, MANY = 0.01, 0.10, 0.12, 256
 
 
-class Even(NamedTuple):
-    """Noise that fills some of the blocks evenly.
-
-    Attributes:
-        share: the share of the blocks that contain nothing else.
-        variance: of the noise around the planes of blocks.
-    """
-
-    share: float
-    variance: float
-
-
-def calm_covariance(image: Floats, even: Even | None = None) -> Array:
+def calm_covariance(image: Floats) -> Array:
     """Return the covariance of noise of which pixels or channels are correlated, before clipping: (D, D, C, C).
 
-    It is measured in the blocks with the least variance around a plane; of even noise, in half of those that contain
-    nothing else. Clipping would make the darkest and brightest blocks the calmest, so they are left out, unless few
-    are left.
+    It is measured in the blocks with the least variance around a plane.
     """
-    calm, _ = _calmest(image, CALM if even is None else max(CALM, even.share / 2))
-    scale = CALMER if even is None else even.variance / (calm**2).mean()
-    p = math.isqrt(calm.shape[2])
-    joint = np.einsum("bip,bjq->ijpq", calm, calm, optimize=True) / len(calm)
-    pairs, unmixed = _displacements(p)
-    measured = np.array([joint[:, :, *pair].sum(-1) for pair in pairs])
-    side, c = math.isqrt(len(pairs)), calm.shape[1]
-    covariance: Array = scale * np.tensordot(unmixed, measured, 1).reshape(side, side, c, c)
-    return covariance
+    return CALMER * _covariance(_calmest(*_blocks(image), CALM))
 
 
-def even_noise(image: Floats) -> Even | None:
-    """Return the noise of a picture whose calmest blocks contain nothing else; None if they may contain detail.
+def even_covariance(image: Floats) -> Array | None:
+    """Return the same for a picture whose calmest blocks contain only noise; None if they may contain detail.
 
     The variances of blocks of noise are chi-square, with degrees of freedom that follow from its covariance. If a share
     of the blocks contains only noise and the others are less calm, the quantile q of all is the quantile q / share of
     these. So the share is the one with which LOW and HIGH are as far apart as measured. Those of detail are further.
+    The covariance is measured in the calmer half of these blocks.
     """
     h, w, _ = image.shape
     if h * w < MANY * SIDE**2:
         return None
-    calm, levels = _calmest(image, CALM)
+    blocks, levels = _blocks(image)
+    calm = _calmest(blocks, levels, CALM)
     flat = calm.reshape(len(calm), -1)
     covariance = flat.T @ flat / len(flat)
     freedom = float(np.trace(covariance) ** 2 / max((covariance**2).sum(), 1e-30))
@@ -87,11 +66,16 @@ def even_noise(image: Floats) -> Even | None:
     for _ in range(20):
         middle = (few + share) / 2
         few, share = (few, middle) if too_far(middle) else (middle, share)
-    return Even(share, float(high) / chi_square(freedom, HIGH / share))
+    variance = float(high) / chi_square(freedom, HIGH / share)
+    calm = _calmest(blocks, levels, max(CALM, share / 2))
+    return variance / float((calm**2).mean()) * _covariance(calm)
 
 
-def _calmest(image: Floats, share: float) -> tuple[Array, Array]:
-    """Return a share of the blocks, the calmest, without their plane, (n, C, p p); and the variances of all, (m,)."""
+def _blocks(image: Floats) -> tuple[Array, Array]:
+    """Return the blocks of a picture without the plane nearest to each, (n, C, p p), and their variances, (n,).
+
+    Clipping would make the darkest and brightest blocks the calmest, so they are left out, unless few are left.
+    """
     h, w, c = image.shape
     p = min(SIDE, h, w)
     step = math.isqrt(4 * (h - p + 1) * (w - p + 1) // ENOUGH) + 1  # a block counts for several patches
@@ -101,10 +85,24 @@ def _calmest(image: Floats, share: float) -> tuple[Array, Array]:
     kept = saturated <= max(least, SATURATED)
     if kept.mean() < FEW:  # as on a white page: the calmest of the others would be text
         kept[:] = True
-    blocks = blocks[kept].astype(np.float64)
-    residuals = blocks @ _without_plane(p)
-    levels = (residuals**2).mean((1, 2))
-    return residuals[np.argsort(levels, kind="stable")[: max(1, round(share * len(levels)))]], levels
+    residuals = blocks[kept].astype(np.float64) @ _without_plane(p)
+    return residuals, (residuals**2).mean((1, 2))
+
+
+def _calmest(blocks: Array, levels: Array, share: float) -> Array:
+    """Return a share of the blocks, those with the least variance."""
+    return blocks[np.argsort(levels, kind="stable")[: max(1, round(share * len(levels)))]]
+
+
+def _covariance(blocks: Array) -> Array:
+    """Return the covariance of the noise that blocks contain, from them without their planes."""
+    c, p = blocks.shape[1], math.isqrt(blocks.shape[2])
+    joint = np.einsum("bip,bjq->ijpq", blocks, blocks, optimize=True) / len(blocks)
+    pairs, unmixed = _displacements(p)
+    measured = np.array([joint[:, :, *pair].sum(-1) for pair in pairs])
+    side = math.isqrt(len(pairs))
+    covariance: Array = np.tensordot(unmixed, measured, 1).reshape(side, side, c, c)
+    return covariance
 
 
 @functools.cache
