@@ -1,13 +1,14 @@
 """Compare denoisers by PSNR and time, blind, on one thread: `python -m benchmarks.denoisers measure`, then `table`.
 
 The pictures are the centres of the middle picture of each quarter of Kodak24 and CBSD68, as in benchmarks.tasks, with
-white Gaussian noise, shot noise or that of a camera, clipped. esbench is told nothing; the others get the noise level
-that esbench estimates. BM3D gets shot noise after Anscombe's transform, with the estimated gain and the exact unbiased
+white Gaussian noise, shot noise or that of a camera, clipped, or with impulses. esbench is told nothing; the others get
+the noise level that esbench estimates. BM3D gets shot noise after Anscombe's transform, with the estimated gain and the exact unbiased
 inverse in the closed form of Makitalo and Foi (IEEE TIP 2011). `bm3d-psd` is BM3D with the spectrum of the noise of a
-camera that esbench estimates.
+camera that esbench estimates. For impulses, `median` is the median of 5 x 5, and `biharmonic` fills in what esbench
+takes for impulses by the method of scikit-image (Damelin and Hoang, 2018).
 
-`measure` adds rows to `--out`; what is there is not computed again, so it may be interrupted. `table` prints their
-averages, and `figure` draws them. `photograph` times all of them on 512 x 512 pixels, scikit-image's astronaut with
+`measure` adds rows to `--out`; what is there is not computed again, so it may be interrupted. Without `--noise` it
+leaves out impulses. `table` prints their averages, and `figure` draws them. `photograph` times all of them on 512 x 512 pixels, scikit-image's astronaut with
 Gaussian noise of sigma 25, or a single `--noise`, on `--threads`; or esbench with each of `--minutes`.
 """
 
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -36,7 +38,7 @@ from esbench.builtin.degradations import additive, blind
 from esbench.correlated import around, filter_of
 from esbench.looks import COLOURS
 from esbench.metrics import psnr
-from esbench.noise import estimate, estimate_gain
+from esbench.noise import estimate, estimate_gain, impulses_of
 from esbench.pictures import Floats
 from esbench.registry import registry
 
@@ -45,6 +47,9 @@ OUT = ROOT / "results/denoisers.csv"
 
 #: The levels of Gaussian noise, the rates of shot noise, and the levels of the noise of a camera.
 NOISES = ("gaussian 15", "gaussian 25", "gaussian 50", "poisson 25", "poisson 5", "camera 10", "camera 20")
+
+#: The share of values that are impulses, and what is for them alone.
+IMPULSES, FOR_IMPULSES = ("impulse 0.1", "impulse 0.3"), ("median", "biharmonic")
 
 #: esbench with a quality or the squared error, and baselines.
 OURS = {"draft": {"quality": "draft"}, "fast": {}, "best": {"quality": "best"}, "mse": {"loss": "mse"}}
@@ -70,6 +75,8 @@ def noisy(clean: Floats, noise: str) -> Floats:
     rng = np.random.default_rng(0)
     if kind == "poisson":
         return blind.poisson(clean, rng, rate=float(level))
+    if kind == "impulse":
+        return blind.impulse(clean, rng, share=float(level))
     if kind == "camera":
         return blind.camera(clean, rng, sigma=float(level))
     return additive.gaussian(clean, rng, sigma=float(level))
@@ -79,6 +86,10 @@ def other(method: str, noise: str) -> Callable[[Floats], Floats]:
     """Return a baseline as a function of the noisy picture alone."""
     if method == "bm3d-psd":
         return by_spectrum
+    if method == "median":
+        return lambda y: cv2.medianBlur(y, 5)
+    if method == "biharmonic":
+        return filled_in
     component = registry().get("baseline", method)
 
     def gaussian(y: Floats, sigma: float | None = None) -> Floats:
@@ -112,6 +123,15 @@ def by_spectrum(y: Floats, sigma: float | None = None) -> Floats:
     spectrum = variance * h * w * power.transpose(1, 2, 0)
     x: Floats = bm3d.bm3d_rgb(y.astype(float), spectrum).astype(np.float32)
     return x.clip(0, 1)
+
+
+def filled_in(y: Floats) -> Floats:
+    """Return a picture with what is taken for impulses filled in."""
+    from skimage.restoration import inpaint_biharmonic
+
+    found = impulses_of(y)
+    channels = [inpaint_biharmonic(y[..., i].copy(), found[..., i].copy()) for i in range(y.shape[2])]
+    return np.stack(channels, -1).astype(np.float32).clip(0, 1)
 
 
 def result(method: str, noise: str, y: Floats) -> tuple[Floats, int]:
@@ -241,8 +261,10 @@ def frontier(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["measure", "table", "figure", "photograph"])
-    parser.add_argument("--method", nargs="+", choices=["noisy", *OTHERS, *OURS], default=[*OTHERS, *OURS])
-    parser.add_argument("--noise", nargs="+", choices=NOISES, default=list(NOISES))
+    parser.add_argument(
+        "--method", nargs="+", choices=["noisy", *OTHERS, *FOR_IMPULSES, *OURS], default=[*OTHERS, *OURS]
+    )
+    parser.add_argument("--noise", nargs="+", choices=[*NOISES, *IMPULSES], default=list(NOISES))
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2, help="of photograph [2]")

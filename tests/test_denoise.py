@@ -415,6 +415,33 @@ def test_photons_are_thinned_with_the_gain_of_the_whole_picture():
     assert begun(photons, sigma=30).options.loss is None
 
 
+def test_impulses_are_filled_in_and_the_other_values_are_kept():
+    clean = (255 * scene(40, 48)[0]).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    hit = rng.random(clean.shape) < 0.2
+    noisy = np.where(hit, np.uint8(255) * rng.integers(0, 2, clean.shape, np.uint8), clean)
+    denoised = esbench.denoise(noisy, iterations=150, device="cpu")
+    assert denoised.task.startswith("inpaint")
+    assert denoised.impulses == pytest.approx(0.2, abs=0.02)
+    assert np.array_equal(denoised.image[~hit], clean[~hit])
+    assert psnr(denoised.image / 255, clean / 255) > psnr(noisy / 255, clean / 255) + 12
+
+
+def test_impulses_and_other_noise_are_both_removed():
+    _, noisy = scene(64, 72, sigma=20)
+    at_work = begun(np.where(np.random.default_rng(0).random(noisy.shape) < 0.04, 0.0, noisy))
+    assert at_work.options.task == "inpaint[keep=false]"
+    assert at_work.observation.noise.sigma == pytest.approx(20, rel=0.2)
+
+
+@pytest.mark.parametrize("given", [{"sigma": 60}, {"criterion": "emv"}, {"loss": "mse"}])
+def test_impulses_are_not_filled_in_if_something_else_is_chosen(given):
+    clean, _ = scene(40, 48)
+    noisy = np.where(np.random.default_rng(0).random(clean.shape) < 0.2, 0.0, clean)
+    assert begun(noisy).options.task == "inpaint"
+    assert begun(noisy, **given).options.task == "denoise"
+
+
 def test_the_more_noise_the_fewer_steps_of_a_loss_that_knows_it():
     clean, _ = scene(60, 72)
     at_work = [begun(clean + s / 255 * np.random.default_rng(0).standard_normal(clean.shape)) for s in (10, 25, 50)]

@@ -14,7 +14,7 @@ from esbench.builtin.datasets.samples import Samples
 from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.degradations.blind import camera, demosaiced, impulse, poisson, speckle
 from esbench.correlated import coarseness
-from esbench.noise import clipped_variance, declipped, estimate, estimate_gain, measurable
+from esbench.noise import clipped_variance, declipped, estimate, estimate_gain, impulses_of, measurable
 
 
 def scene(h: int, w: int, c: int) -> np.ndarray:
@@ -287,14 +287,48 @@ def test_shared_noise_is_not_taken_from_where_it_was_clipped():
         (poisson, {"rate": 5}),
         (speckle, {"deviation": 0.2}),
         (speckle, {"deviation": 0.45}),
-        (impulse, {"share": 0.05}),
+        (impulse, {"share": 0.02}),
         (impulse, {"share": 0.5}),
+        (impulse, {"share": 0.9}),
     ],
     ids=name,
 )
 def test_the_kind_of_noise_is_reported(degrade, parameters):
     image = degrade(photograph(), np.random.default_rng(0), **parameters)
     assert estimate(image).kind == degrade.__name__
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3])
+def test_black_and_white_of_a_drawing_are_no_impulses(share):
+    drawn = np.zeros((96, 128), np.uint8)
+    for i in range(8):
+        cv2.putText(drawn, "impulses", (2, 12 * i + 9), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1, cv2.LINE_8)
+    page = (drawn < 128).astype(np.float32)[..., None]
+    assert estimate(impulse(page, np.random.default_rng(0), share=share)).kind != "impulse"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+@pytest.mark.parametrize("side", [40, 96])
+def test_impulses_are_found_in_a_photograph_and_where_it_is_saturated(share, side):
+    clean = photograph(side)
+    clean[: side // 3] = 1  # a white sky
+    noisy = impulse(clean, np.random.default_rng(0), share=share)
+    found = impulses_of(noisy)
+    left = np.where(found, clean, noisy)
+    assert np.mean((left - clean) ** 2) < 0.01 * np.mean((noisy - clean) ** 2)
+    sky = np.s_[: side // 3 - 3]
+    assert found[sky][noisy[sky] == 0].mean() > 0.99
+    assert found[sky][noisy[sky] == 1].mean() < 0.3
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12))
+def test_impulses_are_black_or_white_in_pictures_of_any_size(seed, h, w):
+    image = np.random.default_rng(seed).integers(-3, 12, (h, w, 3)).clip(0, 8).astype(np.float32) / 8
+    found = impulses_of(image)
+    assert found.shape == image.shape
+    assert not found[(image > 0) & (image < 1)].any()
+    flipped = impulses_of(1 - image)  # black is as white
+    assert np.array_equal(found, flipped)
 
 
 # -- shot noise
@@ -322,6 +356,14 @@ def test_photons_that_are_visible_have_their_gain(rate, bits):
     if bits == 8:
         y = np.rint(255 * y).astype(np.float32) / 255
     assert estimate_gain(y) == pytest.approx(1 / rate, rel=2e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_drawing_has_no_noise(channels):
+    drawing = np.full((160, 192, channels), 0.5, np.float32)
+    for i in range(12):
+        drawing[10 * i : 10 * i + 6, 12 * i : 12 * i + 40] = 0.1 * (i % 5)
+    assert estimate(drawing).sigma == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 3, 3), (4, 4, 1), (8, 8, 3), (1, 40, 1), (40, 40, 3)])

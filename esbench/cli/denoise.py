@@ -346,7 +346,9 @@ def _introduce(job: Order, photo: images.Photo, at_work: Restoration, listen: Li
     if photo.pixels.dtype == np.uint16 and images.FORMATS[job.file.suffix.lower()] not in ("PNG", "TIFF"):
         tell(f"{job.file}: rounded to 8 bits, the most that this format holds")
     tell(f"{job.name}: {w} x {h}" + ("" if sigma is None else f", {promise.noise_of(sigma, at_work.options)}"))
-    if known is not None and (missing := 1 - known.mean()) > MOST:
+    if at_work.impulses:
+        tell(f"{job.name}: {at_work.impulses:.0%} of the values are impulses, black or white, and are filled in")
+    elif known is not None and (missing := 1 - known.mean()) > MOST:
         tell(f"{job.name}: {missing:.0%} is missing; if the mask is white where it is known, use --mask-marks known")
     if noise is not None and at_work.pieces and at_work.options.sigma is None and not noise.white:
         tell(

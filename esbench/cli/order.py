@@ -108,6 +108,8 @@ class Order:
         assert self.restored is not None
         done = self.restored
         noise = "" if done.sigma_estimate is None else f"noise of sigma {done.sigma_estimate:.1f}, "
+        if done.impulses:
+            noise = f"{done.impulses:.0%} impulses filled in, "
         if self.sigma is not None:
             noise = f"noise of sigma {self.sigma:g}, as given, "
         tiles = (

@@ -9,6 +9,7 @@ import numpy as np
 
 from esbench.correlated import Correlation
 from esbench.noise.clipped import GROWS, Kind, brightness_of, clipped_variance, declipped, unexplained
+from esbench.noise.impulses import impulses_of
 from esbench.noise.kind import estimate_gain, kind_of
 from esbench.noise.squares import measurable, without
 from esbench.noise.variance import variances
@@ -24,6 +25,7 @@ __all__ = [
     "declipped",
     "estimate",
     "estimate_gain",
+    "impulses_of",
     "measurable",
     "of_level",
     "unexplained",

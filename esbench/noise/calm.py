@@ -54,7 +54,9 @@ def even_covariance(image: Floats) -> Array | None:
     calm = _calmest(blocks, levels, CALM)
     flat = calm.reshape(len(calm), -1)
     covariance = flat.T @ flat / len(flat)
-    freedom = float(np.trace(covariance) ** 2 / max((covariance**2).sum(), 1e-30))
+    if not covariance.any():  # as of a drawing
+        return None
+    freedom = float(np.trace(covariance) ** 2 / (covariance**2).sum())
     low, high = np.quantile(levels, [LOW, HIGH])
 
     def too_far(share: float) -> bool:

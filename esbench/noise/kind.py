@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from esbench.noise.clipped import SHAPES, Kind, brightness_of, curves, strength
-from esbench.noise.local import by_brightness, impulses, locally
+from esbench.noise.impulses import has_impulses
+from esbench.noise.local import by_brightness, locally
 from esbench.noise.squares import without
 from esbench.noise.variance import variances
 from esbench.pictures import Bools, Floats
@@ -29,7 +30,7 @@ def kind_of(image: Floats) -> Kind:
     if _visible(image) is not None:
         return "poisson"
     patches = locally(image)
-    if impulses(patches):
+    if has_impulses(patches):
         return "impulse"
     brightness, variance, weight = by_brightness(patches)
     if not len(brightness):

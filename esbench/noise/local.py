@@ -1,4 +1,4 @@
-"""Measures of single small squares: impulses, and the variance at each brightness."""
+"""The variance of small squares of single channels at each brightness."""
 
 from __future__ import annotations
 
@@ -15,27 +15,6 @@ def locally(image: Floats) -> Floats:
     step = math.isqrt(image.size // (4 * ENOUGH)) + 1
     patches: Floats = windows(image, 5, step).reshape(-1, 25)
     return patches
-
-
-def impulses(patches: Floats) -> bool:
-    """Whether more than 1 in 100 values are impulses, and most of the values far from their neighbours are."""
-    value, median = patches[:, 12], np.median(patches, axis=1)
-    extreme = between = among = 0
-    for end in (0.0, 1.0):
-        far = np.abs(median - end) > 0.3
-        away = np.abs(value - end)
-        extreme += int((far & (away == 0)).sum())
-        between += int((far & (away > 0) & (away < np.abs(median - end) / 2)).sum())
-        among += int(far.sum())
-    return extreme > 0.01 * among and extreme > 0.65 * (extreme + between)
-
-
-def impulse_variance(image: Floats) -> float:
-    """Return the variance of the impulses of a channel that are far from their neighbours."""
-    patches = locally(image)
-    value, median = patches[:, 12], np.median(patches, axis=1)
-    far = ((value == 0) | (value == 1)) & (np.abs(value - median) > 0.3)
-    return float((far * (value - median).astype(np.float64) ** 2).mean())
 
 
 def by_brightness(patches: Floats, bins: int = 16) -> tuple[Array, Array, Array]:

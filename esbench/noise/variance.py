@@ -9,7 +9,7 @@ import numpy as np
 from esbench.correlated import Correlation
 from esbench.noise.calm import SIDE, calm_covariance, even_covariance
 from esbench.noise.clipped import Kind, clipped_variance
-from esbench.noise.local import impulse_variance
+from esbench.noise.impulses import impulse_variance
 from esbench.noise.squares import Array, enough, halved, whole_of
 from esbench.noise.white import channel_variances, single_variance
 from esbench.pictures import Floats, is_grey

@@ -181,6 +181,11 @@ def _summary(denoised: Restored, options: Options, stopped: bool, planned: bool)
     """Return the result in a few sentences, for users who do not read curves."""
     if not denoised.optimised:
         return f"{denoised.reason[0].upper()}{denoised.reason[1:]}."
+    if denoised.impulses:
+        share = f"The impulses, {denoised.impulses:.0%} of the values, are filled in"
+        if options.level is None:
+            return f"{share}; the other values are kept."
+        return f"{share}, and the noise of the other values, about {options.level:.0f} of 255 levels, is removed."
     sigma = denoised.sigma_estimate if options.sigma is None else options.sigma
     if not sigma:
         if stopped:
@@ -218,6 +223,8 @@ def _facts(noisy: Any, denoised: Restored, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "device": options.device,
     }
+    if denoised.impulses:
+        facts["impulses"] = f"{denoised.impulses:.1%} of the values"
     if denoised.sigma_estimate is not None:
         facts["noise, estimated"] = f"sigma {denoised.sigma_estimate:.1f} of 255"
     if options.sigma is not None:

@@ -337,7 +337,9 @@ def clean(options: Options) -> bool:
 
 
 def knowing(options: Options, level: float | None, noise: Noise | None, gain: Callable[[], float]) -> Options:
-    """Return the options with the noise level, and the loss that knows the noise if it is white and nothing decides it.
+    """Return the options with the noise level, and what suits the noise if nothing decides it.
+
+    That is a loss that knows the noise, or of impulses the task to fill them in.
 
     Args:
         options: the requested options.
@@ -348,6 +350,8 @@ def knowing(options: Options, level: float | None, noise: Noise | None, gain: Ca
     options = replace(options, level=level if options.sigma is None else options.sigma)
     if noise is None or options.task != "denoise" or chosen(options) or clean(options):
         return options
+    if noise.kind == "impulse" and options.sigma is None:
+        return replace(options, task="inpaint", level=None)
     if not noise.even:  # they split the noise of all channels alike
         return options
     if noise.kind in ("gaussian", "speckle") or (not noise.white and noise.kind != "impulse"):

@@ -28,7 +28,7 @@ from esbench import device as devices
 from esbench.engine import build
 from esbench.errors import DataError
 from esbench.events import Event, Notice, Progress, UnitFinished, ignore
-from esbench.noise import Noise, estimate, estimate_gain
+from esbench.noise import Noise, estimate, estimate_gain, impulses_of
 from esbench.observation import NoiseModel, Observation
 from esbench.pictures import Bytes, Floats, Pictures, is_grey
 from esbench.registry import registry
@@ -82,6 +82,7 @@ class Restored:
         disagreement: the difference of tiles where they overlap, as a standard deviation on the 0-255 scale; None if
             there is one tile, or one is not finished.
         optimised: the optimisations, by tile, then by restart.
+        impulses: the share of the values that were taken for impulses and filled in.
     """
 
     image: Any
@@ -95,6 +96,7 @@ class Restored:
     values: list[float]
     optimised: tuple[Optimised, ...]
     disagreement: float | None = None
+    impulses: float = 0.0
 
     def __repr__(self) -> str:
         return f"Restored({notebook.said(self.image)}, {self.task}, {self.criterion}: {self.reason})"
@@ -136,6 +138,7 @@ class Restoration:
         observation: the observation, with the noise level that the optimisations are given.
         noise: the noise estimated from the observation; None for a task without noise.
         sigma_estimate: its level; None without noise.
+        impulses: the share of the values that are taken for impulses and filled in.
         piece: the optimisation that runs in this process, or None.
         number: the number of optimisations done.
         pieces: the number of optimisations.
@@ -168,9 +171,12 @@ class Restoration:
         self._small = options.sigma is None and min(y.shape[:2]) < build.SMALLEST
         sought = self.noise is None and options.sigma is None and not self._small
         found = self.task.level(observed) if sought else None
-        self.sigma_estimate = found if self.noise is None else self.noise.sigma
+        self.sigma_estimate = self._level = found if self.noise is None else self.noise.sigma
+        self.impulses = 0.0
         if not self._small:
             self.options = knowing(options, self.sigma_estimate, self.noise, lambda: estimate_gain(y))
+        if self.options.task != options.task:
+            observed = self._without_impulses(y)
         self.observation = dataclasses.replace(observed, noise=self._model())
         self._tiles, self._factor = cut(
             self.observation.y.shape[:2], self.task.shape(self.observation)[:2], self.task.grid
@@ -382,6 +388,7 @@ class Restoration:
             values=optimised[0].values if optimised else [],
             optimised=tuple(optimised),
             disagreement=disagreement,
+            impulses=self.impulses,
         )
 
     def _watched(self, piece: Piece) -> AbstractContextManager[Any]:
@@ -461,14 +468,27 @@ class Restoration:
     def _part(self, tile: Tile) -> Observation:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
 
+    def _without_impulses(self, y: Floats) -> Observation:
+        """Return the observation without its impulses, which are filled in; the other values are kept if without noise.
+
+        Without impulses, the task is no longer that of the options.
+        """
+        found = impulses_of(y)
+        observed = Observation(np.where(found, np.float32(0), y), known=~found)
+        self.impulses, self._level = float(found.mean()), build.task(self.options.task).level(observed)
+        if self._level is not None:
+            self.options = dataclasses.replace(self.options, task="inpaint[keep=false]", level=self._level)
+        self.task = build.task(self.options.task)
+        return observed
+
     def _model(self) -> NoiseModel:
         """Return the noise that the optimisations are given: its level is estimated once, from the whole picture."""
-        level = self.sigma_estimate if self.options.sigma is None else self.options.sigma
+        level = self._level if self.options.sigma is None else self.options.sigma
         if level is None:
             return NoiseModel("none")
         if self._small and "sigma" in self.options.loss_needs:
             level = None  # a loss that needs it refuses the picture as too small to estimate it
-        if self.noise is None:
+        if self.noise is None or self.impulses:
             return NoiseModel("gaussian", level)
         return NoiseModel(self.noise.kind, level, correlation=self.noise.correlation, typical=self.noise.typical)
 
