@@ -2,14 +2,15 @@
 
 The pictures are the centres of the middle picture of each quarter of Kodak24 and CBSD68, as in benchmarks.tasks, with
 white Gaussian noise, shot noise or that of a camera, clipped, or with impulses. esbench is told nothing; the others get
-the noise level that esbench estimates. BM3D gets shot noise after Anscombe's transform, with the estimated gain and the exact unbiased
-inverse in the closed form of Makitalo and Foi (IEEE TIP 2011). `bm3d-psd` is BM3D with the spectrum of the noise of a
-camera that esbench estimates. For impulses, `median` is the median of 5 x 5, and `biharmonic` fills in what esbench
-takes for impulses by the method of scikit-image (Damelin and Hoang, 2018).
+the noise level that esbench estimates. BM3D gets shot noise after Anscombe's transform, with the estimated gain and the
+exact unbiased inverse in the closed form of Makitalo and Foi (IEEE TIP 2011). `bm3d-psd` is BM3D with the spectrum of
+the noise of a camera that esbench estimates. For impulses, `median` is the median of 5 x 5, and `biharmonic` fills in
+what esbench takes for impulses by the method of scikit-image (Damelin and Hoang, 2018).
 
 `measure` adds rows to `--out`; what is there is not computed again, so it may be interrupted. Without `--noise` it
-leaves out impulses. `table` prints their averages, and `figure` draws them. `photograph` times all of them on 512 x 512 pixels, scikit-image's astronaut with
-Gaussian noise of sigma 25, or a single `--noise`, on `--threads`; or esbench with each of `--minutes`.
+leaves out impulses. `table` prints their averages, and `figure` draws them. `photograph` times all of them on 512 x 512
+pixels, scikit-image's astronaut with Gaussian noise of sigma 25, or a single `--noise`, on `--threads`; or esbench with
+each of `--minutes`.
 """
 
 from __future__ import annotations
