@@ -85,6 +85,21 @@ def test_what_a_plugin_imports_is_cheap(statement):
     assert not modules & set(HEAVY)
 
 
+@pytest.mark.parametrize("loss", ["mse", "r2r", "sure"])
+def test_an_optimisation_does_not_import_the_compiler_of_torch(loss):
+    optimise = (
+        "import json, sys, numpy as np, esbench\n"
+        "noisy = np.random.default_rng(0).random((40, 48))\n"
+        "esbench.denoise(noisy, loss=sys.argv[1], iterations=2, device='cpu')\n"
+        "print('imported', json.dumps(sorted(sys.modules)))"
+    )
+    environ = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", optimise, loss], env=environ, capture_output=True, text=True, check=True
+    )
+    assert "torch._dynamo" not in json.loads(done.stdout.rpartition("imported ")[2])
+
+
 def test_a_run_is_read_without_torch(pictures, tmp_path):
     config = Config(
         criterion=("loss",),

@@ -18,6 +18,7 @@ from torch import nn
 
 from esbench.average import Average
 from esbench.engine import convolution
+from esbench.engine.adam import Adam
 from esbench.engine.loop import Fit, Made, Trajectory
 from esbench.engine.settings import Settings
 from esbench.frames import Block
@@ -54,8 +55,7 @@ class Fast(Trajectory):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(fit, network, z, generator, settings, average)
         cuda = self.z.is_cuda
-        self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate, fused=True, capturable=cuda)
-        self.optimiser._warned_capturable_if_run_uncaptured = True  # the first steps are not captured, on purpose
+        self.optimiser = Adam(self.f.parameters(), settings.learning_rate, fused=True, capturable=cuda)
         self.notes: list[str] = []
         convolution.suit(self.f, self.z.device, settings.precision)
         self._compiles = cuda and settings.iterations * self.z[0, 0].numel() >= COMPILE_FROM
@@ -125,7 +125,7 @@ class Fast(Trajectory):
 
     def _capture(self, t: int, z: torch.Tensor) -> Graph | None:
         """Return an update as a graph; if that fails, the updates continue one kernel at a time."""
-        self.optimiser.zero_grad(set_to_none=True)  # the gradients must be in the memory of the graph
+        self.optimiser.zero_grad()  # the gradients must be in the memory of the graph
         try:
             return Graph(functools.partial(super()._update, t), z, self._stream)
         except RuntimeError as error:

@@ -15,6 +15,7 @@ import torch
 
 from esbench import torch_state
 from esbench.average import Average
+from esbench.engine.adam import Adam
 from esbench.engine.settings import Settings
 from esbench.errors import UnitError
 from esbench.frames import Block
@@ -77,7 +78,7 @@ class Trajectory:
     ) -> None:
         self.fit, self.f, self.z, self.settings = fit, network.train(), z, settings
         self.generator = generator
-        self.optimiser = torch.optim.Adam(self.f.parameters(), lr=settings.learning_rate)
+        self.optimiser = Adam(self.f.parameters(), settings.learning_rate)
         self.average = Average() if average is None else average
         self.t = 0
         self.restored: list[int] = []  # the steps at which it went back to a good state
@@ -167,7 +168,7 @@ class Trajectory:
         """Update for an input, and return the output and its terms from before the update."""
         step = self._step(t, z)
         total, parts = self.fit.loss(step)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         recorded = parts if total is step.data else {"total": total, **parts}
