@@ -23,6 +23,8 @@ of that at sigma 25. Those of other tasks are of twelve pictures (`ls results/re
         --task 'superres[factor=4]' --network 'skip[channels=32]' --regulariser 'tv[weight=2.17e-07]' --iterations 1000
         --task flash --iterations 600 --patience 100
         --noise 'camera[sigma=20]' --network 'skip[channels=32]' --iterations 2000 --patience 500
+        --noise poisson --network 'skip[channels=32]' --iterations 2000 --patience 500
+        --noise impulse --network 'skip[channels=32]' --iterations 1500 --patience 500
 
 Those in results/grey are of pictures turned grey, with `-d` a folder `bsd400-grey` of them. `study` prints the exact
 effect of mu = lam / (H W) on those of `denoise`: the range of mu that stops each near its peak and the mu above which
