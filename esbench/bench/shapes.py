@@ -122,6 +122,9 @@ def result_fault(result: dict[str, Any]) -> str:
     for name in ("peak_db", "last_db", "average_peak_db"):
         if name not in result or (result[name] is not None and not _is_number(result[name])):
             return f"{name} must be a number or null"
+    for name in ("score_peak_db", "score_last_db", "baseline_db"):  # where the task has them
+        if result.get(name) is not None and not _is_number(result[name]):
+            return f"{name} must be a number or null"
     if not (_is_count(result.get("peak_step")) if complete else result.get("peak_step", 0) is None):
         return "peak_step must be a whole number if it is complete, else null"
     if not _is_number(result.get("seconds")):
@@ -153,7 +156,8 @@ def _entry_fault(text: str, entry: Any, steps: int) -> str:
     except UsageError:
         return "it is not the name of a criterion"
     counts: dict[str, Any] = {name: entry.get(name) for name in ("patience", "stop_step")}
-    numbers = {name: entry[name] for name in ("ssim", "psnr_db", "average_psnr_db") if entry.get(name) is not None}
+    measured = ("ssim", "psnr_db", "average_psnr_db", "score_db")
+    numbers = {name: entry[name] for name in measured if entry.get(name) is not None}
     if "steps_run" in entry:  # older results do not have it; their stops are recomputed
         counts["steps_run"], numbers["criterion_ms_per_step"] = entry["steps_run"], entry.get("criterion_ms_per_step")
         if not isinstance(entry.get("fallback"), bool):

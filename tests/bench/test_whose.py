@@ -388,6 +388,24 @@ def test_json_of_any_shape_is_read_as_it_is_or_refused_in_a_sentence(made, tmp_p
     hold()
 
 
+@pytest.mark.parametrize("value", ["", True, [1], 10**400], ids=["text", "truth", "list", "too large"])
+@pytest.mark.parametrize(
+    "name",
+    ["score_db", "psnr_db", "ssim", "average_psnr_db", "peak_db", "score_peak_db", "score_last_db", "baseline_db"],
+)
+def test_a_measurement_that_is_no_number_is_refused_in_a_sentence(made, tmp_path, name, value):
+    _, whole = made
+    shutil.copytree(whole, tmp_path / "r")
+    path = Run(tmp_path / "r").units()[0].path / "result.json"
+    result = json.loads(path.read_bytes())
+    del result["sha256"]
+    (result["criteria"]["emv"] if name in result["criteria"]["emv"] else result)[name] = value
+    path.write_text(json.dumps(result))
+    with pytest.raises(DataError, match=rf"result\.json' cannot be read: {name} must be a number"):
+        Run(tmp_path / "r").units()[0].result()
+    cli.main(["export", str(tmp_path / "r")], standalone_mode=False)
+
+
 @pytest.mark.parametrize("file", ["run.json", "spec.json", "result.json"])
 @pytest.mark.parametrize("text", ["[]", "null", "{}", "", "[" * 5000, '{"criteria": {"emv": NaN}}', '{"plan": 5}'])
 def test_json_of_the_wrong_shape_is_repaired_on_demand(copy, made, file, text):
