@@ -465,6 +465,22 @@ def test_almost_no_noise_is_reported_before_work_begins(esbench, place):
     assert "little to gain" not in esbench("denoise", "a.png", "-o", "2.png", *TINY).err
 
 
+def test_impulses_are_said_and_filled_in(esbench, place):
+    rng = np.random.default_rng(0)
+    clean = np.full((40, 48, 3), 120, np.uint8)
+    hit = rng.random(clean.shape) < 0.2
+    Image.fromarray(np.where(hit, np.uint8(255) * rng.integers(0, 2, clean.shape, np.uint8), clean)).save("sp.png")
+    answer = esbench("denoise", "sp.png", "-o", "1.png", "--iterations", "3", "--device", "cpu", "--report", "why.html")
+    share = f"{hit.mean():.0%}"
+    assert f"sp.png: {share} of the values are impulses, black or white, and are filled in\n" in answer.err
+    assert f"; {share} impulses filled in, " in answer.out
+    delivered = np.asarray(Image.open("1.png"))
+    assert np.array_equal(delivered[~hit], clean[~hit])
+    assert not np.isin(delivered[hit], (0, 255)).all()
+    why = (place / "why.html").read_text("utf-8")
+    assert f"The impulses, {share} of the values, are filled in; the other values are kept." in why
+
+
 def test_a_restoration_that_was_killed_resumes(esbench, place, interrupt, monkeypatch):
     options = (*TINY[:2], "--iterations", "8", "--device", "cpu", "--quality", "best")
     esbench("denoise", "a.png", "-o", "whole.png", *options)
