@@ -204,8 +204,8 @@ class LossInfo(Info):
 
     Attributes:
         needs: its requirements: "observation", a network whose input is the observation itself, which must be the
-            picture plus noise; "sigma", the level of Gaussian noise, or "gain", that of shot noise, both estimated if
-            not given.
+            picture plus noise; "masked", likewise with the input "masked", and values must be missing; "sigma", the
+            level of Gaussian noise, or "gain", that of shot noise, both estimated if not given.
         captured: whether its step can be captured as a CUDA graph: it draws no random numbers and needs no second
             derivatives.
         network: the default network; None for the task's.
@@ -214,7 +214,7 @@ class LossInfo(Info):
         perturbation: the default perturbation; None for the task's or network's.
     """
 
-    needs: tuple[Literal["observation", "sigma", "gain"], ...] = ()
+    needs: tuple[Literal["observation", "masked", "sigma", "gain"], ...] = ()
     captured: bool = False
     network: str | None = None
     input: str | None = None
@@ -242,7 +242,7 @@ class NetworkInfo(Info):
     Attributes:
         learning_rate: the learning rate of Adam.
         perturbation: standard deviation of the fresh Gaussian noise that is added to z at each step.
-        input: the input: "noise", "meshgrid", "observation" or "guide".
+        input: the input: "noise", "meshgrid", "observation", "masked" or "guide".
         depth: channels of a noise z; a string names the parameter of the network that sets it, e.g. "channels".
     """
 

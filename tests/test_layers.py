@@ -190,7 +190,7 @@ FLOORS = (
     ("disk", "templating", "tables", "thinning", "looks", "correlated"),
     ("records", "noise", "images", "device", "cache", "loading", "average"),
     ("observation", "params", "hookspecs", "models", "notebook"),
-    ("frames", "kinds", "clipping", "divergence"),
+    ("frames", "kinds", "clipping", "divergence", "filling"),
     ("builtin",),
     ("plugins", "registry"),
     ("stopping", "recommendation"),

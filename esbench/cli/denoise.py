@@ -110,8 +110,8 @@ def denoise_command(
     """Denoise pictures with a Deep Image Prior that stops automatically.
 
     Reads and writes PNG, JPEG, TIFF and WebP; grey or colour, 8 or 16 bits. The noise level is estimated from each
-    picture. Transparency, colour profile and EXIF data are kept; EXIF orientation is applied. Ctrl-C writes the best
-    result so far.
+    picture; impulses, single black or white values, are filled in. Transparency, colour profile and EXIF data are kept;
+    EXIF orientation is applied. Ctrl-C writes the best result so far.
     """
     manner = Manner.taken(flags)
     options = Options(**{key: value for key, value in flags.items() if value is not None})

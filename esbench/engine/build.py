@@ -193,18 +193,22 @@ def unmeant(loss: Component, settings: Settings, what: Task, observation: Observ
     assert isinstance(loss.info, LossInfo)
     needs, (h, w, _) = loss.info.needs, observation.y.shape
     own = type(what).distance is not Task.distance
-    if (needs and own) or ("observation" in needs and type(what).forward is not Task.forward):
+    source = next((need for need in needs if need in ("observation", "masked")), None)
+    if (needs and own) or (source and type(what).forward is not Task.forward):
         return f"needs an observation that is the picture plus noise, which that of {settings.task!r} is not"
-    if "observation" in needs:
-        if settings.input != "observation":
-            return f"needs the observation as the input of the network, got --input {settings.input}: leave it out"
+    if source == "masked" and observation.known is None:
+        return f"learns to fill in missing values, and in an observation of {settings.task!r} none is missing"
+    if source:
+        noun = {"observation": "observation", "masked": "masked observation"}[source]
+        if settings.input != source:
+            return f"needs the {noun} as the input of the network, got --input {settings.input}: leave it out"
         if settings.perturbation:
             given = f"--perturbation {settings.perturbation:g}"
-            return f"needs the unchanged observation as the input of the network, got {given}: leave it out"
+            return f"needs the unchanged {noun} as the input of the network, got {given}: leave it out"
         if f.input_size(h, w) != (h, w):
             given = " x ".join(map(str, reversed(f.input_size(h, w))))
             return (
-                f"needs the unchanged observation as the input of the network, and that of {settings.network!r} has "
+                f"needs the unchanged {noun} as the input of the network, and that of {settings.network!r} has "
                 f"{given} pixels: choose another network"
             )
     return levelless(loss, observation)

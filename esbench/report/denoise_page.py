@@ -188,6 +188,8 @@ def _summary(denoised: Restored, options: Options, stopped: bool, planned: bool)
         return f"{share}, and the noise of the other values, about {options.level:.0f} of 255 levels, is removed."
     sigma = denoised.sigma_estimate if options.sigma is None else options.sigma
     if not sigma:
+        if planned:
+            return "The picture is restored. As many steps were done as it takes; more would gain little."
         if stopped:
             return "The picture is restored. It stopped by itself when more steps would have made it worse."
         return "It did not stop by itself, so this is the best picture so far; more steps may give a better one."

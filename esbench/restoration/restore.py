@@ -46,7 +46,7 @@ def denoise(
         network: the network that parametrises the picture; None for the loss's default, or 'skip[channels=32]'.
         loss: the loss to minimise (see `esbench list losses`); None for `r2r` if the noise is Gaussian, or shared by
             pixels or channels, `thinning` if it is white shot noise, and else, or if a criterion, a network or an input
-            is given, `mse`.
+            is given, `mse`. Impulses are filled in, unless one of these or the level is given.
         regulariser: a term added to the loss; None for nothing.
         input: the input of the network; None for the loss's or network's default.
         input_scale: the noise input is uniform in [0, input_scale]; None for the quality's, 0.1 or, of a draft, 1.
@@ -56,8 +56,8 @@ def denoise(
         device: auto, cpu, cuda or cuda:N.
         threads: the number of threads on a CPU; None for PyTorch's default.
         seed: the seed of the network's weights, its input and the perturbations.
-        iterations: T, the maximum number of steps; None for one that suits the noise level, 430 at sigma 25, or, with
-            the loss `mse`, for 2400 and more for over 128 x 128 pixels.
+        iterations: T, the maximum number of steps; None for one that suits the noise level, 430 at sigma 25, of
+            impulses for 1500, or, with the loss `mse`, for 2400 and more for over 128 x 128 pixels.
         patience: S, the number of steps without a lower value after which to stop; None for 100.
 
     Returns:

@@ -477,7 +477,7 @@ class Restoration:
         observed = Observation(np.where(found, np.float32(0), y), known=~found)
         self.impulses, self._level = float(found.mean()), build.task(self.options.task).level(observed)
         if self._level is not None:
-            self.options = dataclasses.replace(self.options, task="inpaint[keep=false]", level=self._level)
+            self.options = dataclasses.replace(self.options, task="inpaint[keep=false]", loss=None, level=self._level)
         self.task = build.task(self.options.task)
         return observed
 

@@ -188,12 +188,32 @@ def test_a_loss_alone_is_enough_to_do_the_right_thing(pictures):
         ({"loss": "pure"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in 'pure\\[gain=0.04\\]'"),
         ({"loss": "thinning"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in 'thinning\\[gain=0.04\\]'"),
         ({"loss": "poisson"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in 'poisson\\[gain=0.04\\]'"),
+        ({"loss": "masking"}, "fill in missing values, and in an observation of 'denoise' none is missing"),
+        (
+            {"loss": "masking", "task": "superres[factor=2]"},
+            "the picture plus noise, which that of 'superres.*' is not",
+        ),
+        (
+            {"loss": "masking", "task": "inpaint", "input": "noise"},
+            "needs the masked observation as the input of the network, got --input noise: leave it out",
+        ),
         ({"loss": "sure", "noise": "poisson"}, "fewer than 32 x 32 pixels, got 28 x 24: give it, as in --sigma"),
     ],
 )
 def test_an_invalid_combination_is_refused_in_a_sentence_before_the_run(config, tmp_path, changed, sentence):
     with pytest.raises(UsageError, match=sentence):
         driver.plan(dataclasses.replace(config, **changed), tmp_path / "r")
+
+
+@pytest.mark.parametrize("per", ["pixel", "channel"])
+def test_a_network_learns_to_fill_in_from_what_is_hidden(config, tmp_path, per):
+    masking = dataclasses.replace(config, loss="masking", task=f"inpaint[missing=0.3,per={per}]", criterion=("last",))
+    masking = dataclasses.replace(masking, learning_rate=0.01, network="skip[channels=8,scales=2]", iterations=80)
+    run(masking, tmp_path / "r")
+    loss = numbers(tmp_path / "r")["loss"]
+    assert np.mean(loss[-20:]) < 0.6 * np.mean(loss[:5])
+    (row,) = Results(tmp_path / "r").table()
+    assert (row["loss"], row["input"]) == ("masking", "masked")
 
 
 @pytest.mark.parametrize("loss", ["sure", "r2r", "pure[gain=0.05]"])

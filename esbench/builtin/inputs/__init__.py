@@ -26,6 +26,12 @@ INFOS = [
         reference="Metzler et al., Unsupervised learning with Stein's unbiased risk estimator, 2018",
     ),
     InputInfo(
+        name="masked",
+        summary="the observation with its missing values filled in from those around, and where they are known",
+        target="esbench.builtin.inputs.pictures:Masked",
+        reference="Quan, Chen, Pang and Ji, Self2Self with dropout, CVPR 2020",
+    ),
+    InputInfo(
         name="guide",
         summary="the guide picture of the task, such as the one with flash",
         target="esbench.builtin.inputs.pictures:Guide",

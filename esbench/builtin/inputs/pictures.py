@@ -25,6 +25,23 @@ class Observed:
         return resized(observed(place.observation), place)
 
 
+class Masked:
+    """z is the observation with its missing values filled in from those around, and where they are known."""
+
+    def channels(self, depth: int, task: Task, observation: Observation) -> int:
+        """Return twice the number of channels of the observation."""
+        return 2 * int(observation.y.shape[2])
+
+    def __call__(self, place: Place) -> torch.Tensor:
+        """Return z."""
+        from esbench.filling import masked
+
+        y = resized(place.observation.y, place)
+        weight = place.observation.weight(y)
+        known = torch.ones_like(y) if weight is None else (weight > 0).to(y).expand_as(y)
+        return masked(y, known)
+
+
 class Guide:
     """z is the task's guide."""
 

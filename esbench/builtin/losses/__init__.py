@@ -45,6 +45,16 @@ INFOS = [
         learning_rate=0.003,
     ),
     LossInfo(
+        name="masking",
+        summary="the error at known values that are hidden from the network, others at each step",
+        target="esbench.builtin.losses.masking:masking",
+        reference="Batson and Royer, Noise2Self, ICML 2019; Quan et al., Self2Self with dropout, CVPR 2020",
+        needs=("masked",),
+        input="masked",
+        perturbation=0,
+        learning_rate=0.003,
+    ),
+    LossInfo(
         name="df-ste",
         summary="Stein's estimate with more noise added to the input at each step",
         target="esbench.builtin.losses.df_ste:df_ste",
