@@ -10,7 +10,7 @@ from esbench.pictures import Bools, Floats
 #: Impulses are told from the AROUND x AROUND values around them, and counted where those are farthest from them, in
 #: all but the share NEARER of a channel. FILLED: the squared error of a value that is filled in. NONE makes the mean of
 #: no values 0.5. Chosen on BSD400.
-AROUND, NEARER, FILLED, NONE = 7, 0.8, 0.02, np.float32(1e-6)
+AROUND, NEARER, FILLED, NONE = 7, 0.8, 0.002, np.float32(1e-6)
 
 
 def has_impulses(patches: Floats) -> bool:
