@@ -15,16 +15,26 @@ from esbench.filling import masked
 from esbench.kinds import Step, Terms
 from esbench.records import Range
 
+#: The weight of the values that the network is given, so that its output is a picture there too.
+VISIBLE = 0.1
+
 
 def masking(step: Step, *, share: Annotated[float, Range(0.01, 0.9)] = 0.2) -> Terms:
-    """Return the mean of (f(u) - y)^2 over the hidden values: the share of those known, new at each step.
+    """Return the mean of (f(u) - y)^2 over the hidden values, plus a little of that over the other known ones.
 
-    u is y without the missing and the hidden values. If channels miss the same pixels, whole pixels are hidden.
+    u is y without the missing and the hidden values: a share of those known, new at each step. If channels miss the
+    same pixels, whole pixels are hidden.
     """
     y, weight = step.observation.tensor("y", step.z), step.observation.weight(step.z)
     assert weight is not None
     known = (weight > 0).to(y)
     hidden = known * (torch.empty_like(known).uniform_(generator=step.generator) < share)
-    step.z = masked(y, (known - hidden).expand_as(y))
-    hidden = hidden.expand_as(y)
-    return Terms((hidden * (step.x - y).square()).sum() / hidden.sum().clamp(min=1))
+    visible = (known - hidden).expand_as(y)
+    step.z = masked(y, visible)
+    squares = (step.x - y).square()
+    return Terms(mean(squares, hidden.expand_as(y)) + VISIBLE * mean(squares, visible))
+
+
+def mean(x: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Return the mean where there is a 1; 0 if there is none."""
+    return (where * x).sum() / where.sum().clamp(min=1)
