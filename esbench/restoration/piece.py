@@ -200,8 +200,8 @@ class Piece:
         if rule.stop is not None:
             return text
         if self._planned:
-            late = "learns the noise late" if self._whole.known is None else "needs no stop"
-            text = f"the loss {self._settings.loss!r} {late}"
+            why = "learns the noise late" if self._whole.known is None else "needs no stop"
+            text = f"the loss {self._settings.loss!r} {why}"
             text = f"all {self.step} steps done, {'for its time' if self.cut_off else 'as planned'}: {text}"
         elif self._plan is not None:
             text = f"{self.step} steps done of about {self._plan}: more may do better"

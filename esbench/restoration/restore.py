@@ -57,7 +57,7 @@ def denoise(
         threads: the number of threads on a CPU; None for PyTorch's default.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for one that suits the noise level, 430 at sigma 25, of
-            impulses for 1500, or, with the loss `mse`, for 2400 and more for over 128 x 128 pixels.
+            impulses for 800, or, with the loss `mse`, for 2400 and more for over 128 x 128 pixels.
         patience: S, the number of steps without a lower value after which to stop; None for 100.
 
     Returns:

@@ -469,9 +469,9 @@ class Restoration:
         return self.task.window(self.observation, tile.rows.slice, tile.columns.slice)
 
     def _without_impulses(self, y: Floats) -> Observation:
-        """Return the observation without its impulses, which are filled in; the other values are kept if without noise.
+        """Return the observation without its impulses, and set the task that fills them in.
 
-        Without impulses, the task is no longer that of the options.
+        The other values are kept if no noise is found in them.
         """
         found = impulses_of(y)
         observed = Observation(np.where(found, np.float32(0), y), known=~found)

@@ -125,6 +125,24 @@ def test_noise_that_known_pixels_keep_is_not_said_to_be_removed(task, keeps):
     assert ("The noise, about 25 of 255 levels, is removed." in text) != keeps
 
 
+def test_impulses_are_said_to_be_filled_in():
+    found = dataclasses.replace(denoised(GREY, optimised([2, 1, 2], 1)), task="inpaint", impulses=0.2)
+    for level, says in (
+        (None, "The impulses, 20% of the values, are filled in; the other values are kept."),
+        (9.6, "are filled in, and the noise of the other values, about 10 of 255 levels, is removed."),
+    ):
+        text = " ".join(page([section("a.png", GREY, found, Options(task="inpaint", level=level))]).split())
+        assert says in text
+        assert "20.0% of the values" in text
+
+
+def test_steps_that_were_planned_without_noise_are_said_to_be_enough():
+    done = dataclasses.replace(optimised([math.nan] * 3, 2, stopped=False), planned=True)
+    found = dataclasses.replace(denoised(GREY, done), task="inpaint", sigma_estimate=None)
+    text = " ".join(page([section("a.png", GREY, found, Options(task="inpaint", loss="masking"))]).split())
+    assert "The picture is restored. As many steps were done as it takes; more would gain little." in text
+
+
 def test_the_level_that_was_given_is_what_was_removed():
     found = denoised(GREY, optimised([2, 1, 2], 1))
     for sigma, says in ((12.0, "The noise, about 12 of 255 levels, is removed."), (0.0, "The picture is restored.")):
