@@ -19,14 +19,15 @@ def masked(y: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         y: the picture.
         known: 1 where a value is known, else 0, in the size of y.
     """
-    filled, have = y * known, known
+    filled, lacking = y * known, known == 0
     for side in SIDES:
+        if not lacking.any():  # most often, and large squares take long
+            break
         count = _mean(known, side)
-        there = (have == 0) & (count > 0)
+        there = lacking & (count > 0)
         filled = torch.where(there, _mean(y * known, side) / count.clamp(min=1e-6), filled)
-        have = torch.where(there, torch.ones_like(have), have)
-    filled = torch.where(have > 0, filled, torch.full_like(filled, GREY))
-    return torch.cat([filled, known], dim=1)
+        lacking = lacking & ~there
+    return torch.cat([filled.masked_fill(lacking, GREY), known], dim=1)
 
 
 def _mean(x: torch.Tensor, side: int) -> torch.Tensor:
