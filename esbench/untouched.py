@@ -13,6 +13,7 @@ import gc
 import itertools
 import locale
 import logging
+import operator
 import os
 import resource
 import signal
@@ -105,10 +106,8 @@ class Untouched:
         return self._names_back
 
     def _are_same(self) -> bool:
-        try:  # of lists, identical items are not compared, which is twice as fast as `is` item by item
-            return list(itertools.chain.from_iterable(self._views)) == self._flat
-        except Exception:  # an item that was put in the place of another cannot be compared with it
-            return False
+        n = sum(map(len, self._views))
+        return n == len(self._flat) and all(map(operator.is_, itertools.chain.from_iterable(self._views), self._flat))
 
     def _names_back(self) -> None:
         if not self._are_same():
