@@ -250,7 +250,9 @@ def frontier(args: argparse.Namespace) -> None:
             *offset, side = BESIDE.get(method, (0, 8, "center"))
             axis.annotate(method, at, offset, textcoords="offset points", ha=side, fontsize=9)
         kind, level = noise.split()
-        title = {"gaussian": "sigma", "poisson": "photons, rate", "camera": "camera, sigma"}[kind] + f" {level}"
+        title = {"gaussian": "sigma", "poisson": "photons, rate", "camera": "camera, sigma", "impulse": "impulses"}[
+            kind
+        ] + f" {level}"
         axis.set(xscale="log", xlabel="seconds", title=title, xlim=(0.004, 500))
         axis.margins(y=0.12)
     for axis in axes[:, 0]:

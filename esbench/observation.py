@@ -88,17 +88,25 @@ class Observation:
             self._tensors[key] = Pictures(array[None]).tensor.to(like.device)
         return self._tensors[key]
 
-    def weight(self, like: torch.Tensor) -> torch.Tensor | None:
-        """Return the weight of each element in a mean over those that the loss uses; None if it uses all."""
+    def used(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Return 1 where the loss uses an element and else 0, (H, W) or (C, H, W); None if it uses all."""
         if self.known is None and self.holdout is None:
             return None
-        key = "weight", like.device
+        key = "used", like.device
         if key not in self._tensors:
             import torch
 
             kept = torch.from_numpy(seen(self.known, self.holdout)).to(self.tensor("y", like))
-            kept = kept / kept.mean()
             self._tensors[key] = kept if kept.ndim == 2 else kept.permute(2, 0, 1)
+        return self._tensors[key]
+
+    def weight(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Return the weight of each element in a mean over those that the loss uses; None if it uses all."""
+        if (used := self.used(like)) is None:
+            return None
+        key = "weight", like.device
+        if key not in self._tensors:
+            self._tensors[key] = used / used.mean()
         return self._tensors[key]
 
     def unclipped(self, like: torch.Tensor) -> torch.Tensor:

@@ -256,7 +256,7 @@ def test_parts_that_do_not_fit_are_refused_in_a_sentence(config, tmp_path, pictu
         Options(loss="sunken").settings(100)
 
 
-@pytest.mark.parametrize("source", ["noise", "meshgrid", "observation"])
+@pytest.mark.parametrize("source", ["noise", "meshgrid", "observation", "masked"])
 def test_every_input_gives_a_restoration(extended, source):
     restored = esbench.restore(
         np.full((8, 10, 3), 0.25, np.float32), "halved", input=source, network="coarse", iterations=4, device="cpu"

@@ -96,7 +96,7 @@ SPLIT = Quality(
     "skip[channels=16,skips=32]", decay=0.98, iterations=430, falls=0.7, learning_rate=0.01, criterion="last"
 )
 THIN = replace(SPLIT, iterations=470, falls=0.3)
-#: More steps gain little and lose nothing.
+#: The more steps the better, by less and less.
 MASK = replace(SPLIT, iterations=800, falls=0.0, side=128)
 
 #: The same of tasks without noise that fill in what was never observed. With a little total variation, enlarged

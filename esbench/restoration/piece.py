@@ -105,7 +105,7 @@ class Piece:
         problem = build.problem(self._settings.task, task, self._observation)
         self.column = Column(options.stops_by, problem, Running(options.window), keeps="average")
         self.session = Session(name, trajectory, [self.column], emit, live=True, seed=seeds.derive(seed, "probes"))
-        self._plan = options.plan(h * w)
+        self._plan, self._masks = options.plan(h * w), "masked" in options.loss_needs
         fast = replace(options, quality="fast", minutes=None).plan(h * w)
         self._enough = SHORT * min(filter(None, (self._plan, fast)), default=0)
         self.cut_off = False  # set by the caller that ends it early because its time is up
@@ -200,7 +200,7 @@ class Piece:
         if rule.stop is not None:
             return text
         if self._planned:
-            why = "learns the noise late" if self._whole.known is None else "needs no stop"
+            why = "needs no stop" if self._masks else "learns the noise late"
             text = f"the loss {self._settings.loss!r} {why}"
             text = f"all {self.step} steps done, {'for its time' if self.cut_off else 'as planned'}: {text}"
         elif self._plan is not None:

@@ -48,7 +48,7 @@ def esbench_criteria(codecs: Mapping[str, CodecInfo]) -> list[CriterionInfo]:
         ),
         CriterionInfo(
             name="discrepancy",
-            version=5,  # fewer impulses are recognised, and not those of a drawing
+            version=5,  # impulses count from a smaller share on, and those of a drawing do not
             summary="how far the residual is from the noise in the noisy picture",
             target="esbench.builtin.criteria.discrepancy:Discrepancy",
             resolve="esbench.builtin.criteria.discrepancy:resolve",

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from esbench.errors import UsageError
+from esbench.filling import masked
 from esbench.kinds import Place, Task
 from esbench.observation import Observation, seen
 from esbench.pictures import Floats, Pictures
@@ -34,12 +35,9 @@ class Masked:
 
     def __call__(self, place: Place) -> torch.Tensor:
         """Return z."""
-        from esbench.filling import masked
-
-        y = resized(place.observation.y, place)
-        weight = place.observation.weight(y)
-        known = torch.ones_like(y) if weight is None else (weight > 0).to(y).expand_as(y)
-        return masked(y, known)
+        y = Pictures(place.observation.y[None]).tensor.to(place.device)
+        used = place.observation.used(y)
+        return fitted(masked(y, torch.ones_like(y) if used is None else used.expand_as(y)), place)
 
 
 class Guide:
@@ -82,7 +80,11 @@ def guide(task: Task, observation: Observation) -> Floats:
 
 def resized(picture: Floats, place: Place) -> torch.Tensor:
     """Return a picture as z, resized to the size of z."""
-    z = Pictures(picture[None]).tensor.to(place.device)
+    return fitted(Pictures(picture[None]).tensor.to(place.device), place)
+
+
+def fitted(z: torch.Tensor, place: Place) -> torch.Tensor:
+    """Return z, resized to its size."""
     if tuple(z.shape[-2:]) != place.size:
         z = functional.interpolate(z, place.size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
     return z

@@ -25,9 +25,8 @@ def masking(step: Step, *, share: Annotated[float, Range(0.01, 0.9)] = 0.2) -> T
     u is y without the missing and the hidden values: a share of those known, new at each step. If channels miss the
     same pixels, whole pixels are hidden.
     """
-    y, weight = step.observation.tensor("y", step.z), step.observation.weight(step.z)
-    assert weight is not None
-    known = (weight > 0).to(y)
+    y, known = step.observation.tensor("y", step.z), step.observation.used(step.z)
+    assert known is not None
     hidden = known * (torch.empty_like(known).uniform_(generator=step.generator) < share)
     visible = (known - hidden).expand_as(y)
     step.z = masked(y, visible)

@@ -40,6 +40,18 @@ def test_the_network_is_compared_with_the_known_values_that_it_is_not_given(step
         assert (hidden.sum(1).unique().tolist()) == [0, 3]
 
 
+def test_the_values_that_it_is_given_count_a_tenth(step, clean):
+    class Grey(Seen):
+        def forward(self, z):
+            return super().forward(z) * 0 + 0.5
+
+    known = ~missing(clean.shape)
+    total = masking(step(f := Grey(), clean, known=known)).total
+    given = (f.known[0] > 0).permute(1, 2, 0).numpy()
+    squares = (0.5 - clean) ** 2
+    assert total.item() == pytest.approx(squares[known & ~given].mean() + 0.1 * squares[given].mean(), rel=1e-9)
+
+
 def test_what_is_missing_makes_no_difference(step, clean):
     gone = missing(clean.shape)
     other = np.where(gone, 1 - clean, clean)
