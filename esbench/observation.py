@@ -197,6 +197,14 @@ class Observation:
         return dataclasses.replace(self, holdout=mask.reshape(h, w))
 
 
+def without(y: Floats, missing: Bools) -> Observation:
+    """Return the observation of a picture with missing pixels or values, which are set to 0."""
+    import numpy as np
+
+    gone = missing if missing.ndim == 3 else missing[..., None]
+    return Observation(np.where(gone, np.float32(0), y), known=~missing)
+
+
 def seen(known: Bools | None, holdout: Bools | None) -> Bools:
     """Return the elements that the loss uses: (H, W) or (H, W, C), True if known and not held out."""
     if known is None:

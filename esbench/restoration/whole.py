@@ -29,7 +29,7 @@ from esbench.engine import build
 from esbench.errors import DataError
 from esbench.events import Event, Notice, Progress, UnitFinished, ignore
 from esbench.noise import Noise, estimate, estimate_gain, impulses_of
-from esbench.observation import NoiseModel, Observation
+from esbench.observation import NoiseModel, Observation, without
 from esbench.pictures import Bytes, Floats, Pictures, is_grey
 from esbench.registry import registry
 from esbench.restoration.aside import Aside, Assignment
@@ -474,7 +474,7 @@ class Restoration:
         The other values are kept if no noise is found in them.
         """
         found = impulses_of(y)
-        observed = Observation(np.where(found, np.float32(0), y), known=~found)
+        observed = without(y, found)
         self.impulses, self._level = float(found.mean()), build.task(self.options.task).level(observed)
         if self._level is not None:
             self.options = dataclasses.replace(self.options, task="inpaint[keep=false]", loss=None, level=self._level)

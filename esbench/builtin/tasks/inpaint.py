@@ -11,7 +11,7 @@ from esbench.errors import UsageError
 from esbench.kinds import AddNoise, Companions, Task
 from esbench.metrics import psnr
 from esbench.noise import colours_sigma, estimate, measurable
-from esbench.observation import Observation
+from esbench.observation import Observation, without
 from esbench.pictures import Bools, Floats, is_grey
 from esbench.records import Range
 
@@ -115,12 +115,6 @@ class Inpaint(Task):
             return x
         known = _known(observation)
         return np.where(known if known.ndim == 3 else known[..., None], observation.y, x)
-
-
-def without(y: Floats, missing: Bools) -> Observation:
-    """Return the observation of a picture with missing pixels, which are set to 0."""
-    gone = missing if missing.ndim == 3 else missing[..., None]
-    return Observation(np.where(gone, np.float32(0), y), known=~missing)
 
 
 def marked(mask: Any) -> Bools:
