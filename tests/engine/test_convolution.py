@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from esbench.builtin.networks.skip import skip
-from esbench.engine import convolution
+from esbench.engine import convolution, winograd
 from esbench.engine.convolution import Aligned, Multiplied, align, multiply, weight_gradient
 
 
@@ -21,11 +21,17 @@ def all_multiplied(monkeypatch):
     monkeypatch.setattr(convolution, "MANY", 0)
 
 
+@pytest.fixture(params=[1, 1000], ids=["tiles", "products"])
+def wide(request, monkeypatch):
+    """Every 3 x 3 kernel by Winograd's algorithm, and none."""
+    monkeypatch.setattr(convolution, "WIDE", request.param)
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "changed"),
     [(align, Aligned, 4), (multiply, Multiplied, 6)],  # 4 and 8 + 3 channels; 3x3 kernels; in two scales each
 )
-def test_a_changed_network_gives_the_same_and_keeps_its_state(change, kind, changed, all_multiplied):
+def test_a_changed_network_gives_the_same_and_keeps_its_state(change, kind, changed, all_multiplied, wide):
     f = skip(4, 3, channels=8, skips=3, scales=2).double().to(memory_format=torch.channels_last)
     other = copy.deepcopy(f)
     change(other)
@@ -54,7 +60,7 @@ def test_the_gradient_of_the_weights_is_that_of_pytorch(n, c, d, k, s, more_rows
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_losses_with_a_gradient_of_their_own_find_one(stride, all_multiplied):
+def test_losses_with_a_gradient_of_their_own_find_one(stride, all_multiplied, wide):
     conv = nn.Conv2d(2, 3, 3, stride).double()
     multiply(conv)
     x = torch.rand(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
@@ -83,11 +89,32 @@ def test_what_it_was_not_made_for_is_left_alone(conv):
 
 
 def test_small_pictures_are_left_to_pytorch(monkeypatch):
-    conv = nn.Conv2d(64, 64, 3)
+    conv = nn.Conv2d(40, 64, 3)
     multiply(conv)
     seen = []
     monkeypatch.setattr(convolution, "weight_gradient", lambda *of: seen.append(of) or weight_gradient(*of))
-    conv(torch.rand(1, 64, 10, 10)).sum().backward()
+    conv(torch.rand(1, 40, 10, 10)).sum().backward()
     assert not seen
-    conv(torch.rand(1, 64, 50, 50)).sum().backward()
+    conv(torch.rand(1, 40, 70, 70)).sum().backward()
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("conv", "tiled"),
+    [
+        (nn.Conv2d(64, 64, 3), True),
+        (nn.Conv2d(64, 40, 3), False),
+        (nn.Conv2d(40, 64, 3), False),
+        (nn.Conv2d(64, 64, 3, 2), False),
+        (nn.Conv2d(64, 64, 5), False),
+    ],
+)
+def test_wide_kernels_of_three_are_tiled(conv, tiled, monkeypatch):
+    multiply(conv)
+    seen = []
+    convolve = winograd.convolve
+    monkeypatch.setattr(winograd, "convolve", lambda *of: seen.append(of) or convolve(*of))
+    x = torch.rand(1, conv.in_channels, 120, 120)
+    theirs = nn.functional.conv2d(x, conv.weight, conv.bias, conv.stride)
+    torch.testing.assert_close(conv(x), theirs, rtol=1e-4, atol=1e-5)
+    assert bool(seen) is tiled

@@ -53,12 +53,15 @@ def test_it_follows_the_plain_loop_where_rounding_does_not_part_them():
     assert losses(made(Fast, double=True)) == pytest.approx(losses(made(Trajectory, double=True)), rel=1e-7)
 
 
-@pytest.mark.parametrize(("capability", "multiplied"), [("AVX2", 6), ("AVX512", 0), ("DEFAULT", 0)])
-def test_it_follows_it_on_any_processor(capability, multiplied, monkeypatch):
+@pytest.mark.parametrize(
+    ("capability", "multiplied", "wide"), [("AVX2", 6, 1), ("AVX2", 6, 1000), ("AVX512", 0, 1), ("DEFAULT", 0, 1)]
+)
+def test_it_follows_it_on_any_processor(capability, multiplied, wide, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(convolution, "NARROW", 1)
     monkeypatch.setattr(convolution, "PAIRS", 1)
     monkeypatch.setattr(convolution, "MANY", 0)
+    monkeypatch.setattr(convolution, "WIDE", wide)
     ours = made(Fast, double=True)
     assert sum(isinstance(m, convolution.Multiplied) for m in ours.f.modules()) == multiplied
     assert losses(ours) == pytest.approx(losses(made(Trajectory, double=True)), rel=1e-7)
