@@ -38,13 +38,13 @@ class Aligned(nn.Conv2d):
         """Return the convolution of x."""
         lack = (0, 0, 0, 0, 0, -self.in_channels % VECTOR)
         weight = nn.functional.pad(self.weight, lack)
-        return nn.functional.conv2d(nn.functional.pad(x, lack), weight, self.bias, self.stride, self.padding)
+        return self._conv_forward(nn.functional.pad(x, lack), weight, self.bias)  # type: ignore[no-any-return]
 
 
 def align(f: nn.Module) -> None:
     """Make the convolutions of a network `Aligned` whose channels are not whole vectors; its state stays the same."""
     for module in f.modules():
-        if type(module) is nn.Conv2d and module.in_channels % VECTOR:
+        if type(module) is nn.Conv2d and module.groups == 1 and module.in_channels % VECTOR:
             module.__class__ = Aligned
 
 
@@ -56,6 +56,9 @@ class Multiplied(nn.Conv2d):
         stride = self.stride[0]
         if x.numel() * self.out_channels < MANY * stride**2:
             return super().forward(x)
+        if any(self._reversed_padding_repeated_twice):
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            x = nn.functional.pad(x, self._reversed_padding_repeated_twice, mode)
         if stride == 1 and self.kernel_size[0] == 3 and min(self.in_channels, self.out_channels) >= WIDE:
             return Tiles.apply(x, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
         return Products.apply(x, self.weight, self.bias, stride)  # type: ignore[no-any-return, no-untyped-call]
@@ -74,7 +77,7 @@ def multiply(f: nn.Module) -> None:
 
 
 def _multiplies(conv: nn.Conv2d) -> bool:
-    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding in (0, (0, 0))
+    plain = conv.groups == 1 and conv.dilation == (1, 1)
     square = len({*conv.kernel_size}) == len({*conv.stride}) == 1
     c, d = conv.in_channels, conv.out_channels
     return plain and square and conv.kernel_size[0] > 1 and min(c, d) >= NARROW and c * d >= PAIRS

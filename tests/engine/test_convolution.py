@@ -72,8 +72,6 @@ def test_losses_with_a_gradient_of_their_own_find_one(stride, all_multiplied, wi
     "conv",
     [
         nn.Conv2d(64, 64, 1),
-        nn.Conv2d(64, 64, 3, padding=1),
-        nn.Conv2d(64, 64, 3, padding="same"),
         nn.Conv2d(64, 64, 3, dilation=2),
         nn.Conv2d(64, 64, 3, groups=2),
         nn.Conv2d(64, 64, (3, 1)),
@@ -86,6 +84,43 @@ def test_what_it_was_not_made_for_is_left_alone(conv):
     before = type(conv)
     multiply(conv)
     assert type(conv) is before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": 1},
+        {"padding": (2, 1)},
+        {"padding": "same"},
+        {"padding": "valid"},
+        {"padding": 1, "padding_mode": "reflect"},
+        {"padding": "same", "padding_mode": "circular"},
+        {"padding": 1, "stride": 2, "bias": False},
+    ],
+)
+def test_a_convolution_that_pads_gives_the_same(options, all_multiplied, wide):
+    conv = nn.Conv2d(2, 3, 3, **options).double()
+    x = torch.rand(2, 2, 9, 8, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    theirs = conv(x)
+    g = torch.rand_like(theirs)
+    expected = torch.autograd.grad(theirs, (x, conv.weight), g)
+    multiply(conv)
+    assert type(conv) is Multiplied
+    ours = conv(x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    for mine, other in zip(torch.autograd.grad(ours, (x, conv.weight), g), expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "options", [{"dilation": 2}, {"padding": 2, "padding_mode": "reflect"}, {"stride": 2}, {"groups": 3}]
+)
+def test_an_aligned_convolution_gives_the_same(options):
+    conv = nn.Conv2d(3, 6, 3, **options).double()
+    x = torch.rand(1, 3, 9, 9, dtype=torch.float64)
+    y = conv(x)
+    align(conv)
+    torch.testing.assert_close(conv(x), y, rtol=1e-12, atol=1e-12)
 
 
 def test_small_pictures_are_left_to_pytorch(monkeypatch):
