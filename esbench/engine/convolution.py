@@ -54,7 +54,7 @@ class Multiplied(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the convolution of x."""
         stride = self.stride[0]
-        if x.numel() * self.out_channels < MANY * stride**2:
+        if x.ndim != 4 or x.numel() * self.out_channels < MANY * stride**2:
             return super().forward(x)
         if any(self._reversed_padding_repeated_twice):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode

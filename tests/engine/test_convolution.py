@@ -112,6 +112,17 @@ def test_a_convolution_that_pads_gives_the_same(options, all_multiplied, wide):
         torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("height", [10, 11, 12])
+@pytest.mark.parametrize("width", [10, 11])
+def test_the_next_layer_may_work_in_place(height, width, all_multiplied, wide):
+    conv = nn.Conv2d(2, 3, 3)
+    multiply(conv)
+    x = torch.rand(1, 2, height, width).to(memory_format=torch.channels_last)
+    y = nn.ReLU(inplace=True)(conv(x))
+    torch.testing.assert_close(y, nn.functional.conv2d(x, conv.weight, conv.bias).relu(), rtol=1e-4, atol=1e-5)
+    y.sum().backward()
+
+
 @pytest.mark.parametrize(
     "options", [{"dilation": 2}, {"padding": 2, "padding_mode": "reflect"}, {"stride": 2}, {"groups": 3}]
 )
@@ -121,6 +132,14 @@ def test_an_aligned_convolution_gives_the_same(options):
     y = conv(x)
     align(conv)
     torch.testing.assert_close(conv(x), y, rtol=1e-12, atol=1e-12)
+
+
+def test_a_picture_that_is_no_batch_is_left_to_pytorch(all_multiplied, wide):
+    conv = nn.Conv2d(2, 3, 3)
+    x = torch.rand(2, 9, 9)
+    y = conv(x)
+    multiply(conv)
+    assert torch.equal(conv(x), y)
 
 
 def test_small_pictures_are_left_to_pytorch(monkeypatch):
