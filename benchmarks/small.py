@@ -56,41 +56,38 @@ PATIENCE = 500
 PROTOCOL = ("--crop", "128", "--network", "skip[channels=64]", "--iterations", "3000", "--patience", str(PATIENCE))
 
 
-def wanting(dataset: str, which: int, results: Path) -> list[str]:
-    """Return the pictures of a pass of which a unit is not recorded yet."""
-    names = open_dataset(dataset)[1].ids()
-    return [
-        name
-        for i, name in enumerate(names)
-        if i % len(PASSES) == which
-        and not all(any(results.glob(f"{dataset}-{name}-denoise-gaussian{sigma}-*")) for sigma in SIGMAS)
-    ]
+def wanting(dataset: str, which: int, results: Path) -> dict[str, list[str]]:
+    """Return, for the pictures of a pass, the levels that are not recorded yet."""
+    found = {}
+    for name in open_dataset(dataset)[1].ids()[which :: len(PASSES)]:
+        recorded = {sigma for sigma in SIGMAS if any(results.glob(f"{dataset}-{name}-denoise-gaussian{sigma}-*"))}
+        if left := [sigma for sigma in SIGMAS if sigma not in recorded]:
+            found[name] = left
+    return found
 
 
-def arguments(dataset: str, which: int, args: argparse.Namespace) -> list[str]:
-    """Return the arguments of `esbench` for the units of a pass that are left to do; none if there are none."""
-    out, pictures = args.out / f"{dataset}-{which}", wanting(dataset, which, args.results)
-    if not pictures:
-        return []
-    if (out / "run.json").exists():  # also the pictures that were wanting when it began
+def arguments(dataset: str, name: str, levels: list[str], out: Path, args: argparse.Namespace) -> list[str]:
+    """Return the arguments of `esbench` for a picture at some levels."""
+    if (out / "run.json").exists():
         return ["resume", str(out)]
-    chosen = [argument for name in pictures for argument in ("--image", name)]
-    sigmas = [argument for sigma in SIGMAS for argument in ("--sigma", sigma)]
+    sigmas = [argument for sigma in levels for argument in ("--sigma", sigma)]
     criteria = [argument for text in CRITERIA for argument in ("-c", text)]
     how = ["--device", args.device, "--threads", str(args.threads), "--executor", "serial", "--out", str(out)]
-    return ["run", "-d", dataset, *chosen, *sigmas, *criteria, *PROTOCOL, *how]
+    return ["run", "-d", dataset, "--image", name, *sigmas, *criteria, *PROTOCOL, *how]
 
 
 def run(args: argparse.Namespace) -> None:
     end = time.monotonic() + 60 * args.minutes
     for which, dataset in itertools.product(args.passes, DATASETS):
-        left = end - time.monotonic()
-        if left < 1 or not (todo := arguments(dataset, which, args)):
-            continue
-        code = subprocess.run([sys.executable, "-m", "esbench", *todo, "--budget", f"{left:.0f}s"]).returncode
-        recordings.take(argparse.Namespace(run=args.out / f"{dataset}-{which}", results=args.results))
-        if code not in (0, 1):
-            sys.exit(code)
+        for name, levels in wanting(dataset, which, args.results).items():
+            if (left := end - time.monotonic()) < 1:
+                return
+            out = args.out / f"{dataset}-{name}"
+            words = [*arguments(dataset, name, levels, out, args), "--budget", f"{left:.0f}s"]
+            code = subprocess.run([sys.executable, "-m", "esbench", *words]).returncode
+            recordings.take(argparse.Namespace(run=out, results=args.results))
+            if code not in (0, 1):
+                sys.exit(code)
 
 
 def table(args: argparse.Namespace) -> None:
