@@ -93,7 +93,7 @@ def _covered(size: int) -> int:
 
 
 def _blocks(*pictures: tuple[torch.Tensor, int]) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Yield the tiles of pictures, each (N, H, W, C) with the side of its tiles, a block of all of them at a time.
+    """Yield the tiles of pictures, each (N, H, W, C) with the side of its tiles, a block of rows at a time.
 
     The tiles are views of the pictures, (side, side, rows, columns, C).
     """
