@@ -1,4 +1,4 @@
-"""Check that the fast loop agrees with the plain one: `python -m benchmarks.agreement`.
+"""Check that the fast loop agrees with the plain one, or bfloat16 with float32: `python -m benchmarks.agreement`.
 
 Over pairs of a picture and a noise level:
 
@@ -7,6 +7,8 @@ Over pairs of a picture and a noise level:
   rounding: the effect of any other order of summation;
 * peaks: the highest PSNR of ours and of plain with one seed, and of plain with two seeds. Ours may differ from plain by
   no more than plain with one seed from plain with another.
+
+With `--bfloat16`, the peaks of ours in bfloat16 and in float32, and in float32 with another seed; nothing of plain.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def made(
     dtype: torch.dtype = torch.float32,
     precision: str = "float32",
 ) -> Trajectory:
-    settings = Settings(iterations=args.steps, precision=precision)
+    settings = Settings(iterations=args.steps, precision=precision, input_scale=args.input_scale)
     torch.manual_seed(seed)
     f = skip(settings.depth, noisy.shape[2], channels=args.channels).to(args.device, dtype)
     fit = Fit(Denoise(), Observation(noisy), mse, captured=True)
@@ -111,33 +113,34 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, nargs="+", default=[15, 50])
     parser.add_argument("--crop", type=int, default=10_000)
     parser.add_argument("--channels", type=int, default=128)
-    parser.add_argument("--first", type=int, default=50)
+    parser.add_argument("--input-scale", type=float, default=Settings().input_scale)
+    parser.add_argument("--first", type=int, default=50, help="steps whose losses are compared")
     parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--bfloat16", action="store_true", help="also the peaks in bfloat16")
+    parser.add_argument("--bfloat16", action="store_true", help="the peaks of bfloat16 and float32")
     parser.add_argument("--threads", type=int, help="of the CPU")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    kind: type[Trajectory] = Fast if args.bfloat16 else Trajectory
+    base, other = ("float32", "bfloat16") if args.bfloat16 else ("plain", "ours")
     rows: list[dict[str, Any]] = []
     for name, clean, noisy in pairs(args):
-        row: dict[str, Any] = {"pair": name, "first": first_steps(noisy, args)}
+        row: dict[str, Any] = {"pair": name, "first": {} if args.bfloat16 else first_steps(noisy, args)}
         row["peaks_db"] = {
-            "plain": peak_db(made(Trajectory, noisy, args), clean),
-            "plain, another seed": peak_db(made(Trajectory, noisy, args, seed=1), clean),
-            "ours": peak_db(made(Fast, noisy, args), clean),
+            base: peak_db(made(kind, noisy, args), clean),
+            f"{base}, another seed": peak_db(made(kind, noisy, args, seed=1), clean),
+            other: peak_db(made(Fast, noisy, args, precision="bfloat16" if args.bfloat16 else "float32"), clean),
         }
-        if args.bfloat16:
-            row["peaks_db"]["ours, bfloat16"] = peak_db(made(Fast, noisy, args, precision="bfloat16"), clean)
         rows.append(row)
         if not args.json:
             first = "  ".join(f"{k} {v:.1e}" for k, v in row["first"].items())
-            print(f"{name}: first {args.first} losses: {first}")
+            print(f"{name}: first {args.first} losses: {first}" if first else f"{name}:")
             print("  peaks: " + "  ".join(f"{k} {v:.3f} dB" for k, v in row["peaks_db"].items()), flush=True)
     differences = {
-        name: [row["peaks_db"][name] - row["peaks_db"]["plain"] for row in rows]
+        name: [row["peaks_db"][name] - row["peaks_db"][base] for row in rows]
         for name in rows[0]["peaks_db"]
-        if name != "plain"
+        if name != base
     }
     summary = {
         name: {
@@ -148,10 +151,10 @@ def main() -> None:
         for name, d in differences.items()
     }
     if args.json:
-        print(json.dumps({"arguments": vars(args), "pairs": rows, "differences_to_plain": summary}, indent=1))
+        print(json.dumps({"arguments": vars(args), "pairs": rows, f"differences_to_{base}": summary}, indent=1))
         return
     for name, d in summary.items():
-        print(f"{name} against plain: " + ", ".join(f"{k} {v:+.3f}" for k, v in d.items()))
+        print(f"{name} against {base}: " + ", ".join(f"{k} {v:+.3f}" for k, v in d.items()))
 
 
 if __name__ == "__main__":

@@ -138,6 +138,8 @@ class Convolutions:
                     m.register_forward_hook(lambda m, inputs, _: seen.append((m, tuple(inputs[0].shape))))
             f(torch.empty(1, Settings().depth, h, w))
         self.calls = []
+        halves = device == "cpu" and dtype == torch.bfloat16
+        self.context = torch.autocast("cpu", dtype) if halves else contextlib.nullcontext()
         self.multiply_adds = 0
         with_gradient = 0
         like = {"device": device, "dtype": dtype}
@@ -146,8 +148,8 @@ class Convolutions:
             filled = -(-c // multiple) * multiple
             conv = torch.nn.Conv2d(filled, layer.out_channels, layer.kernel_size, layer.stride, **like)
             conv.to(memory_format=torch.channels_last)
-            if dtype == torch.float32:
-                convolution.suit(conv, torch.device(device), "float32")
+            if device == "cpu":
+                convolution.suit(conv, torch.device(device), str(dtype).removeprefix("torch."))
             x = torch.rand(1, filled, *size, **like).to(memory_format=torch.channels_last)
             with torch.no_grad():
                 y = conv(x)
@@ -159,7 +161,7 @@ class Convolutions:
         self.flop = 2 * with_gradient
 
     def __call__(self) -> int:
-        with torch_state.exact():  # as the loop
+        with torch_state.exact(), self.context:  # as the loop
             for conv, x, inputs, g in self.calls:
                 torch.autograd.grad(conv(x), inputs, g)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ VECTOR = 8
 NARROW, PAIRS = 16, 512
 MANY = 2**23
 
+#: Pixels in a strip of rows: in bfloat16, the gradient of the weights takes a fifth less time if it is made strip by
+#: strip, which stay in the cache. One thread would be a little faster with half of it.
+STRIP = 2**14
+
 #: Channels on both sides from which on Winograd's algorithm is faster still: with 128 channels it takes half the time.
 WIDE = 48
 
@@ -27,7 +32,9 @@ def suit(f: nn.Module, device: torch.device, precision: str) -> None:
     """Let a network have the convolutions that are fastest on a device, with pixels channels last."""
     if device.type == "cuda" and precision == "bfloat16":
         align(f)
-    elif device.type == "cpu" and precision == "float32" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+    elif device.type == "cpu" and precision == "bfloat16":
+        strip(f)
+    elif device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
         multiply(f)
 
 
@@ -56,9 +63,7 @@ class Multiplied(nn.Conv2d):
         stride = self.stride[0]
         if x.ndim != 4 or x.numel() * self.out_channels < MANY * stride**2:
             return super().forward(x)
-        if any(self._reversed_padding_repeated_twice):
-            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-            x = nn.functional.pad(x, self._reversed_padding_repeated_twice, mode)
+        x = _padded(x, self)
         if stride == 1 and self.kernel_size[0] == 3 and min(self.in_channels, self.out_channels) >= WIDE:
             return Tiles.apply(x, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
         return Products.apply(x, self.weight, self.bias, stride)  # type: ignore[no-any-return, no-untyped-call]
@@ -77,10 +82,74 @@ def multiply(f: nn.Module) -> None:
 
 
 def _multiplies(conv: nn.Conv2d) -> bool:
-    plain = conv.groups == 1 and conv.dilation == (1, 1)
-    square = len({*conv.kernel_size}) == len({*conv.stride}) == 1
     c, d = conv.in_channels, conv.out_channels
-    return plain and square and conv.kernel_size[0] > 1 and min(c, d) >= NARROW and c * d >= PAIRS
+    return _plain(conv) and min(c, d) >= NARROW and c * d >= PAIRS
+
+
+def _plain(conv: nn.Conv2d) -> bool:
+    """Whether a convolution has a square kernel of more than a pixel, and neither groups nor holes."""
+    square = len({*conv.kernel_size}) == len({*conv.stride}) == 1
+    return square and conv.kernel_size[0] > 1 and conv.groups == 1 and conv.dilation == (1, 1)
+
+
+def _padded(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+    """Return x with the padding of a convolution that pads by itself."""
+    if not any(conv._reversed_padding_repeated_twice):
+        return x
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    return nn.functional.pad(x, conv._reversed_padding_repeated_twice, mode)
+
+
+class Striped(nn.Conv2d):
+    """A convolution in bfloat16, channels last, that makes the gradient of its weights in strips of rows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the convolution of x."""
+        if x.ndim != 4 or not torch.is_autocast_enabled("cpu"):  # a layer may be in float32 on purpose
+            return super().forward(x)
+        x = _padded(x, self).bfloat16()
+        return Strips.apply(x, self.weight, self.bias, self.stride[0])  # type: ignore[no-any-return, no-untyped-call]
+
+
+def strip(f: nn.Module) -> None:
+    """Make the convolutions of a network `Striped` that are larger than a pixel; its state stays the same."""
+    for module in f.modules():
+        if type(module) is nn.Conv2d and _plain(module):
+            module.__class__ = Striped
+
+
+class Strips(torch.autograd.Function):
+    """The convolution of PyTorch in bfloat16; the gradient of its weights is a sum over strips of rows, in float32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int
+    ) -> torch.Tensor:
+        """Return the convolution of x."""
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return nn.functional.conv2d(x, weight.bfloat16(), None if bias is None else bias.bfloat16(), stride)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients, given that of the convolution."""
+        x, weight = ctx.saved_tensors
+        weight, s, k = weight.bfloat16(), ctx.stride, weight.shape[-1]
+        needs_x, *needs, _ = ctx.needs_input_grad
+        of_x, _, _ = _gradients(g, x, weight, s, [needs_x, False, False])
+        parts, top = [], 0
+        for of_y in torch.split(g, max(1, STRIP // g.shape[3]), dim=2):
+            rows = of_y.shape[2]
+            seen = x[:, :, s * top : s * (top + rows - 1) + k]
+            parts.append(_gradients(of_y, seen, weight, s, [False, *needs])[1:])
+            top += rows
+        return of_x, *(_total(each) for each in zip(*parts, strict=True)), None
+
+
+def _total(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """Return the sum in float32, or None if the parts are none."""
+    found = [part.float() for part in parts if part is not None]
+    return functools.reduce(torch.add, found) if found else None
 
 
 class Products(torch.autograd.Function):

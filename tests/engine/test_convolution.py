@@ -10,7 +10,7 @@ from torch import nn
 
 from esbench.builtin.networks.skip import skip
 from esbench.engine import convolution, winograd
-from esbench.engine.convolution import Aligned, Multiplied, align, multiply, weight_gradient
+from esbench.engine.convolution import Aligned, Multiplied, Striped, align, multiply, strip, weight_gradient
 
 
 @pytest.fixture
@@ -110,6 +110,66 @@ def test_a_convolution_that_pads_gives_the_same(options, all_multiplied, wide):
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     for mine, other in zip(torch.autograd.grad(ours, (x, conv.weight), g), expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("pixels", [1, 24, 1000])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2},
+        {"bias": False},
+        {"padding": 1},
+        {"padding": 1, "padding_mode": "reflect", "stride": 2},
+        {"kernel_size": 5},
+    ],
+)
+def test_strips_give_the_gradients_of_bfloat16(options, pixels, monkeypatch):
+    """The same output; gradients that are as near the exact ones as those of PyTorch."""
+    monkeypatch.setattr(convolution, "STRIP", pixels)
+    torch.manual_seed(0)
+    conv = nn.Conv2d(**{"in_channels": 8, "out_channels": 16, "kernel_size": 3} | options)
+    conv.to(memory_format=torch.channels_last)
+    x = torch.randn(1, 8, 17, 12).to(memory_format=torch.channels_last).requires_grad_()
+    inputs = [x, *conv.parameters()]
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(x)
+        strip(conv)
+        z = conv(x)
+    assert type(conv) is Striped
+    assert torch.equal(z, y)
+    g = torch.randn_like(y)
+    rounded = copy.deepcopy(conv).bfloat16().double()
+    other = x.detach().bfloat16().double().requires_grad_()
+    exact = torch.autograd.grad(rounded(other), [other, *rounded.parameters()], g.double())
+    for ours, theirs, right in zip(*(torch.autograd.grad(a, inputs, g) for a in (z, y)), exact, strict=True):
+        assert ours.dtype == torch.float32
+        assert ours.stride() == theirs.stride()
+        far, near = ((a - right).square().mean().sqrt() for a in (theirs, ours))
+        assert near < 1.5 * far + 1e-6
+
+
+def test_strips_leave_layers_in_float32_alone(monkeypatch):
+    conv = nn.Conv2d(2, 3, 3)
+    x = torch.rand(1, 2, 9, 9)
+    y = conv(x)
+    strip(conv)
+    assert torch.equal(conv(x), y)
+
+
+def test_strips_have_a_gradient_of_their_gradient():
+    conv = nn.Conv2d(4, 8, 3)
+    x = torch.randn(1, 4, 9, 9, requires_grad=True)
+    found = []
+    for change in (None, strip):
+        if change:
+            change(conv)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = conv(x).square().sum()
+        (of_x,) = torch.autograd.grad(y, x, create_graph=True)
+        found.append(torch.autograd.grad(of_x.square().sum(), (x, conv.weight)))
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.05 * float(theirs.abs().max()))
 
 
 @pytest.mark.parametrize("height", [10, 11, 12])

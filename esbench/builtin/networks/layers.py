@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +61,9 @@ class _Reflect(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, p: int) -> torch.Tensor:
         ctx.p = p
-        return nn.functional.pad(x, (p, p, p, p), mode="reflect")
+        exact = torch.autocast("cpu", enabled=False)  # which would copy bfloat16 to float32 for this
+        with exact if x.device.type == "cpu" else contextlib.nullcontext():
+            return nn.functional.pad(x, (p, p, p, p), mode="reflect")
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, None]:
