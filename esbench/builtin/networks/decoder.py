@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
-from esbench.builtin.networks.layers import Double, too_small
+from esbench.builtin.networks.layers import Double, Sigmoid, too_small
 from esbench.records import Range
 
 
@@ -58,7 +58,7 @@ class Decoder(nn.Sequential):
             if i != same_size:
                 layers.append(Double("bilinear"))
             layers += [nn.ReLU(inplace=True), nn.BatchNorm2d(channels)]
-        super().__init__(*layers, nn.Conv2d(channels, outputs, 1, bias=False), nn.Sigmoid())
+        super().__init__(*layers, nn.Conv2d(channels, outputs, 1, bias=False), Sigmoid())
         self.scales: int = scales
         self.size: tuple[int, int] | tuple[None, None] = (None, None)
 

@@ -57,6 +57,14 @@ class Double(nn.Upsample):
         return (_BilinearLast if last else _Bilinear).apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
+class Sigmoid(nn.Sigmoid):
+    """A sigmoid in float32 at least: in bfloat16, outputs above 1/2 would be multiples of 1/256, as coarse as 8 bits."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return values between 0 and 1."""
+        return super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
+
+
 class _Reflect(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, p: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ import itertools
 import torch
 from torch import nn
 
-from esbench.builtin.networks.layers import Double, Reflect, too_small
+from esbench.builtin.networks.layers import Double, Reflect, Sigmoid, too_small
 
 #: Widths of the encoder and of the decoder, and how many times the encoder halves the size.
 ENCODER, DECODER, SCALES = 48, 96, 5
@@ -49,7 +49,7 @@ class S2S(nn.Module):
             for _ in range(SCALES - 1)
         )
         self.head = nn.Sequential(
-            conv(DECODER + inputs, 64), conv(64, 32), Reflect(1), nn.Conv2d(32, outputs, 3), nn.Sigmoid()
+            conv(DECODER + inputs, 64), conv(64, 32), Reflect(1), nn.Conv2d(32, outputs, 3), Sigmoid()
         )
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
-from esbench.builtin.networks.layers import Double, Reflect, too_small
+from esbench.builtin.networks.layers import Double, Reflect, Sigmoid, too_small
 from esbench.errors import ParamError
 from esbench.records import Range
 
@@ -114,7 +114,7 @@ class Skip(nn.Sequential):
         for c, d, s, mode in reversed(list(zip(widths_in, channels, skips, upsample, strict=True))):
             inner = Scale(c, d, s, inner, inner_width, mode, downsample, kernel, pointwise)
             inner_width = d
-        super().__init__(inner, nn.Conv2d(inner_width, outputs, 1), nn.Sigmoid())
+        super().__init__(inner, nn.Conv2d(inner_width, outputs, 1), Sigmoid())
         self.scales: int = len(channels)
         self.kernel = kernel
 

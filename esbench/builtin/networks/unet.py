@@ -19,7 +19,7 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from esbench.builtin.networks.layers import too_small
+from esbench.builtin.networks.layers import Sigmoid, too_small
 from esbench.errors import ParamError
 from esbench.records import Range
 
@@ -59,7 +59,7 @@ class UNet(nn.Sequential):
         level = Level(*deepest)
         for c, d in reversed(finer):
             level = Level(c, d, level)
-        super().__init__(level, nn.Conv2d(widths[0], outputs, 1), nn.Sigmoid())
+        super().__init__(level, nn.Conv2d(widths[0], outputs, 1), Sigmoid())
         self.widths: tuple[int, ...] = tuple(widths)
 
     def input_size(self, h: int, w: int) -> tuple[int, int]:

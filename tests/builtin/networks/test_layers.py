@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esbench.builtin.networks.layers import Double, Reflect, too_small
+from esbench.builtin.networks.layers import Double, Reflect, Sigmoid, too_small
 
 
 def features(*size: int) -> torch.Tensor:
@@ -23,6 +23,16 @@ def test_a_reflection_and_its_gradient_are_those_of_pytorch(padding, h, w):
     towards = torch.rand_like(ours)
     (g,), (expected,) = (torch.autograd.grad((y * towards).sum(), x) for y in (ours, theirs))
     torch.testing.assert_close(g, expected)
+
+
+def test_in_bfloat16_a_reflection_stays_so_and_a_sigmoid_does_not():
+    x = torch.linspace(-3, 3, 2048).view(1, 2, 32, 32)
+    half = x.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Reflect(1)(half).dtype == torch.bfloat16
+        y = Sigmoid()(half)
+    assert torch.equal(y, half.float().sigmoid())
+    assert Sigmoid()(x.double()).dtype == torch.float64
 
 
 @pytest.mark.parametrize("layer", [Reflect(1), Reflect(2), Double("bilinear"), Double("nearest")])
