@@ -34,7 +34,7 @@ from esbench.bench.grid import open_dataset
 from esbench.builtin.degradations.additive import gaussian
 from esbench.builtin.degradations.blind import camera as photographed
 from esbench.builtin.tasks.flash import relit
-from esbench.device import named
+from esbench.device import PRECISIONS, named
 from esbench.engine import build
 from esbench.kinds import Task
 from esbench.metrics import psnr, ssim
@@ -48,7 +48,7 @@ STEPS = ("superres[factor=4]", "inpaint", "flash", "jpeg", "jpeg[fit=interval]")
 TURN = 4
 
 #: Options of `restore`, passed on.
-GIVEN = ("criterion", "network", "loss", "input", "input_scale", "quality_of", "iterations", "device")
+GIVEN = ("criterion", "network", "loss", "input", "input_scale", "quality_of", "iterations", "device", "precision")
 
 
 def pictures(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--turns", type=int, default=9, help="of step [9]")
     parser.add_argument("--device")
+    parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     rows = []

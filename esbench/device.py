@@ -12,6 +12,8 @@ from esbench.errors import Unavailable, UsageError
 #: The most threads that an optimisation may be given, far more than help; many thousands end the process.
 THREADS = max(256, os.cpu_count() or 1)
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 
 def named(device: str) -> str:
     """Return the device with a name: cpu, cuda or cuda:N; for auto, a GPU if there is one.
@@ -34,6 +36,21 @@ def named(device: str) -> str:
             f"Device {device!r} is not available: PyTorch finds {count} CUDA device(s). --device cpu works."
         )
     return device
+
+
+def precise(precision: str, device: str) -> str:
+    """Return the precision of a network on a device; for auto, bfloat16 on a CPU with units for it, else float32.
+
+    The units are those of AVX-512, for which the quality has been measured; with AMX a CPU has them too.
+    """
+    if precision != "auto":
+        return precision
+    if device != "cpu":  # a GPU has not been measured
+        return "float32"
+    import torch
+
+    find = getattr(torch.cpu, "get_capabilities", None)  # PyTorch 2.6 has none
+    return "bfloat16" if find is not None and find().get("avx512_bf16") else "float32"
 
 
 @contextmanager

@@ -20,6 +20,27 @@ def test_threads_are_those_asked_for_and_put_back():
 
 
 @pytest.mark.parametrize(
+    ("asked", "kind", "units", "found"),
+    [
+        ("auto", "cpu", {"avx512_bf16": True}, "bfloat16"),
+        ("auto", "cpu", {"avx512_bf16": False}, "float32"),
+        ("auto", "cpu", {}, "float32"),
+        ("auto", "cuda", {"avx512_bf16": True}, "float32"),
+        ("float32", "cpu", {"avx512_bf16": True}, "float32"),
+        ("bfloat16", "cpu", {}, "bfloat16"),
+    ],
+)
+def test_the_precision_is_bfloat16_where_a_cpu_has_units_for_it(asked, kind, units, found, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
+    assert device.precise(asked, kind) == found
+
+
+def test_a_pytorch_that_does_not_know_the_processor_computes_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert device.precise("auto", "cpu") == "float32"
+
+
+@pytest.mark.parametrize(
     ("given", "policy", "spins"),
     [
         ({}, "PASSIVE", "1000"),

@@ -91,6 +91,7 @@ def plan(config: Config, folder: Path) -> Plan:
     registry().get("executor", config.executor)
     store = Run(folder)
     store.grown(config)
+    config = settled(config, folder)
     beyond: list[str] = []
     everything = _jobs(config, folder, criteria, baselines, beyond)
     i, n = config.part
@@ -102,6 +103,18 @@ def plan(config: Config, folder: Path) -> Plan:
         _check(job)
     units = tuple(unit_id(job.spec) for job in everything)
     return Plan(criteria, baselines, jobs, left, units, left_out, tuple(beyond))
+
+
+def settled(config: Config, folder: Path) -> Config:
+    """Return a configuration with the precision of the units in a folder, if it leaves the precision to the machine.
+
+    So a run keeps its units on another machine, and with a newer version of esbench.
+    """
+    if config.precision == "auto":
+        for path in folder.glob("units/*/spec.json"):
+            with contextlib.suppress(DataError):
+                return dataclasses.replace(config, precision=Run(folder).unit(path.parent.name).spec().precision)
+    return config
 
 
 def _jobs(

@@ -12,7 +12,7 @@ import numpy as np
 from esbench import images, params
 from esbench.bench.config import Config
 from esbench.bench.spec import UnitSpec
-from esbench.device import named
+from esbench.device import named, precise
 from esbench.engine import build
 from esbench.engine.settings import given
 from esbench.errors import NameUnknown, UsageError, shown
@@ -39,7 +39,8 @@ def units(config: Config, beyond: list[str] | None = None) -> Iterator[UnitSpec]
         EsbenchError: something named in it does not exist or is not available.
     """
     name, dataset = open_dataset(config.dataset, config.max_pixels)
-    device, precision = device_kind(config.device), "float32" if config.precision == "auto" else config.precision
+    device = device_kind(config.device)
+    precision = precise(config.precision, device)
     settings = build.settings(
         config.task, config.network, iterations=config.iterations, precision=precision, **given(config)
     )

@@ -68,6 +68,7 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seed", type=int, help="Seed of the network's weights and input. [0]"),
         click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]"),
         click.option("--threads", type=int, metavar="N", help="Threads on a CPU. [one per core]"),
+        click.option("--precision", type=click.Choice(devices.PRECISIONS), help="Precision of the network. [auto]"),
         click.option(
             "--report",
             type=click.Path(path_type=Path),

@@ -144,11 +144,12 @@ def _pass(
     configs: Sequence[Config], kept: Passes, out: Path, quiet: bool, tell: Callable[[str], None]
 ) -> tuple[list[Asked], int]:
     """Run the units without results within the budget, and return all requested units and the number of failures."""
-    from esbench.bench import grid
+    from esbench.bench import driver, grid
 
     started, failed, asked = time.monotonic(), 0, []
     for config in configs:
-        folder, specs = out / default_name(config), list(grid.units(config))
+        folder = out / default_name(config)
+        specs = list(grid.units(driver.settled(config, folder)))
         units = _known(specs, config, folder, kept)
         left = math.inf if config.seconds is None else config.seconds - (time.monotonic() - started)
         if left > 0 and not all(unit.done for unit in units):

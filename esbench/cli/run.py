@@ -21,6 +21,7 @@ from esbench.cli.output import AUTO_FLOAT, AUTO_INT, json_option, print_json, sa
 from esbench.cli.progress import display
 from esbench.cli.results import failed_lines
 from esbench.cli.watch import RUNS, port_option, watch_option, watched
+from esbench.device import PRECISIONS
 from esbench.errors import UsageError
 from esbench.events import Event, RunStarted
 from esbench.images import MAX_PIXELS
@@ -55,9 +56,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, multiple=True, help="One optimisation per seed; repeatable. [0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N. [auto]")
 @click.option("--threads", type=int, metavar="N", help="CPU threads of each unit. [one per core, or a share]")
-@click.option(
-    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Precision of the network. [auto]"
-)
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Precision of the network. [auto]")
 @click.option("--executor", help="Where units run. [auto]")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the units, for job arrays.")
 @click.option("--budget", metavar="TIME", help="Stop cleanly after this long, as in 90s, 9m or 1h30m.")

@@ -169,10 +169,11 @@ class Session:
             self._emit(Notice(unit=self.name, text=text))
 
     def _tell_resolved(self) -> None:
-        """Emit what `auto` resolved to, and how many threads compute."""
+        """Emit what `auto` resolved to, and with how many threads and in which precision a CPU computes."""
         if self.trajectory.z.device.type == "cpu":
             n = torch.get_num_threads()
-            text = f"on the CPU with {n} thread{'s' if n > 1 else ''}"
+            precision = self.trajectory.settings.precision
+            text = f"on the CPU with {n} thread{'s' if n > 1 else ''}, in {precision}"
             self._emit(Notice(unit=self.name, text=text, detail=True))
         for column in () if self.resumed else self.columns:
             values = registry().get("criterion", column.text).values

@@ -7,7 +7,7 @@
       sizes-<dataset>.csv    JPEG sizes, for figure 1
 
 A run contains all of this and more, but takes megabytes per unit; this folder is small enough to keep with the code.
-Units that were run on another kind of device count too: the digits differ, the conclusions do not.
+Units that were run on another kind of device or in another precision count too: digits differ, conclusions do not.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import csv
 import dataclasses
 import gzip
 import io
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -219,8 +220,11 @@ def _mu(unit: Unit, result: Mapping[str, Any], text: str) -> float | None:
 
 
 def _ids(spec: UnitSpec) -> list[str]:
-    """Return the id of a unit, and its id on the other kind of device."""
-    return [unit_id(dataclasses.replace(spec, device=d)) for d in sorted(("cpu", "cuda"), key=spec.device.__ne__)]
+    """Return the id of a unit, and its ids on the other kind of device and in the other precision."""
+    devices = sorted(("cpu", "cuda"), key=spec.device.__ne__)
+    precisions = sorted(("float32", "bfloat16"), key=spec.precision.__ne__)
+    kinds = itertools.product(devices, precisions)
+    return [unit_id(dataclasses.replace(spec, device=d, precision=p)) for d, p in kinds]
 
 
 def _texture(unit: Unit, text: str) -> float | None:

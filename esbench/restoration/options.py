@@ -169,6 +169,7 @@ class Options:
         perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
         device: auto, cpu, cuda or cuda:N.
         threads: the number of threads on a CPU; None for PyTorch's default.
+        precision: float32, bfloat16, or auto: bfloat16 on a CPU with units for it, else float32.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for the quality's, and more for a large picture.
         patience: S, the number of steps without a lower value after which to stop; None for the quality's.
@@ -195,6 +196,7 @@ class Options:
     perturbation: float | None = None
     device: str = "auto"
     threads: int | None = None
+    precision: str = "auto"
     seed: int = 0
     iterations: int | None = None
     patience: int | None = None
@@ -216,6 +218,8 @@ class Options:
             )
         build.settings(self.task, self.made_by)
         devices.named(self.device)
+        if self.precision not in devices.PRECISIONS:
+            raise UsageError(f"precision must be {' or '.join(devices.PRECISIONS)}, got {self.precision!r}.")
         if self.quality is not None and self.minutes is not None:
             raise UsageError("Give either quality or minutes, not both: the time decides the quality.")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
@@ -296,7 +300,8 @@ class Options:
 
     def settings(self, pixels: int) -> Settings:
         """Return the settings of the optimisation for a picture of `pixels` pixels."""
-        chosen = given(self) | {"iterations": self.steps(pixels)}
+        precision = devices.precise(self.precision, devices.named(self.device).partition(":")[0])
+        chosen = given(self) | {"iterations": self.steps(pixels), "precision": precision}
         if self.own.variation and self.regulariser is None:
             chosen["regulariser"] = f"tv[weight={self.own.variation / pixels:.3g}]"
         for name in ("input_scale", "learning_rate"):

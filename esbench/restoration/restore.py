@@ -29,6 +29,7 @@ def denoise(
     perturbation: float | None = None,
     device: str = "auto",
     threads: int | None = None,
+    precision: str = "auto",
     seed: int = 0,
     iterations: int | None = None,
     patience: int | None = None,
@@ -55,6 +56,7 @@ def denoise(
         perturbation: noise added to the input at each step; None for the loss's or network's default.
         device: auto, cpu, cuda or cuda:N.
         threads: the number of threads on a CPU; None for PyTorch's default.
+        precision: float32, bfloat16, or auto: bfloat16 on a CPU with units for it, else float32.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for one that suits the noise level, 430 at sigma 25, of
             impulses for 800, or, with the loss `mse`, for 2400 and more for over 128 x 128 pixels.
@@ -92,6 +94,7 @@ def denoise(
         perturbation=perturbation,
         device=device,
         threads=threads,
+        precision=precision,
         seed=seed,
         iterations=iterations,
         patience=patience,
@@ -119,6 +122,7 @@ def restore(
     perturbation: float | None = None,
     device: str = "auto",
     threads: int | None = None,
+    precision: str = "auto",
     seed: int = 0,
     iterations: int | None = None,
     patience: int | None = None,
@@ -145,6 +149,7 @@ def restore(
         perturbation: noise added to the input at each step; None for the loss's, task's or network's default.
         device: auto, cpu, cuda or cuda:N.
         threads: the number of threads on a CPU; None for PyTorch's default.
+        precision: float32, bfloat16, or auto: bfloat16 on a CPU with units for it, else float32.
         seed: the seed of the network's weights, its input and the perturbations.
         iterations: T, the maximum number of steps; None for 1000 (`superres`), 1500 (`inpaint`) or 2400, and more for
             over 128 x 128 pixels.
@@ -177,6 +182,7 @@ def restore(
         perturbation=perturbation,
         device=device,
         threads=threads,
+        precision=precision,
         seed=seed,
         iterations=iterations,
         patience=patience,

@@ -456,11 +456,13 @@ class Restoration:
         self._resumed = dict(state["running"])
 
     def _identity(self) -> str:
-        """Return a hash of everything that the result depends on: of the machine, the kind of device."""
+        """Return a hash of everything that the result depends on: of the machine, the kind of device and precision."""
         import torch
 
-        asked, device = dataclasses.replace(self._asked, threads=None), torch.device(devices.named(self._asked.device))
-        hashed = hashlib.sha256(repr((asked, device.type, __version__, torch.__version__)).encode())
+        device = torch.device(devices.named(self._asked.device)).type
+        precision = devices.precise(self._asked.precision, device)
+        asked = dataclasses.replace(self._asked, threads=None, precision=precision)
+        hashed = hashlib.sha256(repr((asked, device, __version__, torch.__version__)).encode())
         for array in (self.observation.y, self.observation.known, *self.observation.extra.values()):
             hashed.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
         return hashed.hexdigest()

@@ -12,6 +12,7 @@ import torch
 from esbench.bench.config import Config
 from esbench.bench.grid import chosen, degradation, device_kind, level, open_dataset, picture, units
 from esbench.bench.spec import LATER, UnitSpec, unit_id
+from esbench.device import precise
 from esbench.errors import DataError, Missing, NameUnknown, ParamError, Unavailable, UsageError
 from esbench.images import read
 
@@ -115,7 +116,8 @@ def test_texts_are_canonical_and_auto_is_decided(config):
     )
     spec = next(units(written))
     assert (spec.network, spec.noise, spec.sigma) == ("skip[scales=2]", "gaussian", 25.0)
-    assert (spec.precision, spec.device) == ("float32", "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert (spec.precision, spec.device) == (precise("auto", device), device)
 
 
 def test_a_degradation_without_a_level_is_one_unit_whatever_sigma_says(config, plugin):

@@ -199,10 +199,14 @@ def test_what_was_not_run_is_not_there(run, kept):
     assert [r["criterion"] for r in kept.rows(spec, (*CRITERIA, "emv"), config.patience)] == list(CRITERIA)
 
 
-def test_a_unit_of_another_device_counts(run, kept):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_unit_of_another_device_or_precision_counts(run, kept, device, precision):
     config, _ = run
     spec = next(grid.units(config))
-    there = dataclasses.replace(spec, device="cuda")
+    there = dataclasses.replace(spec, device=device, precision=precision)
+    if (device, precision) == (spec.device, spec.precision):
+        pytest.skip("that is the unit itself")
     assert unit_id(there) != unit_id(spec)
     assert kept.rows(there, CRITERIA, config.patience) == kept.rows(spec, CRITERIA, config.patience)
 

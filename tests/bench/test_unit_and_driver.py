@@ -197,6 +197,17 @@ def test_what_is_done_is_not_done_again(config, tmp_path, monkeypatch):
     assert files(tmp_path / "r") == before
 
 
+def test_a_run_keeps_its_precision_on_another_machine(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    run(config, tmp_path / "r")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert driver.plan(config, tmp_path / "r").left == ()
+    more = dataclasses.replace(config, image=("a", "b"))
+    assert {job.spec.precision for job in driver.plan(more, tmp_path / "r").jobs} == {"float32"}
+    (job,) = driver.plan(config, tmp_path / "other").jobs
+    assert job.spec.precision == "bfloat16"
+
+
 def test_a_criterion_that_is_added_later_is_joined_as_if_it_had_been_there_from_the_start(config, tmp_path):
     run(dataclasses.replace(config, criterion=("loss", "fixed[step=9]", "emv[burn_in=3]")), tmp_path / "both")
     run(dataclasses.replace(config, criterion=("loss",)), tmp_path / "later")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +57,7 @@ class Double(nn.Upsample):
 
 
 class Sigmoid(nn.Sigmoid):
-    """A sigmoid in float32 at least: in bfloat16, outputs above 1/2 would be multiples of 1/256, as coarse as 8 bits."""
+    """A sigmoid in float32 at least: in bfloat16, outputs above 1/2 are multiples of 1/256, as coarse as 8 bits."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return values between 0 and 1."""
@@ -69,8 +68,9 @@ class _Reflect(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, p: int) -> torch.Tensor:
         ctx.p = p
-        exact = torch.autocast("cpu", enabled=False)  # which would copy bfloat16 to float32 for this
-        with exact if x.device.type == "cpu" else contextlib.nullcontext():
+        if x.device.type != "cpu":
+            return nn.functional.pad(x, (p, p, p, p), mode="reflect")
+        with torch.autocast("cpu", enabled=False):  # which would copy bfloat16 to float32 for this
             return nn.functional.pad(x, (p, p, p, p), mode="reflect")
 
     @staticmethod
