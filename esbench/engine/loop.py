@@ -153,7 +153,9 @@ class Trajectory:
 
     def _output(self, z: torch.Tensor) -> torch.Tensor:
         """Return f(z), in float32."""
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+        halves = self.settings.precision == "bfloat16"
+        # within another autocast, a cache would keep the rounded weights of the first step
+        with torch.autocast(z.device.type, torch.bfloat16, halves, cache_enabled=False):
             return self.f(z).float()  # type: ignore[no-any-return]
 
     def _step(self, t: int, z: torch.Tensor) -> Step:

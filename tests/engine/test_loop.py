@@ -143,6 +143,14 @@ def test_bfloat16_gives_float32_outputs_near_those_of_float32():
     assert all(map(math.isfinite, half))
 
 
+def test_bfloat16_within_the_autocast_of_a_caller_learns_all_the_same():
+    half = dataclasses.replace(SMALL, precision="bfloat16")
+    losses, *_ = unrolled(trajectory(half))
+    with torch.autocast("cpu"):
+        again, *_ = unrolled(trajectory(half))
+    assert again == losses
+
+
 # -- what it draws
 
 
