@@ -86,20 +86,6 @@ def _multiplies(conv: nn.Conv2d) -> bool:
     return _plain(conv) and min(c, d) >= NARROW and c * d >= PAIRS
 
 
-def _plain(conv: nn.Conv2d) -> bool:
-    """Whether a convolution has a square kernel of more than a pixel, and neither groups nor holes."""
-    square = len({*conv.kernel_size}) == len({*conv.stride}) == 1
-    return square and conv.kernel_size[0] > 1 and conv.groups == 1 and conv.dilation == (1, 1)
-
-
-def _padded(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
-    """Return x with the padding of a convolution that pads by itself."""
-    if not any(conv._reversed_padding_repeated_twice):
-        return x
-    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-    return nn.functional.pad(x, conv._reversed_padding_repeated_twice, mode)
-
-
 class Striped(nn.Conv2d):
     """A convolution in bfloat16, channels last, that makes the gradient of its weights in strips of rows."""
 
@@ -118,38 +104,18 @@ def strip(f: nn.Module) -> None:
             module.__class__ = Striped
 
 
-class Strips(torch.autograd.Function):
-    """The convolution of PyTorch in bfloat16; the gradient of its weights is a sum over strips of rows, in float32."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int
-    ) -> torch.Tensor:
-        """Return the convolution of x."""
-        ctx.save_for_backward(x, weight)
-        ctx.stride = stride
-        return nn.functional.conv2d(x, weight.bfloat16(), None if bias is None else bias.bfloat16(), stride)
-
-    @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients, given that of the convolution."""
-        x, weight = ctx.saved_tensors
-        weight, s, k = weight.bfloat16(), ctx.stride, weight.shape[-1]
-        needs_x, *needs, _ = ctx.needs_input_grad
-        of_x, _, _ = _gradients(g, x, weight, s, [needs_x, False, False])
-        parts, top = [], 0
-        for of_y in torch.split(g, STRIP if g[0, 0].numel() >= LARGE else g.shape[2], dim=2):
-            rows = of_y.shape[2]
-            seen = x[:, :, s * top : s * (top + rows - 1) + k]
-            parts.append(_gradients(of_y, seen, weight, s, [False, *needs])[1:])
-            top += rows
-        return of_x, *(_total(each) for each in zip(*parts, strict=True)), None
+def _plain(conv: nn.Conv2d) -> bool:
+    """Whether a convolution has a square kernel of more than a pixel, and neither groups nor holes."""
+    square = len({*conv.kernel_size}) == len({*conv.stride}) == 1
+    return square and conv.kernel_size[0] > 1 and conv.groups == 1 and conv.dilation == (1, 1)
 
 
-def _total(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    """Return the sum in float32, or None if the parts are none."""
-    found = [part.float() for part in parts if part is not None]
-    return functools.reduce(torch.add, found) if found else None
+def _padded(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+    """Return x with the padding of a convolution that pads by itself."""
+    if not any(conv._reversed_padding_repeated_twice):
+        return x
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    return nn.functional.pad(x, conv._reversed_padding_repeated_twice, mode)
 
 
 class Products(torch.autograd.Function):
@@ -192,6 +158,34 @@ class Tiles(torch.autograd.Function):
         return *winograd.gradients(g, x, weight), g.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
 
 
+class Strips(torch.autograd.Function):
+    """The convolution of PyTorch in bfloat16; the gradient of its weights is a sum over strips of rows, in float32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int
+    ) -> torch.Tensor:
+        """Return the convolution of x."""
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return nn.functional.conv2d(x, weight.bfloat16(), None if bias is None else bias.bfloat16(), stride)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients, given that of the convolution."""
+        x, weight = ctx.saved_tensors
+        weight, s, k = weight.bfloat16(), ctx.stride, weight.shape[-1]
+        needs_x, *needs, _ = ctx.needs_input_grad
+        of_x, _, _ = _gradients(g, x, weight, s, [needs_x, False, False])
+        parts, top = [], 0
+        for of_y in torch.split(g, STRIP if g[0, 0].numel() >= LARGE else g.shape[2], dim=2):
+            rows = of_y.shape[2]
+            seen = x[:, :, s * top : s * (top + rows - 1) + k]
+            parts.append(_gradients(of_y, seen, weight, s, [False, *needs])[1:])
+            top += rows
+        return of_x, *(_total(each) for each in zip(*parts, strict=True)), None
+
+
 def _gradients(
     g: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, stride: int, needs: Sequence[bool]
 ) -> tuple[torch.Tensor | None, ...]:
@@ -200,6 +194,12 @@ def _gradients(
     return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
         g, x, weight, bias, steps, [0, 0], [1, 1], False, [0, 0], 1, list(needs)
     )
+
+
+def _total(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """Return the sum in float32, or None if the parts are none."""
+    found = [part.float() for part in parts if part is not None]
+    return functools.reduce(torch.add, found) if found else None
 
 
 def weight_gradient(g: torch.Tensor, x: torch.Tensor, k: int, s: int) -> torch.Tensor:

@@ -35,9 +35,9 @@ class Fast(Trajectory):
     """A trajectory that is optimised for its device.
 
     Everywhere: channels last, which the fastest convolutions need, and a fused optimiser. On a CPU: the memory of one
-    step is kept for the next, and without AVX-512 wide convolutions are products of matrices. On a GPU: the network is
-    compiled if that pays off, a step is captured as a graph and replayed, so that nothing waits for Python, and in
-    bfloat16 channels are padded to whole vectors.
+    step is kept for the next, without AVX-512 wide convolutions are products of matrices, and in bfloat16 the gradients
+    of weights are made in strips of rows. On a GPU: the network is compiled if that pays off, a step is captured as a
+    graph and replayed, so that nothing waits for Python, and in bfloat16 channels are padded to whole vectors.
 
     Attributes:
         notes: which features are not available and why, a sentence each.
