@@ -114,7 +114,7 @@ def test_what_goes_wrong_costs_its_own_column_and_the_others_have_the_values_the
 
 
 def test_what_a_criterion_changes_or_writes_to_is_restored(config, tmp_path, plugin):
-    config = dataclasses.replace(config, iterations=30, checkpoint_every=60)
+    config = dataclasses.replace(config, iterations=30, checkpoint_every=60, time_limit=60)  # on a busy machine, too
     run(config, tmp_path / "without")
     code, expected = faulty(("",))
     plugin(code)

@@ -94,10 +94,12 @@ def test_progress_is_plain_lines_on_stderr_where_that_is_no_terminal(esbench, co
 
 
 def test_threads_are_reported_when_verbose_and_may_differ_between_commands(esbench, command):
-    first = esbench(*command, "--threads", "1", "-v")
+    first = esbench(*command, "--threads", "1", "--precision", "float32", "-v")
     assert first.code == 0
-    assert first.err.count(": on the CPU with 1 thread\n") == 1  # the same of another unit is not said again
-    assert esbench(*command, "--threads", "2", "--iterations", "30").code == 0  # nothing is left to do
+    # the same of another unit is not said again
+    assert first.err.count(": on the CPU with 1 thread, in float32\n") == 1
+    again = esbench(*command, "--threads", "2", "--precision", "float32", "--iterations", "30")
+    assert again.code == 0  # nothing is left to do
     assert esbench(*command, "--threads", "0").err == "esbench: threads must be at least 1, got 0.\n"
 
 
