@@ -34,6 +34,7 @@ WARM = 4
 
 
 def steps(network: str, loss: str, side: int, precision: str) -> Iterator[Block]:
+    """Yield the blocks of an optimisation on the CPU."""
     settings = build.settings("denoise", network, loss=loss, iterations=10**6, precision=precision)
     observation = Observation(noisy(side, side)[1], noise=NoiseModel("gaussian", 25.0))
     return iter(build.trajectory(settings, Denoise(), observation, "cpu", network_seed=0, input_seed=0))

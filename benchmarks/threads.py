@@ -36,14 +36,9 @@ def timed(side: int, network: str, loss: str, seconds: float) -> dict[str, float
     """Return the milliseconds of a step, and the loss after ten."""
     import torch
 
-    from benchmarks.engine import noisy
-    from esbench.builtin.tasks.denoise import Denoise
-    from esbench.engine import build
-    from esbench.observation import NoiseModel, Observation
+    from benchmarks.precisions import steps as begun  # `steps` is a number here
 
-    settings = build.settings("denoise", network, loss=loss, iterations=10**6)
-    observation = Observation(noisy(side, side)[1], noise=NoiseModel("gaussian", 25.0))
-    blocks = iter(build.trajectory(settings, Denoise(), observation, "cpu", network_seed=0, input_seed=0))
+    blocks = begun(network, loss, side, "float32")
     losses = [next(blocks).losses[0] for _ in range(3)]
     started, processor = time.perf_counter(), time.process_time()
     while len(losses) < 10 or time.perf_counter() - started < seconds:

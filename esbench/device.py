@@ -42,7 +42,12 @@ def precise(precision: str, device: str) -> str:
     """Return the precision of a network on a device; for auto, bfloat16 on a CPU with units for it, else float32.
 
     The units are those of AVX-512, for which the quality has been measured; with AMX a CPU has them too.
+
+    Raises:
+        UsageError: there is no such precision.
     """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}.")
     if precision != "auto":
         return precision
     if device != "cpu":  # a GPU has not been measured

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from esbench import device
+from esbench.errors import UsageError
 from esbench.process import environ, python
 
 
@@ -33,6 +34,11 @@ def test_threads_are_those_asked_for_and_put_back():
 def test_the_precision_is_bfloat16_where_a_cpu_has_units_for_it(asked, kind, units, found, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
     assert device.precise(asked, kind) == found
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(UsageError, match=r"^precision must be auto or float32 or bfloat16, got 'half'\.$"):
+        device.precise("half", "cpu")
 
 
 def test_a_pytorch_that_does_not_know_the_processor_computes_in_float32(monkeypatch):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from esbench import disk
-from esbench.device import PRECISIONS, THREADS
+from esbench.device import THREADS
 from esbench.engine.settings import LOWEST, Settings
 from esbench.errors import ConfigError, DataError, Missing, did_you_mean
 from esbench.images import MAX_PIXELS
@@ -131,8 +131,6 @@ class Config:
                 raise ConfigError(f"{name.replace('_', '-')} must be at least {low}, got {value}.")
         if self.threads is not None and self.threads > THREADS:
             raise ConfigError(f"threads must be at most {THREADS}, got {self.threads}.")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"precision must be {' or '.join(PRECISIONS)}, got {self.precision!r}.")
         for level in self.sigma:
             if not math.isfinite(level):
                 raise ConfigError(f"sigma must be a number, got {level}.")

@@ -128,7 +128,7 @@ class Products(torch.autograd.Function):
         """Return the convolution of x."""
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
-        return nn.functional.conv2d(x, weight, bias, stride)
+        return nn.functional.conv2d(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), stride)
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -158,17 +158,8 @@ class Tiles(torch.autograd.Function):
         return *winograd.gradients(g, x, weight), g.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
 
 
-class Strips(torch.autograd.Function):
-    """The convolution of PyTorch in bfloat16; the gradient of its weights is a sum over strips of rows, in float32."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int
-    ) -> torch.Tensor:
-        """Return the convolution of x."""
-        ctx.save_for_backward(x, weight)
-        ctx.stride = stride
-        return nn.functional.conv2d(x, weight.bfloat16(), None if bias is None else bias.bfloat16(), stride)
+class Strips(Products):
+    """The convolution of PyTorch, of x in bfloat16; the gradient of its weights is a sum over strips, in float32."""
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

@@ -217,9 +217,7 @@ class Options:
                 "without perturbation, or a loss such as 'sure'."
             )
         build.settings(self.task, self.made_by)
-        devices.named(self.device)
-        if self.precision not in devices.PRECISIONS:
-            raise UsageError(f"precision must be {' or '.join(devices.PRECISIONS)}, got {self.precision!r}.")
+        devices.precise(self.precision, devices.named(self.device))
         if self.quality is not None and self.minutes is not None:
             raise UsageError("Give either quality or minutes, not both: the time decides the quality.")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
@@ -300,7 +298,7 @@ class Options:
 
     def settings(self, pixels: int) -> Settings:
         """Return the settings of the optimisation for a picture of `pixels` pixels."""
-        precision = devices.precise(self.precision, devices.named(self.device).partition(":")[0])
+        precision = devices.precise(self.precision, devices.named(self.device))
         chosen = given(self) | {"iterations": self.steps(pixels), "precision": precision}
         if self.own.variation and self.regulariser is None:
             chosen["regulariser"] = f"tv[weight={self.own.variation / pixels:.3g}]"

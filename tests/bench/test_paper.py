@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import itertools
 import json
 import os
 from pathlib import Path
@@ -199,16 +200,14 @@ def test_what_was_not_run_is_not_there(run, kept):
     assert [r["criterion"] for r in kept.rows(spec, (*CRITERIA, "emv"), config.patience)] == list(CRITERIA)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_unit_of_another_device_or_precision_counts(run, kept, device, precision):
+def test_a_unit_of_another_device_or_precision_counts(run, kept):
     config, _ = run
     spec = next(grid.units(config))
-    there = dataclasses.replace(spec, device=device, precision=precision)
-    if (device, precision) == (spec.device, spec.precision):
-        pytest.skip("that is the unit itself")
-    assert unit_id(there) != unit_id(spec)
-    assert kept.rows(there, CRITERIA, config.patience) == kept.rows(spec, CRITERIA, config.patience)
+    kinds = itertools.product(("cpu", "cuda"), ("float32", "bfloat16"))
+    everywhere = [dataclasses.replace(spec, device=device, precision=precision) for device, precision in kinds]
+    assert len({unit_id(there) for there in everywhere}) == 4
+    for there in everywhere:
+        assert kept.rows(there, CRITERIA, config.patience) == kept.rows(spec, CRITERIA, config.patience)
 
 
 def test_a_second_pass_adds_and_the_same_pass_changes_nothing(run, tmp_path):

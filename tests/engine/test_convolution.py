@@ -150,7 +150,7 @@ def test_strips_give_the_gradients_of_bfloat16(options, rows, monkeypatch):
         assert near < 1.5 * far + 1e-6
 
 
-def test_strips_leave_layers_in_float32_alone(monkeypatch):
+def test_strips_leave_layers_in_float32_alone():
     conv = nn.Conv2d(2, 3, 3)
     x = torch.rand(1, 2, 9, 9)
     y = conv(x)
